@@ -1,0 +1,176 @@
+"""What a task and Fractal tell each other: Zarr URLs and task outputs.
+
+The only module that knows the task API. Its models follow those of fractal-server, so
+that a wrong output fails in the task, with a sentence, and not on the server.
+"""
+
+import math
+import os
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    JsonValue,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+
+
+def storable(value: T) -> T:
+    """Refuse what PostgreSQL, the server's database, cannot store."""
+    if isinstance(value, dict):
+        storable([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            storable(item)
+    elif (isinstance(value, float) and not math.isfinite(value)) or (
+        isinstance(value, str) and "\0" in value
+    ):
+        raise PydanticCustomError(
+            "not_storable",
+            "Fractal's database stores neither NaN nor infinity nor NUL: {value}",
+            {"value": repr(value)},
+        )
+    return value
+
+
+def _local_path(value: str) -> str:
+    """Return the normalised path, as the server will compare it with others."""
+    path = value.strip()
+    if not PurePath(path).is_absolute() or ".." in PurePath(path).parts:
+        raise ValueError(
+            "must be an absolute path without '..', such as /data/plate.zarr/B/03/0; "
+            f"neither S3 nor relative paths are supported: {value!r}"
+        )
+    return os.path.normpath(path)
+
+
+def _python_scalar(value: Any) -> Any:
+    """Unwrap a NumPy scalar, since pydantic would read `np.True_` as a number."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    if not isinstance(value, int | float | str | None):
+        kind = type(value).__name__
+        raise ValueError(f"must be a number, a text, True, False or None, not {kind}")
+    return value
+
+
+def strip_names(value: dict[str, T]) -> dict[str, T]:
+    """Strip the names as the server does, which must leave them unique."""
+    stripped = {key.strip(): item for key, item in value.items()}
+    if "" in stripped or len(stripped) < len(value):
+        raise ValueError(f"empty or repeated names (blanks are stripped): {[*value]}")
+    return stripped
+
+
+Scalar = int | float | str | bool | None
+Attributes = Annotated[
+    dict[str, Annotated[Scalar, BeforeValidator(_python_scalar)]],
+    AfterValidator(strip_names),
+    AfterValidator(storable),
+]
+Types = Annotated[
+    dict[str, Annotated[bool, BeforeValidator(_python_scalar)]],
+    AfterValidator(strip_names),
+    AfterValidator(storable),
+]
+
+ZarrUrl = Annotated[str, AfterValidator(storable), AfterValidator(_local_path)]
+"""The path of an OME-Zarr image; part of every task's signature."""
+
+ZarrDir = ZarrUrl
+"""The folder below which a task may create images."""
+
+
+class ImageUpdate(BaseModel, extra="forbid"):
+    """A new or changed entry of the image list.
+
+    Args:
+        zarr_url: The image, known to the list or new.
+        origin: The image from which a new one inherits attributes and types.
+        attributes: Values to filter by, such as the well; `None` deletes one.
+        types: Properties that an image has or lacks, such as `is_3D`.
+    """
+
+    zarr_url: ZarrUrl
+    origin: ZarrUrl | None = None
+    attributes: Attributes = {}
+    types: Types = {}
+
+
+class ParallelizationItem(BaseModel, extra="forbid"):
+    """One unit of a compound task: what its compute function is called with.
+
+    Args:
+        zarr_url: The image to compute on.
+        init_args: Further arguments: numbers, text, lists and dictionaries, since they
+            travel as JSON (`str(path)`, `array.tolist()`).
+    """
+
+    zarr_url: ZarrUrl
+    init_args: dict[str, JsonValue] = {}
+
+
+class TaskOutput(BaseModel, extra="forbid"):
+    """What a task returns, except the init function of a compound task."""
+
+    image_list_updates: list[ImageUpdate] = []
+    image_list_removals: list[ZarrUrl] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filters_are_gone(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "filters" in data:
+            raise ValueError(
+                "'filters' is gone since fractal-server 2.11: set types in the items "
+                "of image_list_updates, or output_types in the task list"
+            )
+        return data
+
+
+class InitTaskOutput(BaseModel, extra="forbid"):
+    """What the init function of a compound task returns."""
+
+    parallelization_list: list[ParallelizationItem] = []
+
+
+def merge_outputs(outputs: Iterable[TaskOutput]) -> TaskOutput:
+    """Merge the outputs of a task's units, which must not contradict each other.
+
+    Raises:
+        ValueError: If an image is updated in two ways, or both updated and removed.
+    """
+    updates: dict[str, ImageUpdate] = {}
+    removals: dict[str, None] = {}
+    for output in outputs:
+        for update in output.image_list_updates:
+            if updates.setdefault(update.zarr_url, update) != update:
+                raise ValueError(f"two different updates of {update.zarr_url}")
+        removals |= dict.fromkeys(output.image_list_removals)
+    if both := updates.keys() & removals.keys():
+        raise ValueError(f"an update and a removal for both {', '.join(sorted(both))}")
+    return TaskOutput(
+        image_list_updates=list(updates.values()), image_list_removals=list(removals)
+    )
+
+
+def task_output(*updates: ImageUpdate, removals: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a task's output: the images that it made or changed, and those it removed.
+
+    A task with `output_types` should always return its image, changed or not.
+    """
+    output = TaskOutput(
+        image_list_updates=list(updates), image_list_removals=list(removals)
+    )
+    return merge_outputs([output]).model_dump(mode="json")
+
+
+def init_task_output(items: Iterable[ParallelizationItem]) -> dict[str, Any]:
+    """Return the output of a compound task's init function: the units to run."""
+    return InitTaskOutput(parallelization_list=list(items)).model_dump(mode="json")
