@@ -1,0 +1,346 @@
+"""Run a workflow of a task package on this machine, under the rules of fractal-server.
+
+    python -m <package>.dev.run_workflow WORKFLOW.json --zarr-dir DIR
+
+WORKFLOW.json is what Fractal's web interface exports and imports. Every unit of a task
+is a process of its own, every output is checked, and the image list is updated and
+filtered as on the server. This is no scheduler: for a cluster, use the server.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from ..fractal_io import ImageUpdate, InitTaskOutput, TaskOutput, Types
+from .server_rules import (
+    Image,
+    Job,
+    OutputsLost,
+    Step,
+    Task,
+    WorkflowError,
+    explain,
+    find_executable,
+    find_tasks,
+    merge_units,
+    read_job,
+    select_images,
+    update_images,
+    warn,
+)
+
+__all__ = ["WorkflowError", "run_workflow"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+MAX_UNITS = 20_000
+MAX_ROWS = 50
+
+Output = TypeVar("Output", TaskOutput, InitTaskOutput)
+Running = set["subprocess.Popen[bytes]"]
+
+
+class Unit(NamedTuple):
+    """One process: its executable, its arguments, and the folder for its files."""
+
+    name: str
+    executable: Path
+    args: dict[str, Any]
+    folder: Path
+
+    def log(self) -> str:
+        """Return what the unit printed."""
+        log = self.folder / "log.txt"
+        return log.read_text("utf-8", errors="replace") if log.exists() else ""
+
+
+def run_workflow(
+    workflow: str | Path | Mapping[str, Any],
+    *,
+    zarr_dir: str | Path,
+    images: Iterable[Mapping[str, Any]] = (),
+    manifest: str | Path | Mapping[str, Any] | None = None,
+    package_root: str | Path | None = None,
+    python: str = sys.executable,
+    workers: int | None = None,
+    type_filters: Mapping[str, bool] | None = None,
+    attribute_filters: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Image]:
+    """Run a workflow, say how it goes, and return the image list that it leaves.
+
+    Args:
+        workflow: The workflow, or its file.
+        zarr_dir: The folder below which tasks create images.
+        images: The image list to begin with.
+        manifest: The manifest of the tasks, or its file; by default this package's.
+        package_root: The folder of the executables; by default this package's.
+        python: The interpreter for the tasks.
+        workers: How many units run at a time; by default one per core.
+        type_filters: The job's filters by type.
+        attribute_filters: The job's filters by attribute, with the values that match.
+
+    Raises:
+        WorkflowError: If the input is not valid, or a task fails.
+    """
+    image_list: list[Any] = [*images]
+    name = None
+    try:
+        job = read_job(
+            workflow=workflow,
+            manifest=manifest or PACKAGE / "__FRACTAL_MANIFEST__.json",
+            package_root=package_root or PACKAGE,
+            zarr_dir=str(zarr_dir),
+            images=image_list,
+            type_filters=type_filters or {},
+            attribute_filters=attribute_filters or {},
+            python=python,
+            workers=workers or os.cpu_count(),
+        )
+        steps = find_tasks(job)
+        image_list = [image.model_dump() for image in job.images]
+        filters = job.type_filters
+        with tempfile.TemporaryDirectory(prefix="fractal-") as folder:
+            for number, (step, task) in enumerate(steps, 1):
+                name = task.name
+                print(f"\n[{number}/{len(steps)}] {name} ({task.type})", flush=True)
+                image_list, failure = run_task(
+                    job, step, task, image_list, filters, Path(folder, str(number))
+                )
+                if failure:
+                    raise failure
+                filters = filters | task.output_types
+    except WorkflowError as error:
+        error.task, error.images = name, image_list
+        raise
+    return image_list
+
+
+def run_task(
+    job: Job, step: Step, task: Task, images: list[Image], filters: Types, folder: Path
+) -> tuple[list[Image], WorkflowError | None]:
+    """Run a task; return the image list that it leaves, and the first failure."""
+    inputs: list[Image] = []
+    if not task.is_converter:
+        filters = filters | task.input_types | (step.type_filters or {})
+        inputs = select_images(images, filters, job.attribute_filters)
+    show_images("before (* input)", images, inputs, "*", job.zarr_dir)
+    if not inputs and not task.is_converter:
+        raise WorkflowError(
+            f"no image has the types {filters} and attributes {job.attribute_filters}"
+        )
+    urls = [image["zarr_url"] for image in inputs]
+    units = plan_units(job, step, task, urls, folder)
+    outputs = [] if units else [TaskOutput()]
+    failures = []
+    for unit, future in zip(units, run_units(job, units), strict=True):
+        try:
+            outputs.append(read_output(TaskOutput, unit, future))
+        except OutputsLost:
+            raise
+        except WorkflowError as error:
+            print(f"  failed: {error.unit}: {error.reason}")
+            failures.append(error)
+    output = merge_units(outputs, task, urls)
+    after = update_images(images, output, task, job.zarr_dir)
+    updates = {update.zarr_url for update in output.image_list_updates}
+    updated = [image for image in after if image["zarr_url"] in updates]
+    show_images("after (+ new or updated)", after, updated, "+", job.zarr_dir)
+    return after, failures[0] if failures else None
+
+
+def plan_units(
+    job: Job, step: Step, task: Task, urls: list[str], folder: Path
+) -> list[Unit]:
+    """Return the units of a task; for a compound task, its init function says which."""
+    calls: list[dict[str, Any]] = [{"zarr_url": url} for url in urls]
+    if task.type != "parallel":
+        args = {"zarr_dir": job.zarr_dir, **(step.args_non_parallel or {})}
+        if not task.is_converter:
+            args["zarr_urls"] = urls
+        executable = find_executable(job, task, "non_parallel")
+        unit = Unit("non-parallel unit", executable, args, folder / "non_parallel")
+        if task.type.endswith("non_parallel"):
+            return [unit]
+        init = read_output(InitTaskOutput, unit, run_units(job, [unit])[0])
+        calls = []
+        for item in init.parallelization_list:
+            if (call := item.model_dump()) not in calls:
+                calls.append(call)
+    if len(calls) > MAX_UNITS:
+        raise WorkflowError(f"{len(calls)} units; the server allows {MAX_UNITS}")
+    return [
+        Unit(
+            f"unit {number} ({call['zarr_url']})",
+            find_executable(job, task, "parallel"),
+            call | (step.args_parallel or {}),
+            folder / str(number),
+        )
+        for number, call in enumerate(calls, 1)
+    ]
+
+
+def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
+    """Run units to their ends, a few at a time, or kill them when interrupted."""
+    start, total, terminal = time.monotonic(), len(units), sys.stdout.isatty()
+    running: Running = set()
+    futures: list[Future[Any]] = []
+    with ThreadPoolExecutor(job.workers) as pool:
+        try:
+            for unit in units:
+                futures.append(pool.submit(run_unit, unit, job.python, running))
+            for done, _ in enumerate(chain([None], as_completed(futures))):
+                if (
+                    terminal
+                    or done == total
+                    or (done and done % (total // 10 + 1) == 0)
+                ):
+                    seconds = time.monotonic() - start
+                    end = "\r" if terminal and done < total else "\n"
+                    print(
+                        f"  {done} of {total} units, {seconds:.1f} s",
+                        end=end,
+                        flush=True,
+                    )
+        except BaseException as error:
+            pairs = zip(units, futures, strict=False)
+            killed = [unit.name for unit, future in pairs if future.running()]
+            error.add_note(f"killed: {', '.join(killed)}")
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):
+                with suppress(KeyboardInterrupt):  # of the impatient
+                    for process in running.copy():
+                        kill(process)
+                    time.sleep(0.01)
+            raise
+    if noisy := sum("warning" in unit.log().lower() for unit in units):
+        warn(f"newer servers flag {noisy} units, as 'warning' occurs in their logs")
+    return futures
+
+
+def run_unit(unit: Unit, python: str, running: Running) -> Any:
+    """Run a unit as the server does; return what it wrote, None if it wrote nothing."""
+    args_json, out_json = unit.folder / "args.json", unit.folder / "out.json"
+    files = ["--args-json", str(args_json), "--out-json", str(out_json)]
+    try:
+        unit.folder.mkdir(parents=True)
+        args_json.write_text(json.dumps(unit.args), "utf-8")
+        command = [python, str(unit.executable), *files]
+        if code := run_process(command, unit.folder / "log.txt", running):
+            death = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+            raise WorkflowError(death)
+        return json.loads(out_json.read_text("utf-8")) if out_json.exists() else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise WorkflowError(f"cannot be run, or wrote no JSON: {error}") from error
+
+
+def run_process(command: list[str], log: Path, running: Running) -> int:
+    """Run a command to its end; return its exit code."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group, to be killed as a whole
+        )
+    running.add(process)
+    code = process.wait()
+    kill(process)
+    running.remove(process)
+    return code
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those that it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+
+
+def read_output(model: type[Output], unit: Unit, future: Future[Any]) -> Output:
+    """Return the validated output of a unit."""
+    try:
+        output = future.result()
+        if output is None:
+            return model()
+        if not isinstance(output, dict):
+            raise OutputsLost(f"the output is not a JSON object: {output!r:.100}")
+        with suppress(AttributeError, KeyError, TypeError):  # the model is to complain
+            for item in output["image_list_updates"]:
+                for key in item.keys() - ImageUpdate.model_fields.keys():
+                    warn(f"{unit.name}: the server ignores {key}={item.pop(key)!r}")
+        return model.model_validate(output)
+    except WorkflowError as failure:
+        error = failure
+    except ValidationError as mistakes:
+        unstorable = {mistake["type"] for mistake in mistakes.errors()} == {
+            "not_storable"
+        }
+        error = (OutputsLost if unstorable else WorkflowError)(explain(mistakes))
+    error.unit, error.log = unit.name, unit.log()
+    raise error
+
+
+def show_images(
+    title: str, images: list[Image], marked: list[Image], mark: str, zarr_dir: str
+) -> None:
+    """Print an image list as a table with a column for each attribute and type."""
+    print(f"  {title}: {len(images)} images")
+    kinds = ("attributes", "types")
+    columns = sorted(
+        {(k, name) for image in images for k in kinds for name in image[k]}
+    )
+    marks = {id(image) for image in marked}
+    table = [["", "image", *(name for _, name in columns)]] if images else []
+    for image in images[:MAX_ROWS]:
+        cells = [str(image[kind].get(name, "")) for kind, name in columns]
+        url = image["zarr_url"].removeprefix(f"{zarr_dir}/")
+        table.append([mark if id(image) in marks else "", url, *cells])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("   ", " ".join(cells).rstrip())
+    if len(images) > MAX_ROWS:
+        print(f"    ... and {len(images) - MAX_ROWS} more")
+
+
+def main() -> None:
+    """Run a workflow from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("workflow", metavar="WORKFLOW.json")
+    parser.add_argument("--zarr-dir", required=True, type=os.path.abspath)
+    parser.add_argument(
+        "--images", metavar="IMAGES.json", help="the list to begin with"
+    )
+    parser.add_argument("--workers", type=int, help="units at a time; default: cores")
+    args = parser.parse_args()
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
+        signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    try:
+        images = json.loads(Path(args.images).read_text("utf-8")) if args.images else []
+        run_workflow(
+            args.workflow, zarr_dir=args.zarr_dir, images=images, workers=args.workers
+        )
+    except (WorkflowError, OSError, ValueError) as error:
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt as interrupt:
+        print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""What a user of `run_workflow` sees, above all when something is wrong."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parity_cases import (
+    CRASH,
+    NOTHING,
+    compound,
+    converter_compound,
+    out,
+    parallel,
+    text,
+    units,
+    up,
+)
+from rendering import ROOT
+from scripted_task import write_package
+from test_fractal_contract import local
+
+HANG = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+Path(__file__).with_suffix(".pids").write_text(f"{os.getpid()} {child.pid}")
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def zarr_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "zarr"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def images(zarr_dir: Path) -> list[dict[str, Any]]:
+    return [
+        {"zarr_url": str(zarr_dir / name), "attributes": {"well": name}}
+        for name in "ab"
+    ]
+
+
+def test_failed_unit_is_named_and_its_whole_log_is_kept(
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    a, b = (image["zarr_url"] for image in images)
+    crash = CRASH | {"print": "x" * 5_000_000}
+    job = write_package(
+        tmp_path / "my_tasks", [parallel({a: crash, b: out(up(b, types={"t": True}))})]
+    )
+    with pytest.raises(local.WorkflowError) as caught:
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
+    error = caught.value
+    assert (error.task, error.unit, error.reason) == (
+        "Task 0",
+        f"unit 1 ({a})",
+        "exit code 1",
+    )
+    assert len(error.log) > 5_000_000
+    assert error.log in str(error)
+    assert [image["types"] for image in error.images] == [{}, {"t": True}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (text("{'a': 1}"), "wrote no JSON"),
+        (text('"done"'), "the output is not a JSON object: 'done'"),
+        (
+            text('{"filters": {}}'),
+            "'filters' is gone since fractal-server 2.11: set types .* or output_types",
+        ),
+        (
+            out(up("s3://bucket/a")),
+            "image_list_updates.0.zarr_url: .* neither S3 nor relative",
+        ),
+        (
+            text('{"image_list_update": []}'),
+            "image_list_update: Extra inputs are not permitted",
+        ),
+    ],
+)
+def test_wrong_output_is_explained(
+    answer: dict[str, Any],
+    reason: str,
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(answer | {"print": "hello"})])
+    with pytest.raises(
+        local.WorkflowError, match=rf"^Task 0: unit 1 \(.*\): .*{reason}"
+    ) as caught:
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
+    assert caught.value.log == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (
+            {"task": {"pkg_name": "my-tasks", "name": "Blur"}},
+            r"my-tasks has no task 'Blur', only \['Task 0'\]",
+        ),
+        (
+            {"task": {"pkg_name": "other", "name": "Task 0"}},
+            "'Task 0' is in other, not in my-tasks",
+        ),
+        (
+            {
+                "args_parallel": {"sigmaa": 1},
+                "args_schema_parallel": {"properties": {"sigma": {}, "zarr_url": {}}},
+            },
+            r"'Task 0' knows \['sigma'\], not \['sigmaa'\]",
+        ),
+        (
+            {"args_parallel": {"zarr_url": "/x"}},
+            r"args_parallel: .* set by Fractal.*'zarr_url'",
+        ),
+        (
+            {"type_filters": {"t": True}, "input_types": {"t": False}},
+            "'Task 0': t=True contradicts input_types",
+        ),
+        ({"executable_parallel": None}, "a parallel task needs an executable_parallel"),
+        ({"executable_parallel": "no.py"}, "there is no executable .*no.py"),
+        (
+            {"executable_parallel": "a task.py"},
+            "'a task.py' has a blank or special character",
+        ),
+        ({"type": "serial"}, "manifest.task_list.0.type: "),
+    ],
+)
+def test_wrong_file_is_explained(
+    fields: dict[str, Any],
+    reason: str,
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING) | fields])
+    with pytest.raises(local.WorkflowError, match=reason) as caught:
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
+    assert [image["zarr_url"] for image in caught.value.images] == [
+        image["zarr_url"] for image in images
+    ]
+
+
+@pytest.mark.parametrize("name", ["workflow", "manifest"])
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_unreadable_file_is_a_workflow_error(
+    name: str, content: str | None, tmp_path: Path
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    file = tmp_path / "file.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(local.WorkflowError):
+        local.run_workflow(**job | {name: file}, zarr_dir=tmp_path)
+
+
+def test_missing_interpreter_is_a_workflow_error(
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    with pytest.raises(local.WorkflowError, match="cannot be run"):
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, python="no-python")
+
+
+@pytest.mark.parametrize(
+    ("step", "warning"),
+    [
+        (
+            parallel(out(up("{dir}_sibling/a"))),
+            "_sibling/a is not below .*, which the server overlooks",
+        ),
+        (parallel(out(up("{dir}/new"))), "/new is not on disk"),
+        (parallel(out(up("{dir}/a", path="x"))), "the server ignores path='x'"),
+        (
+            parallel(out(up("{dir}/a", types={"t": False})), output_types={"t": True}),
+            "output_types overrule t=False",
+        ),
+        (
+            parallel({"{dir}/b": out(up("{dir}/b"))}, output_types={"t": True}),
+            "1 units returned no image: those miss",
+        ),
+        (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 units"),
+    ],
+)
+def test_what_the_server_tolerates_is_warned_about(
+    step: dict[str, Any],
+    warning: str,
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = json.loads(json.dumps(step).replace("{dir}", str(zarr_dir)))
+    local.run_workflow(
+        **write_package(tmp_path / "my_tasks", [step]), zarr_dir=zarr_dir, images=images
+    )
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if "warning: " in line
+    ]
+    assert any(re.search(warning, line) for line in lines), lines
+
+
+def test_tables_show_the_image_list_before_and_after(
+    tmp_path: Path, zarr_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = str(zarr_dir / "a"), str(zarr_dir / "b")
+    made = {
+        url: out(
+            up(url, attributes={"well": url[-1].upper()}, types={"is_3D": url == a})
+        )
+        for url in (a, b)
+    }
+    steps = [
+        converter_compound(units(up(a), up(b)), made),
+        parallel(NOTHING, input_types={"is_3D": True}, output_types={"blurred": True}),
+    ]
+    local.run_workflow(
+        **write_package(tmp_path / "my_tasks", steps), zarr_dir=zarr_dir, workers=1
+    )
+    printed = re.sub(r"\d+\.\d s", "? s", capsys.readouterr().out)
+    assert printed.splitlines() == [
+        "",
+        "[1/2] Task 0 (converter_compound)",
+        "  before (* input): 0 images",
+        "  1 of 1 units, ? s",
+        "  1 of 2 units, ? s",
+        "  2 of 2 units, ? s",
+        "  after (+ new or updated): 2 images",
+        "      image well is_3D",
+        "    + a     A    True",
+        "    + b     B    False",
+        "",
+        "[2/2] Task 1 (parallel)",
+        "  before (* input): 2 images",
+        "      image well is_3D",
+        "    * a     A    True",
+        "      b     B    False",
+        "  1 of 1 units, ? s",
+        "  after (+ new or updated): 2 images",
+        "      image well blurred is_3D",
+        "    + a     A    True    True",
+        "      b     B            False",
+    ]
+
+
+@pytest.fixture
+def command(tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]) -> list[str]:
+    """Make a package with a workflow of two tasks; return the command that runs it."""
+    source = ROOT / "template/package/src/{{ package_name }}"
+    package = tmp_path / "my_tasks"
+    shutil.copytree(
+        source / "dev", package / "dev", ignore=shutil.ignore_patterns("*.jinja")
+    )
+    shutil.copy(source / "fractal_io.py", package)
+    job = write_package(
+        package,
+        [compound(units(up(images[0]["zarr_url"])), NOTHING), parallel(NOTHING)],
+    )
+    (package / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(job["manifest"]))
+    (tmp_path / "workflow.json").write_text(json.dumps(job["workflow"]))
+    (tmp_path / "images.json").write_text(json.dumps(images))
+    module = [sys.executable, "-m", "my_tasks.dev.run_workflow"]
+    return [
+        *module,
+        "workflow.json",
+        "--zarr-dir",
+        "zarr",
+        "--images",
+        "images.json",
+        "--workers",
+        "2",
+    ]
+
+
+def test_command_line_runs_a_workflow_of_its_package(
+    command: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[2/2] Task 1 (parallel)" in done.stdout
+
+
+def test_command_line_fails_with_the_log_of_the_unit(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(
+        "raise SystemExit('no more disk')"
+    )
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("\nTask 1: unit 1 (")
+    assert done.stderr.endswith("exit code 1\n\nno more disk\n\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_interrupt_leaves_no_process_and_no_file(
+    number: signal.Signals, code: int, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(HANG)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    runner = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    pids = tmp_path / "my_tasks" / "parallel_1.pids"
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    runner.send_signal(number)
+    _, errors = runner.communicate(timeout=10)
+    assert runner.returncode == code
+    assert number != signal.SIGINT or "killed: unit 1 (" in errors
+    wait_until(lambda: not any(map(is_alive, pids.read_text().split())))
+    assert not list(temporary.iterdir())
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(pid: str) -> bool:
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
+    )
+    return bool(listed.stdout.strip()) and not listed.stdout.strip().startswith("Z")
