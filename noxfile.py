@@ -1,0 +1,66 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox>=2025.5.1", "uv"]
+# ///
+"""The verbs of this repository: `nox` runs the tests, `nox --list` shows the rest."""
+
+import shutil
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Render packages, and run what they contain."""
+    session.install(*group("test"))
+    # Some tests import the tasks: they are those of a package with all examples.
+    package = Path(session.cache_dir, "my-fractal-tasks")
+    shutil.rmtree(package, ignore_errors=True)
+    session.run("python", "tests/rendering.py", package)
+    session.install("-e", package)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Generate a package and run its examples over real micrographs; `-- FOLDER` says where."""
+    folder = Path(*session.posargs or ["demo", "out"]).resolve()
+    if session.posargs and folder.exists():
+        session.error(f"{folder} exists: name a folder that does not")
+    shutil.rmtree(folder, ignore_errors=True)
+    package = folder / "my-fractal-tasks"
+    session.install("copier>=9.19")
+    session.run("copier", "copy", "--quiet", "--defaults", ".", package)
+    session.install("-e", package)
+    session.run("python", "demo/run.py", folder)
+    session.log("The package: %s", package)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting of this repository; the tests lint what it renders."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(default=False)
+def manifest(session: nox.Session) -> None:
+    """Regenerate the template of the manifest from the tasks."""
+    session.install(*group("render"))
+    session.run("python", "tests/manifest_template.py")
+
+
+if __name__ == "__main__":
+    nox.main()

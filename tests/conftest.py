@@ -1,0 +1,36 @@
+"""Fixtures: the template without git, rendered packages, and an environment that runs them."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import rendering
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendering.snapshot(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def render(template: Path) -> rendering.Render:
+    """Render a package: `render(folder, **answers)`."""
+    return partial(rendering.render, template)
+
+
+@pytest.fixture(scope="session")
+def richest(render: rendering.Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("richest") / "my-fractal-tasks")
+
+
+@pytest.fixture(scope="session")
+def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interpreter with every dependency that a generated package can have."""
+    return rendering.make_environment(
+        tmp_path_factory.mktemp("environment") / "venv",
+        richest,
+        "--group",
+        f"{richest / 'pyproject.toml'}:dev",
+        python=sys.executable,
+    )

@@ -1,0 +1,93 @@
+"""Render the template, and make environments for what was rendered.
+
+As a script: render the package with all examples into the folder that is given.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# An inherited GIT_INDEX_FILE, as in a git hook, would have copier write into this repository.
+for variable in [name for name in os.environ if name.startswith("GIT_")]:
+    del os.environ[variable]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+# Tests run on the interpreters that are there.
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+import copier  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+QUESTIONS = {
+    name: details
+    for name, details in SETTINGS.items()
+    if not name.startswith("_") and details.get("when", True)
+}
+EXAMPLES = QUESTIONS["examples"]["default"]
+
+Render = Callable[..., Path]
+
+
+def snapshot(folder: Path) -> Path:
+    """Copy the template without its git history: rendering from git takes three times as long."""
+    junk = shutil.ignore_patterns("__pycache__", ".*_cache")
+    shutil.copytree(ROOT / "template", folder / "template", ignore=junk)
+    shutil.copy(ROOT / "copier.yml", folder)
+    return folder
+
+
+def render(template: Path, package: Path, **answers: Any) -> Path:
+    """Render a package; copier itself would ignore an answer without a question."""
+    if unknown := answers.keys() - QUESTIONS.keys():
+        raise ValueError(f"copier.yml has no question {sorted(unknown)}")
+    copier.run_copy(
+        str(template),
+        package,
+        data=answers,
+        defaults=True,
+        quiet=True,
+        settings=copier.Settings(),
+    )
+    return package
+
+
+def import_folder(package: Path) -> Path:
+    """Return the folder with the modules of a rendered package."""
+    (folder,) = (package / "src").iterdir()
+    return folder
+
+
+def run(*command: str | Path, **options: Any) -> str:
+    """Run a command, and return what it printed; the error of a failed one shows it."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        **options,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{command} exited {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def make_environment(folder: Path, *requirements: str | Path, python: str) -> Path:
+    """Make a virtual environment, and return its interpreter."""
+    run("uv", "venv", "--quiet", "--python", python, folder)
+    interpreter = folder / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", interpreter, *requirements)
+    return interpreter
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        render(snapshot(Path(folder, "template")), Path(sys.argv[1]))

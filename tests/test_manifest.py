@@ -1,0 +1,109 @@
+"""The manifest that is rendered is the one that the rendered package would write."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from manifest_template import TEMPLATE, current, manifest_template
+from rendering import EXAMPLES, import_folder, run
+
+# One process checks many packages: importing what the tasks need takes longer than all else.
+CHECK_EACH = """
+import runpy, sys
+for script in sys.argv[1:]:
+    sys.argv[:] = [script, "--check"]
+    runpy.run_path(script, run_name="__main__")
+"""
+SUBSETS = [
+    list(subset)
+    for size in range(len(EXAMPLES) + 1)
+    for subset in itertools.combinations(EXAMPLES, size)
+]
+AUTHORS = ['Zoë "Zed" O\'Neill', "back\\slash", "李 🐍", "</script>", "{{ user }}"]
+
+
+def check(package: Path, python: Path, *options: str) -> str:
+    """Run the manifest's script of a rendered package."""
+    return run(python, import_folder(package) / "dev" / "create_manifest.py", *options)
+
+
+def test_the_template_of_the_manifest_is_up_to_date(tmp_path, richest_python):
+    on_disk = TEMPLATE.read_text(encoding="utf-8")
+    assert current(tmp_path, richest_python) == on_disk, "run `nox -s manifest`"
+
+
+def test_every_subset_of_examples_passes_the_manifest_check(
+    render, tmp_path, richest_python
+):
+    """For different authors, with and without a GitHub user."""
+    scripts = []
+    for number, examples in enumerate(SUBSETS):
+        package = render(
+            tmp_path / str(number),
+            # Modules of one process must differ in name.
+            project_name=f"tasks-{number}",
+            examples=examples,
+            user_name=AUTHORS[number % len(AUTHORS)],
+            github_user="fractal-lab" if number % 2 else "",
+        )
+        scripts.append(import_folder(package) / "dev" / "create_manifest.py")
+    run(richest_python, "-c", CHECK_EACH, *scripts)
+
+
+def test_jinja_in_a_manifest_is_refused():
+    with pytest.raises(ValueError, match="Jinja"):
+        manifest_template('{"docs_info": "{{ x }}"}')
+
+
+@pytest.fixture
+def package(render, tmp_path) -> Path:
+    return render(tmp_path / "package")
+
+
+def test_the_manifest_is_regenerated_from_any_folder(package, tmp_path, richest_python):
+    manifest = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    fresh = manifest.read_bytes()
+    manifest.write_text("{}")
+    script = import_folder(package) / "dev" / "create_manifest.py"
+    run(richest_python, script.relative_to(package), cwd=package)
+    assert manifest.read_bytes() == fresh
+    manifest.unlink()
+    run(richest_python, script, cwd=tmp_path)
+    assert manifest.read_bytes() == fresh
+
+
+def test_the_official_tool_writes_the_same_bytes(package, richest_python):
+    manifest = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    fresh = manifest.read_bytes()
+    manifest.unlink()
+    code = "import sys; from fractal_task_tools._cli import main; main()"
+    run(
+        richest_python,
+        *("-c", code, "create", "--package", import_folder(package).name),
+        cwd=package / "src",
+    )
+    assert manifest.read_bytes() == fresh
+
+
+def test_a_stale_manifest_is_shown_and_not_overwritten(package, richest_python):
+    manifest = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    stale = manifest.read_text().replace("Gaussian Blur", "Gaussian Bluff")
+    manifest.write_text(stale)
+    with pytest.raises(RuntimeError) as error:
+        check(package, richest_python, "--check")
+    assert '-      "name": "Gaussian Bluff",' in str(error.value)
+    assert '+      "name": "Gaussian Blur",' in str(error.value)
+    assert manifest.read_text() == stale
+
+
+def test_an_argument_that_breaks_the_web_form_is_refused_by_name(
+    package, richest_python
+):
+    task = import_folder(package) / "gaussian_blur.py"
+    text = task.read_text().replace(
+        "def gaussian_blur(\n    *,",
+        "def gaussian_blur(\n    *,\n    place: Path | None = None,",
+    )
+    task.write_text("from pathlib import Path\n" + text)
+    with pytest.raises(RuntimeError, match=r"Gaussian Blur: argument `place` .* path"):
+        check(package, richest_python)

@@ -1,0 +1,153 @@
+"""Generated packages as their owners use them: their own checks, and their wheel."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from rendering import import_folder, make_environment, run
+
+# Quotes, a backslash and other scripts have to survive the build of a wheel as well.
+AUTHOR = 'Zoë "Zed" O\'Neill, 李 \\ 🐍'
+
+
+def find_python(version: str) -> str:
+    """Return an interpreter; pyenv's shims only answer for the versions that are switched on."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [str(path) for path in root.glob(f"versions/{version}.*/bin")]
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
+    if python := shutil.which(f"python{version}", path=path):
+        return python
+    if os.environ.get("CI"):
+        pytest.fail(f"CI has to test on Python {version}, and there is none")
+    pytest.skip(f"there is no Python {version}")
+
+
+def nox(package: Path, *arguments: str) -> str:
+    """Run nox in a package, without the variables of the environment around it."""
+    keep = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("VIRTUAL_ENV", "PYTHONPATH") and not name.startswith("NOX_")
+    }
+    return run(sys.executable, "-m", "nox", *arguments, cwd=package, env=keep)
+
+
+@pytest.mark.parametrize(
+    ("answers", "version"),
+    [
+        ({"user_name": AUTHOR, "github_user": "fractal-lab"}, "3.11"),
+        ({"min_python": "3.13"}, "3.13"),
+        ({"examples": []}, "3.11"),
+    ],
+    ids=["richest-3.11", "richest-3.13", "smallest"],
+)
+def test_all_checks_of_a_fresh_package_pass(render, tmp_path, answers, version):
+    package = render(tmp_path / "package", **answers)
+    log = nox(package, "--force-python", find_python(version))
+    for session in ("lint", "types", "tests"):
+        assert re.search(rf"\* {session}.*: success", log)
+
+
+def test_the_oldest_dependencies_that_it_allows_pass_its_tests(render, tmp_path):
+    package = render(tmp_path / "package")
+    python = make_environment(
+        tmp_path / "venv",
+        "--resolution=lowest-direct",
+        *("--editable", package),
+        *("--group", f"{package / 'pyproject.toml'}:test"),
+        python=find_python("3.11"),
+    )
+    run(python, "-m", "pytest", cwd=package)
+
+
+@pytest.fixture
+def package(render, tmp_path) -> Path:
+    return render(tmp_path / "package")
+
+
+def test_the_lint_of_a_package_fails_on_bad_code(package):
+    bad = package / "src" / "bad.py"
+    bad.write_text("import os\n\n\ndef f( ):\n    print( 'no docstring' )\n")
+    with pytest.raises(RuntimeError) as error:
+        nox(package, "-s", "lint")
+    for rule in ("D103", "F401", "T201"):
+        assert rule in str(error.value)
+
+
+def test_the_types_of_a_package_fail_on_a_wrong_type(package):
+    bad = import_folder(package) / "bad.py"
+    bad.write_text('"""Bad."""\n\nANSWER: int = "42"\n')
+    with pytest.raises(RuntimeError, match="Incompatible types in assignment"):
+        nox(package, "-s", "types")
+
+
+def test_the_tests_of_a_package_fail_on_a_stale_manifest_and_a_shadowing_module(
+    package,
+):
+    modules = import_folder(package)
+    manifest = modules / "__FRACTAL_MANIFEST__.json"
+    fresh = manifest.read_text()
+    manifest.write_text(fresh.replace("Gaussian Blur", "Gaussian Bluff"))
+    bad = modules / "tifffile.py"
+    bad.write_text('"""Found before the library of this name."""\n')
+    with pytest.raises(RuntimeError) as error:
+        nox(package, "-s", "tests", "--", "tests/test_manifest.py")
+    assert "run `nox -s manifest`" in str(error.value)
+    assert "tifffile.py" in str(error.value)
+    bad.unlink()
+    nox(package, "-s", "manifest")
+    assert manifest.read_text() == fresh
+
+
+def test_the_wheel_runs_a_task_in_an_empty_environment(render, tmp_path):
+    package = render(tmp_path / "package", user_name=AUTHOR)
+    nox(package, "-s", "build")
+    (wheel,) = (package / "dist").iterdir()
+    assert wheel.name == "my_fractal_tasks-0.1.0-py3-none-any.whl"
+    python = make_environment(tmp_path / "venv", wheel, python=sys.executable)
+    modules = Path(
+        run(
+            python,
+            "-c",
+            "import my_fractal_tasks as p, pathlib; print(pathlib.Path(p.__file__).parent)",
+        ).strip()
+    )
+    assert modules.name == "my_fractal_tasks"
+    manifest = json.loads((modules / "__FRACTAL_MANIFEST__.json").read_text("utf-8"))
+    assert manifest["authors"] == AUTHOR
+    names = zipfile.ZipFile(wheel).namelist()
+    assert sum(name.endswith("__FRACTAL_MANIFEST__.json") for name in names) == 1
+    executables = [
+        task[kind]
+        for task in manifest["task_list"]
+        for kind in ("executable_non_parallel", "executable_parallel")
+        if kind in task
+    ]
+    assert len(executables) == 9
+    for executable in executables:
+        assert (modules / executable).is_file()
+
+    image = tmp_path / "data" / "image.zarr"
+    code = (
+        "import numpy, sys\n"
+        "from ome_zarr.writer import write_image\n"
+        "write_image(numpy.ones((64, 64), 'uint16'), sys.argv[1], axes='yx')"
+    )
+    run(python, "-W", "ignore", "-c", code, image)
+    arguments = tmp_path / "arguments.json"
+    arguments.write_text(
+        json.dumps({"zarr_dir": str(image.parent), "zarr_name": image.name})
+    )
+    output = tmp_path / "output.json"
+    run(
+        python,
+        modules / "import_ome_zarr.py",
+        *("--args-json", arguments, "--out-json", output),
+    )
+    (update,) = json.loads(output.read_text())["image_list_updates"]
+    assert update["zarr_url"] == str(image)

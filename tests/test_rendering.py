@@ -1,0 +1,239 @@
+"""Every kind of package that the template can render, before anything of it is run."""
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, render, run
+
+# Answers to the questions that have no choices.
+TYPED = {
+    "project_name": ["a", "a-name-of-just-as-many-letters-as-can-be"],
+    "project_description": ["Say \"it\", with 'quotes' and a \\."],
+    "user_name": ['Zoë "Zed" O\'Neill & 李'],
+    "user_email": ["tasks@example.org"],
+    "github_user": ["fractal-lab"],
+}
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    """Return the answers of each package: all examples, none, and every other answer once."""
+    found: dict[str, dict[str, Any]] = {"defaults": {}, "no-example": {"examples": []}}
+    for example in EXAMPLES:
+        others = [name for name in EXAMPLES if name != example]
+        found[f"only-{example}"] = {"examples": [example]}
+        found[f"without-{example}"] = {"examples": others}
+    for name, question in QUESTIONS.items():
+        if name == "examples":
+            continue
+        if question["type"] == "bool":
+            answers = [not question["default"]]
+        else:
+            answers = TYPED.get(name) or question["choices"]
+        for answer in answers:
+            if answer != question["default"]:
+                found[f"{name}: {answer}"] = {name: answer}
+    return found
+
+
+CASES = cases()
+
+
+class Package:
+    """A rendered package and the answers that led to it."""
+
+    def __init__(self, folder: Path, given: dict[str, Any]) -> None:
+        self.folder = folder
+        self.given = given
+        self.answers = yaml.safe_load(self.read(".copier-answers.yml"))
+        self.modules = import_folder(folder)
+        self.pyproject = tomllib.loads(self.read("pyproject.toml"))
+        self.project = self.pyproject["project"]
+
+    def read(self, path: str) -> str:
+        return (self.folder / path).read_text(encoding="utf-8")
+
+    def files(self, pattern: str = "*") -> list[Path]:
+        return [path for path in self.folder.rglob(pattern) if path.is_file()]
+
+
+@pytest.fixture(scope="session")
+def packages(template, tmp_path_factory) -> dict[str, Package]:
+    folder = tmp_path_factory.mktemp("packages")
+    return {
+        name: Package(render(template, folder / str(number), **answers), answers)
+        for number, (name, answers) in enumerate(CASES.items())
+    }
+
+
+@pytest.fixture(params=CASES)
+def package(request, packages) -> Package:
+    return packages[request.param]
+
+
+def test_every_question_is_answered_in_more_than_one_way():
+    assert set().union(*CASES.values()) == QUESTIONS.keys()
+
+
+def test_it_records_the_answers(package):
+    for name, answer in package.given.items():
+        assert package.answers[name] == answer
+    recorded = {name for name in package.answers if not name.startswith("_")}
+    assert recorded == QUESTIONS.keys()
+
+
+def test_no_template_syntax_is_left(package):
+    for path in package.files():
+        assert not re.search(r"[{}]|jinja", str(path.relative_to(package.folder)))
+        text = path.read_text(encoding="utf-8")
+        # GitHub's own expressions begin with a dollar sign.
+        assert not re.search(r"(?<!\$)\{\{[ -]|\{%|%\}|\{#", text), path
+
+
+def test_it_parses(package):
+    for path in package.files("*.py"):
+        compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True)
+    for path in [*package.files("*.yml"), *package.files("*.yaml")]:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_it_is_linted_and_formatted(package):
+    run("ruff", "check", "--no-cache", ".", cwd=package.folder)
+    log = run("ruff", "format", "--no-cache", "--check", ".", cwd=package.folder)
+    # Ruff passes over a folder such as `.nox` in silence.
+    assert "files already formatted" in log
+
+
+def test_editors_and_hooks_have_no_whitespace_to_repair(package):
+    for path in package.files():
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"[ \t]\n", text), path
+        assert not text or re.search(r"[^\n]\n\Z", text), path
+
+
+def test_it_has_exactly_the_chosen_examples(package):
+    text = "\n".join(path.read_text("utf-8") for path in package.files("task_list.py"))
+    for example in EXAMPLES:
+        modules = list(package.modules.glob(f"{example}*.py"))
+        chosen = example in package.answers["examples"]
+        assert bool(modules) == chosen
+        assert bool(package.files(f"{example}.md")) == chosen
+        assert bool(package.files(f"test_{example}*.py")) == chosen
+        for module in modules:
+            assert f'"{module.name}"' in text
+
+
+def test_the_answers_are_in_the_metadata(package):
+    answers, project = package.answers, package.project
+    assert project["name"] == answers["project_name"]
+    assert package.modules.name == answers["project_name"].replace("-", "_")
+    assert project["description"] == answers["project_description"]
+    (author,) = project["authors"]
+    assert author["name"] == answers["user_name"]
+    assert author.get("email", "") == answers["user_email"]
+    assert project["license"] == answers["license"]
+    assert project["requires-python"] == f">={answers['min_python']}"
+
+
+def test_the_license_is_the_chosen_one(package):
+    text = package.read("LICENSE")
+    title = {
+        "BSD-3-Clause": "BSD 3-Clause License",
+        "MIT": "MIT License",
+        "Apache-2.0": "Apache License",
+        "GPL-3.0-or-later": "GNU GENERAL PUBLIC LICENSE",
+    }
+    assert text.lstrip().startswith(title[package.answers["license"]])
+    if package.answers["license"] in ("BSD-3-Clause", "MIT"):
+        assert f"Copyright (c) {package.answers['user_name']}\n" in text
+
+
+def test_it_names_its_repository_only_if_there_is_one(package):
+    user = package.answers["github_user"]
+    tasks = json.loads(
+        (package.modules / "__FRACTAL_MANIFEST__.json").read_text("utf-8")
+    )["task_list"]
+    if user:
+        url = f"https://github.com/{user}/{package.answers['project_name']}"
+        assert package.project["urls"]["Repository"] == url
+        assert all(task["docs_link"] == url for task in tasks)
+    else:
+        assert "urls" not in package.project
+        assert not any("docs_link" in task for task in tasks)
+
+
+def test_it_publishes_to_pypi_only_if_asked_to(package):
+    asked = package.answers["publish_to_pypi"]
+    workflows = package.folder / ".github" / "workflows"
+    publishing = [
+        path.name for path in workflows.iterdir() if "pypi-publish" in path.read_text()
+    ]
+    assert publishing == (["pypi.yml"] if asked else [])
+
+
+def test_ci_tests_every_supported_python(package):
+    pattern = re.search(
+        r"grep -oP '(.+?)' pyproject", package.read(".github/workflows/ci.yml")
+    )
+    # Python's `re` has no \K: what precedes it is a lookbehind.
+    expression = re.sub(r"^(.*)\\K", r"(?<=\1)", pattern[1])
+    pythons = re.findall(expression, package.read("pyproject.toml"))
+    choices = QUESTIONS["min_python"]["choices"]
+    assert pythons == choices[choices.index(package.answers["min_python"]) :]
+
+
+def test_the_workflows_have_no_security_findings(packages, tmp_path):
+    workflows = packages["publish_to_pypi: True"].folder / ".github"
+    run("zizmor", "--offline", "--persona=pedantic", workflows)
+
+
+def test_the_workflows_contain_no_template_syntax():
+    """Linters and Dependabot read them where they are."""
+    folder = ROOT / "template" / "package" / ".github"
+    for path in folder.rglob("*.y*"):
+        assert path.suffix != ".jinja"
+        assert "{%" not in path.read_text(encoding="utf-8")
+
+
+def test_it_depends_on_exactly_what_it_imports(package, richest_python):
+    imported = imports(package.modules) - {package.modules.name}
+    owners = json.loads(
+        run(
+            richest_python,
+            "-c",
+            "import importlib.metadata, json\n"
+            "print(json.dumps(importlib.metadata.packages_distributions()))",
+        )
+    )
+
+    def owner(modules: set[str]) -> set[str]:
+        names = {owners[module][0].lower().replace("_", "-") for module in modules}
+        # One cannot be had without the other, in exactly one version.
+        return names - {"pydantic-core"}
+
+    def declared(requirements: list[str]) -> set[str]:
+        return {re.match(r"[\w-]+", line)[0] for line in requirements}
+
+    dependencies = declared(package.project["dependencies"])
+    assert owner(imported) == dependencies
+    tested = imports(package.folder / "tests") - {package.modules.name}
+    groups = package.pyproject["dependency-groups"]
+    assert owner(tested) <= dependencies | declared(groups["test"])
+
+
+def imports(folder: Path) -> set[str]:
+    """Return the top-level modules that are imported, without the standard library's."""
+    modules = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.partition(".")[0])
+    return modules - sys.stdlib_module_names
