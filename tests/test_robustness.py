@@ -109,9 +109,10 @@ def test_a_killed_task_loses_nothing_and_succeeds_when_run_again(tmp_path, case)
             seen["image.zarr"], before["image.zarr"]
         ):
             continue  # the work was done: a second run would blur what is blurred
-        if seen.keys() == after.keys() and not list(work.rglob(".*.unfinished")):
-            arguments = arguments | {"overwrite": True}  # the work was done
-        assert run_and_kill(task, arguments, at=0)
+        done = seen.keys() == after.keys() and not list(work.rglob(".*.unfinished"))
+        assert run_and_kill(
+            task, arguments | {"overwrite": True} if done else arguments, 0
+        )
         again = visible_images(work)
         assert again.keys() == after.keys(), moment
         assert all(equal(again[name], after[name]) for name in after), moment

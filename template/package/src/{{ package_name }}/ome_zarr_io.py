@@ -66,8 +66,8 @@ class Image:
 
     @property
     def version(self) -> NgffVersion:
-        """NGFF version: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
-        return "0.4" if self.group.metadata.zarr_format == 2 else "0.5"
+        """NGFF version."""
+        return group_version(self.group)
 
     @property
     def axes(self) -> str:
@@ -100,13 +100,20 @@ class Image:
         return "image-label" in self.metadata
 
     @property
-    def channel_names(self) -> list[str]:
-        """Name of each channel; its position where the metadata has no name."""
+    def channels(self) -> list[dict[str, Any]]:
+        """Metadata of each channel; empty where there are none."""
         size = dict(zip(self.axes, self.shape, strict=True)).get("c", 1)
-        channels = self.metadata.get("omero", {}).get("channels", [])
-        names = [channel.get("label") or "" for channel in channels]
-        names += [""] * (size - len(names))
-        return [name or str(index) for index, name in enumerate(names[:size])]
+        channels = (self.metadata.get("omero") or {}).get("channels") or []
+        return [*channels, *([{}] * size)][:size]
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Name of each channel; with its position if it has none, or shares it."""
+        names = [str(channel.get("label") or "") for channel in self.channels]
+        return [
+            name if name and names.count(name) == 1 else f"{name}{index}"
+            for index, name in enumerate(names)
+        ]
 
     @property
     def label_names(self) -> list[str]:
@@ -127,8 +134,7 @@ class Image:
         elif channel.mode == "label":
             known = names
         else:
-            channels = self.metadata.get("omero", {}).get("channels", [])
-            known = [str(entry.get("wavelength_id")) for entry in channels]
+            known = [str(entry.get("wavelength_id")) for entry in self.channels]
         if known.count(channel.identifier) != 1:
             raise ValueError(
                 f"channel: {channel.mode} {channel.identifier!r} fits "
@@ -159,6 +165,11 @@ def ome_metadata(group: Any) -> dict[str, Any]:
     return dict(attributes.get("ome", attributes))
 
 
+def group_version(group: zarr.Group) -> NgffVersion:
+    """NGFF version of an image, well or plate: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
+    return "0.4" if group.metadata.zarr_format == 2 else "0.5"
+
+
 def open_group(
     path: Path | str, argument: str = "zarr_url", mode: Literal["r", "r+"] = "r"
 ) -> zarr.Group:
@@ -169,9 +180,7 @@ def open_group(
         ValueError: There is something, but no Zarr group.
     """
     path = Path(path)
-    interrupted = path.with_name(f".{path.name}.old")
-    if not path.exists() and interrupted.exists():  # see `_replace`
-        interrupted.rename(path)
+    _repair(path)
     if not path.exists():
         raise FileNotFoundError(f"{argument}: there is nothing at {path}")
     try:
@@ -264,13 +273,20 @@ def plate_position(path: Path | str) -> dict[str, Any]:
     return {}
 
 
-def plate_images(path: Path) -> list[Path]:
-    """Folders of all images of a plate, in the order of its wells."""
-    return [
-        path / well["path"] / image["path"]
-        for well in ome_metadata(open_group(path))["plate"]["wells"]
-        for image in ome_metadata(open_group(path / well["path"]))["well"]["images"]
-    ]
+def plate_images(path: Path, argument: str = "zarr_url") -> list[Path]:
+    """Folders of all images of a plate, in the order of its wells.
+
+    Raises:
+        ValueError: It is no plate, or lacks a well.
+    """
+    try:
+        return [
+            path / well["path"] / image["path"]
+            for well in ome_metadata(open_group(path))["plate"]["wells"]
+            for image in ome_metadata(open_group(path / well["path"]))["well"]["images"]
+        ]
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{argument}: {path} is no whole plate: {error}") from error
 
 
 def sibling_path(image: Image, suffix: str) -> Path:
@@ -342,7 +358,7 @@ def derive_label(
         ValueError: `name` cannot be the name of a folder.
         FileExistsError: The label exists, and `overwrite` is false.
     """
-    _check_name(name, "label_name")
+    check_name(name, "label_name")
     kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
     multiscale = deepcopy(image.metadata["multiscales"][0]) | {"name": name}
     multiscale["axes"] = [multiscale["axes"][dim] for dim in kept]
@@ -370,7 +386,7 @@ def derive_label(
                 chunks=[level.chunks[dim] for dim in kept],
                 shards=shards,
                 dtype=np.uint32,
-                axes=[multiscale["axes"][i]["name"] for i in range(len(kept))],
+                axes=[axis["name"] for axis in multiscale["axes"]],
             )
         yield open_image(partial, mode="r+")
 
@@ -527,7 +543,7 @@ def write_feature_table(
         ValueError: `name` cannot be the name of a folder.
         FileExistsError: The table exists, and `overwrite` is false.
     """
-    _check_name(name, "table_name")
+    check_name(name, "table_name")
     metadata = {
         "type": "feature_table",
         "table_version": "1",
@@ -551,8 +567,13 @@ def write_feature_table(
             writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _check_name(name: str, argument: str) -> None:
-    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+def check_name(name: str, argument: str) -> None:
+    """Refuse what cannot be the name of a folder, or would be hidden.
+
+    Raises:
+        ValueError: `name` cannot.
+    """
+    if not 0 < len(name) <= 200 or name[0] == "." or set(name) & set("/\\\0"):
         raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
 
 
@@ -592,21 +613,22 @@ def _write_channels(image: Image, names: Sequence[str]) -> None:
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import add_metadata
 
-    smallest = np.asarray(image.levels[-1][...])
-    if "c" in image.axes:
-        smallest = np.moveaxis(smallest, image.axes.index("c"), 0)
-    else:
-        smallest = smallest[np.newaxis]
-    limits = np.iinfo if smallest.dtype.kind in "iu" else np.finfo
+    smallest = image.levels[-1]
+    dtype = smallest.dtype
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     colors = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
     channels = []
-    for index, (name, pixels) in enumerate(zip(names, smallest, strict=True)):
-        start, end = (float(value) for value in np.percentile(pixels, [1, 99.9]))
+    for index, name in enumerate(names):
+        # One plane in the middle of the stack is enough.
+        middle = {"c": index, "z": smallest.shape[image.axes.find("z")] // 2, "t": 0}
+        plane = smallest[tuple(middle.get(axis, slice(None)) for axis in image.axes)]
+        finite = np.asarray(plane)[np.isfinite(plane)]
+        start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0, 1)
         window = {
-            "min": float(limits(pixels.dtype).min),
-            "max": float(limits(pixels.dtype).max),
-            "start": start,
-            "end": max(end, start + 1.0),
+            "min": float(limits.min),
+            "max": float(limits.max),
+            "start": float(start),
+            "end": max(float(end), float(start) + 1.0),
         }
         color = colors[index % len(colors)] if len(names) > 1 else "FFFFFF"
         channels.append(
@@ -627,31 +649,40 @@ def _published(
     *,
     overwrite: bool,
     argument: str = "overwrite",
-    register: Callable[[], None] = lambda: None,
+    register: Callable[[], None] | None = None,
 ) -> Iterator[Path]:
     """Give a hidden folder beside `path`; without an error, it becomes `path`.
 
     Args:
         path: Folder to make.
-        overwrite: Whether to replace a folder that exists.
+        overwrite: Whether to replace an OME-Zarr that exists.
         argument: Name of the task's argument, for the error message.
         register: Called at the end, to make `path` known to those who look for it.
     """
+    path = path.resolve()
+    _repair(path)
     partial = path.with_name(f".{path.name}.partial")
-    # Says that what is at `path` comes from a task that was killed just before its end.
+    # Names the folder that a task had made when it was killed just before its end.
     unfinished = path.with_name(f".{path.name}.unfinished")
-    if path.exists() and not overwrite and not unfinished.exists():
-        raise FileExistsError(
-            f"{argument}: {path} exists; set overwrite, or choose another name"
-        )
+    if path.exists():
+        known = unfinished.read_text() if unfinished.exists() else ""
+        if not overwrite and known != str(path.stat().st_ino):
+            raise FileExistsError(
+                f"{argument}: {path} exists; set overwrite, or choose another name"
+            )
+        if not any((path / name).exists() for name in (".zgroup", "zarr.json")):
+            raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
     shutil.rmtree(partial, ignore_errors=True)  # of a task that was killed
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
-        unfinished.touch()
-        _replace(path, partial)
-        register()
-        unfinished.unlink()
+        if register is None:
+            _replace(path, partial)
+        else:
+            unfinished.write_text(str(partial.stat().st_ino))
+            _replace(path, partial)
+            register()
+        unfinished.unlink(missing_ok=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -661,11 +692,24 @@ def _replace(path: Path, new: Path) -> None:
     if not path.exists():
         new.rename(path)
     elif not _exchange(path, new):
-        # On NFS, for example; `open_group` repairs a kill between the first two steps.
+        # On NFS, for example; `_repair` does what is left after a kill.
         old = path.with_name(f".{path.name}.old")
         path.rename(old)
         new.rename(path)
         old.rename(new)
+
+
+def _repair(path: Path) -> None:
+    """Undo, or finish, what a task that was killed in `_replace` has left."""
+    old = path.with_name(f".{path.name}.old")
+    if not old.exists():
+        return
+    time.sleep(1.0)  # unless that task is still at it
+    with suppress(OSError):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(path)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -673,13 +717,15 @@ def _exchange(one: Path, other: Path) -> bool:
     if sys.platform != "linux":
         return False
     at_cwd, rename_exchange = -100, 2  # constants of Linux
-    renameat2 = ctypes.CDLL(None).renameat2
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
     paths = (at_cwd, os.fsencode(one), at_cwd, os.fsencode(other))
-    return bool(renameat2(*paths, rename_exchange) == 0)
+    return renameat2 is not None and renameat2(*paths, rename_exchange) == 0
 
 
 def _keep_children(path: Path, partial: Path) -> None:
-    """Link the labels and tables of the image at `path` into `partial`."""
+    """Link into `partial` what lies in the image at `path` beside its pyramid."""
+    if not path.exists():
+        return
 
     def link(source: str, target: str) -> None:
         try:
@@ -687,9 +733,15 @@ def _keep_children(path: Path, partial: Path) -> None:
         except OSError:  # no hard links on this file system
             shutil.copy2(source, target)
 
-    for name in ("labels", "tables"):
-        if (path / name).exists():
-            shutil.copytree(path / name, partial / name, copy_function=link)
+    replaced = {level.name.split("/")[1] for level in open_image(path).levels}
+    for child in path.iterdir():
+        target = partial / child.name
+        if child.name[0] == "." or child.name in replaced or target.exists():
+            continue
+        if child.is_dir():
+            shutil.copytree(child, target, copy_function=link)
+        else:
+            link(str(child), str(target))
 
 
 @contextmanager
@@ -714,7 +766,8 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.rmdir()
+        with suppress(FileNotFoundError):
+            lock.rmdir()
 
 
 def _register(image_path: Path, kind: Literal["labels", "tables"], name: str) -> None:

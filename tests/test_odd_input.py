@@ -1,0 +1,327 @@
+"""Files as microscopes and other tools write them: every pixel arrives, or an error says why not."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from my_fractal_tasks import ome_zarr_io
+from my_fractal_tasks.check_images import check_images
+from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
+from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
+from my_fractal_tasks.gaussian_blur import gaussian_blur
+from my_fractal_tasks.import_ome_zarr import import_ome_zarr
+from my_fractal_tasks.measure_features import measure_features
+from my_fractal_tasks.ome_zarr_io import open_image
+from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
+from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
+from my_fractal_tasks.threshold_segmentation import threshold_segmentation
+from package_images import read_table, write_image, write_plate
+
+STACK = np.random.default_rng(0).integers(0, 4000, (5, 40, 50), np.uint16)
+
+
+def convert(folder, **arguments):
+    """Convert the TIFFs in a folder; return the pixels by image."""
+    arguments = {"zarr_dir": str(folder), "tiff_dir": str(folder)} | arguments
+    for item in convert_tiffs_init(**arguments)["parallelization_list"]:
+        convert_tiffs_compute(**item)
+    plate = folder / f"{arguments.get('plate_name', 'plate')}.zarr"
+    images = ome_zarr_io.plate_images(plate)
+    return {
+        str(p.relative_to(plate)): np.asarray(open_image(p).levels[0]) for p in images
+    }
+
+
+def write_series(path):
+    with tifffile.TiffWriter(path) as file:
+        for plane in STACK:
+            file.write(plane)
+
+
+TIFFS = {
+    "a stack": lambda path: tifffile.imwrite(path, STACK),
+    "page by page": write_series,
+    "ImageJ": lambda path: tifffile.imwrite(path, STACK, imagej=True),
+    "big-endian": lambda path: tifffile.imwrite(path, STACK, byteorder=">"),
+    "LZW": lambda path: tifffile.imwrite(path, STACK, compression="lzw"),
+    "tiles": lambda path: tifffile.imwrite(path, STACK, tile=(16, 16)),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+@pytest.mark.parametrize("name", ["A01.tif", "a1.TIFF"])
+def test_every_pixel_of_any_tiff_arrives(tmp_path, kind, name):
+    TIFFS[kind](tmp_path / name)
+    (pixels,) = convert(tmp_path).values()
+    assert (pixels == STACK[np.newaxis]).all()
+
+
+def test_samples_of_a_colour_image_are_channels_and_masks_are_integers(tmp_path):
+    colours = np.random.default_rng(1).integers(0, 255, (300, 310, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "A01_a0.tif", colours)
+    tifffile.imwrite(tmp_path / "A01_a1.tif", colours[..., 0] > 9)
+    images = convert(tmp_path)
+    assert (images["A/01/0"] == np.moveaxis(colours, 2, 0)).all()
+    assert (images["A/01/1"][0] == (colours[..., 0] > 9)).all()
+
+
+def truncate(folder):
+    tifffile.imwrite(folder / "A01.tif", STACK, imagej=True)
+    (folder / "A01.tif").write_bytes((folder / "A01.tif").read_bytes()[:-9000])
+
+
+def no_tiff(folder):
+    (folder / "A01.tif").write_text("text")
+
+
+def different_shapes(folder):
+    tifffile.imwrite(folder / "A01_z0.tif", STACK[0])
+    tifffile.imwrite(folder / "A01_z1.tif", STACK[0, 1:])
+
+
+def gap(folder):
+    for z in (1, 2, 4):
+        tifffile.imwrite(folder / f"A01_z{z}.tif", STACK[0])
+
+
+def fewer_planes_than_another_well(folder):
+    for name in ("A01_z0", "A01_z1", "A02_z0"):
+        tifffile.imwrite(folder / f"{name}.tif", STACK[0])
+
+
+def planes_in_names_and_pages(folder):
+    for z in (1, 2):
+        tifffile.imwrite(folder / f"A01_z{z}.tif", STACK)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        truncate,
+        no_tiff,
+        different_shapes,
+        gap,
+        fewer_planes_than_another_well,
+        planes_in_names_and_pages,
+    ],
+)
+def test_tiffs_that_would_lose_pixels_are_refused_and_an_old_plate_is_kept(
+    tmp_path, write
+):
+    (old,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]})
+    before = np.asarray(open_image(old).levels[0])
+    write(tmp_path)
+    with pytest.raises(ValueError, match=r"tiff_dir|pattern"):
+        convert(tmp_path, overwrite=True)
+    assert (np.asarray(open_image(old).levels[0]) == before).all()
+
+
+def test_a_conversion_goes_on_only_as_it_began(tmp_path):
+    for name in ("A01", "A02"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", STACK)
+    arguments = {"zarr_dir": str(tmp_path), "tiff_dir": str(tmp_path)}
+    first, _ = convert_tiffs_init(**arguments)["parallelization_list"]
+    convert_tiffs_compute(**first)
+    gaussian_blur(zarr_url=first["zarr_url"])
+    for changed in ({"ngff_version": "0.5"}, {"pixel_size_xy": 9}):
+        with pytest.raises(FileExistsError, match="plate_name"):
+            convert_tiffs_init(**arguments, **changed)
+    assert len(convert(tmp_path)) == 3
+
+
+def test_a_leftover_of_a_killed_task_does_not_switch_off_the_protection(tmp_path):
+    tifffile.imwrite(tmp_path / "A01.tif", STACK)
+    convert(tmp_path)
+    (tmp_path / ".plate.zarr.unfinished").write_text("1")
+    with pytest.raises(FileExistsError, match="plate_name"):
+        convert(tmp_path)
+
+
+def test_what_is_not_ome_zarr_is_never_replaced(tmp_path):
+    tifffile.imwrite(tmp_path / "A01.tif", STACK)
+    (tmp_path / "plate.zarr").mkdir()
+    (tmp_path / "plate.zarr" / "thesis.txt").write_text("years")
+    with pytest.raises(ValueError, match="plate_name"):
+        convert(tmp_path, overwrite=True)
+    assert (tmp_path / "plate.zarr" / "thesis.txt").exists()
+
+
+def test_nan_pixels_give_metadata_that_is_json(tmp_path):
+    pixels = STACK.astype(np.float32)
+    pixels[0, 0, 0] = np.nan
+    tifffile.imwrite(tmp_path / "A01.tif", pixels)
+    convert(tmp_path)
+
+    def refuse(value):
+        raise AssertionError(value)
+
+    image = tmp_path / "plate.zarr" / "A" / "01" / "0"
+    json.loads((image / ".zattrs").read_text(), parse_constant=refuse)
+    threshold_segmentation(zarr_url=str(image))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_overwritten_image_keeps_what_lies_beside_its_pyramid(tmp_path, link):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    (path / "OME").mkdir()
+    (path / "OME" / "METADATA.ome.xml").write_text("<OME/>")
+    (path / "notes.txt").write_text("notes")
+    if link:
+        (tmp_path / "link.zarr").symlink_to(path)
+        path = tmp_path / "link.zarr"
+    for _ in range(2):
+        gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    assert path.is_symlink() == link
+    assert (path / "OME" / "METADATA.ome.xml").exists()
+    assert (path / "notes.txt").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int32", "uint32", "int64", "float64"]
+)
+def test_pyramids_do_not_overflow(tmp_path, dtype):
+    limits = np.iinfo(dtype) if dtype not in ("bool", "float64") else None
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 2, (64, 64)).astype(dtype)
+    if limits:
+        pixels = rng.integers(limits.min, limits.max, (64, 64), dtype)
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    output = gaussian_blur(zarr_url=str(tmp_path / "image.zarr"), sigma_xy=0)
+    image = open_image(output["image_list_updates"][0]["zarr_url"])
+    large, small = (np.asarray(level) for level in image.levels)
+    corners = np.stack([large[y::2, x::2] for y in (0, 1) for x in (0, 1)])
+    assert (small >= corners.min(axis=0)).all()
+    assert (small <= corners.max(axis=0)).all()
+    threshold_segmentation(zarr_url=str(tmp_path / "image.zarr"))
+
+
+def test_channels_may_share_a_name_or_have_none(tmp_path):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    group = zarr.open_group(path, mode="r+")
+    attributes = group.attrs.asdict()
+    for channels, names in (
+        ([{"label": "DAPI"}, {"label": "DAPI"}, {"label": "more"}], ["DAPI0", "DAPI1"]),
+        ([{"label": 7}], ["7", "1"]),
+        (None, ["0", "1"]),
+    ):
+        group.update_attributes(attributes | {"omero": {"channels": channels}})
+        assert open_image(path).channel_names == names
+        threshold_segmentation(zarr_url=str(path), overwrite=True)
+        measure_features(zarr_url=str(path), overwrite=True)
+        row = read_table(path, "features")[0]
+        labels = np.asarray(open_image(path).group["labels/objects/0"])
+        for index, name in enumerate(names):
+            assert row[f"mean_{name}"] == pytest.approx(
+                pixels[index][labels == 1].mean()
+            )
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "uint8"])
+def test_labels_may_have_any_integers(tmp_path, dtype):
+    path = tmp_path / "image.zarr"
+    pixels = np.random.default_rng(0).normal(1e9, 1, (40, 30))
+    write_image(path, "yx", pixels=pixels)
+    number = 7 if dtype == "uint8" else 2**40 + 7
+    labels = np.zeros((40, 30), dtype)
+    labels[:9], labels[20:] = 7, number
+    write_image(path / "labels" / "cells", "yx", pixels=labels)
+    zarr.open_group(path / "labels", mode="a", zarr_format=2).attrs["labels"] = [
+        "cells"
+    ]
+
+    measure_features(zarr_url=str(path), label_name="cells")
+
+    rows = {row["label"]: row for row in read_table(path, "features")}
+    assert rows.keys() == {7, number}
+    expected = pixels[labels == 7]
+    assert rows[7]["std_DAPI"] == pytest.approx(expected.std(), rel=1e-6)
+    assert rows[7]["mean_DAPI"] == pytest.approx(expected.mean())
+
+
+def test_labels_of_floats_are_refused(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    write_image(path / "labels" / "cells", "yx", pixels=np.zeros((101, 83)))
+    zarr.open_group(path / "labels", mode="a", zarr_format=2).attrs["labels"] = [
+        "cells"
+    ]
+    with pytest.raises(ValueError, match=r"label_name.*float64"):
+        measure_features(zarr_url=str(path), label_name="cells")
+
+
+def test_every_level_is_read_if_asked_for(tmp_path):
+    write_image(tmp_path / "image.zarr", "yx", chunks={"y": 32, "x": 32})
+    (tmp_path / "image.zarr" / "1" / "0" / "0").write_bytes(b"garbage")
+    arguments = {"zarr_urls": [str(tmp_path / "image.zarr")], "zarr_dir": str(tmp_path)}
+    with pytest.raises(ValueError, match="1 of 1 images"):
+        check_images(**arguments, read_pixels=True)
+
+
+def test_fields_are_registered_with_the_same_field(tmp_path):
+    rng = np.random.default_rng(0)
+    for field in (1, 2):
+        pixels = rng.integers(0, 4000, (60, 70), np.uint16)
+        for acquisition in (0, 1):
+            moved = np.roll(pixels, 3 * acquisition, axis=0)
+            tifffile.imwrite(tmp_path / f"A01_a{acquisition}_f{field}.tif", moved)
+    images = convert(tmp_path)
+    well = tmp_path / "plate.zarr" / "A" / "01"
+    urls = [str(well / name) for name in ("0f1", "0f2", "1f2", "1f1")]
+
+    items = register_acquisitions_init(zarr_urls=urls, zarr_dir=str(tmp_path))
+    for item in items["parallelization_list"]:
+        register_acquisitions_compute(**item)
+    for field in (1, 2):
+        found = np.asarray(open_image(well / f"1f{field}registered").levels[0])
+        assert (found[:, :-3] == images[f"A/01/0f{field}"][:, :-3]).all()
+
+    with pytest.raises(ValueError, match="reference_acquisition"):
+        register_acquisitions_init(zarr_urls=urls[2:], zarr_dir=str(tmp_path))
+
+
+def test_an_empty_well_is_registered_without_a_shift(tmp_path, recwarn):
+    blank = np.zeros((2, 60, 70), np.uint16)
+    reference, later = write_plate(
+        tmp_path / "plate.zarr", {"A/01": [0, 1]}, axes="cyx", pixels=blank
+    )
+    register_acquisitions_compute(
+        zarr_url=str(later), init_args={"reference": str(reference)}
+    )
+    assert not [warning for warning in recwarn if "skimage" in warning.filename]
+
+
+def test_images_with_different_pyramids_are_registered(tmp_path):
+    plate = tmp_path / "plate.zarr"
+    reference, later = write_plate(plate, {"A/01": [0, 1]}, axes="yx")
+    group = zarr.open_group(reference, mode="r+")
+    attributes = group.attrs.asdict()
+    attributes["multiscales"][0]["datasets"].pop()
+    group.update_attributes(attributes)
+    register_acquisitions_compute(
+        zarr_url=str(later), init_args={"reference": str(reference)}
+    )
+
+
+def test_a_plate_that_lacks_a_well_is_refused(tmp_path):
+    plate = tmp_path / "plate.zarr"
+    write_plate(plate, {"A/01": [0]})
+    (plate / "A" / "01" / ".zattrs").write_text("{}")
+    with pytest.raises(ValueError, match="zarr_name"):
+        import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="plate.zarr")
+
+
+@pytest.mark.parametrize("size", [math.inf, 0, -1])
+def test_sizes_are_positive_numbers(tmp_path, size):
+    tifffile.imwrite(tmp_path / "A01.tif", STACK)
+    with pytest.raises(ValueError, match="pixel_size_xy"):
+        convert(tmp_path, pixel_size_xy=size)
+    write_image(tmp_path / "image.zarr", "yx")
+    if size:
+        with pytest.raises(ValueError, match="sigma_xy"):
+            gaussian_blur(zarr_url=str(tmp_path / "image.zarr"), sigma_xy=size)
