@@ -48,6 +48,18 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def server(session: nox.Session) -> None:
+    """Run all examples on a real fractal-server, and locally; `-- --keep` leaves it up."""
+    folder = Path(session.cache_dir, "server").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install(*group("test"), "tifffile")
+    session.run("python", "tests/rendering.py", folder / "package")
+    session.run("python", "tests/test_server.py", folder)
+    session.chdir(folder / "package")
+    session.run("nox", "-s", "server", "--", folder / "workflow.json", *session.posargs)
+
+
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and formatting of this repository; the tests lint what it renders."""
     session.install(*group("lint"))

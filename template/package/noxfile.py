@@ -51,6 +51,15 @@ def manifest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def server(session: nox.Session) -> None:
+    """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
+    # The server runs the tasks in an environment of its own, as does this session.
+    session.install("-e", ".", "--no-deps")
+    session.install(*group("server"))
+    session.run("python", "-m", f"{PACKAGE.name}.dev.run_on_server", *session.posargs)
+
+
+@nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the wheel into `dist`."""
     shutil.rmtree("dist", ignore_errors=True)

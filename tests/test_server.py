@@ -1,0 +1,62 @@
+"""A generated package on a real fractal-server.
+
+As a script: write TIFFs and a workflow over all examples into the folder that is given.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from test_package import nox
+
+SHIFT = (-4, 7)  # of the second acquisition, in y and x
+
+
+def write_workflow(folder: Path) -> Path:
+    """Write TIFFs of three wells, one of them in two acquisitions, and a workflow for them."""
+    tiffs = folder / "tiffs"
+    tiffs.mkdir(parents=True)
+    y, x = np.indices((160, 200))
+    for well, seed in (("A01", 1), ("A02", 2), ("B01", 3)):
+        rng = np.random.default_rng(seed)
+        pixels = rng.normal(200, 20, y.shape)
+        for y0, x0, radius in rng.uniform((20, 20, 4), (140, 180, 12), (12, 3)):
+            pixels[np.hypot(y - y0, x - x0) < radius] += 2000
+        pixels = pixels.astype(np.uint16)
+        tifffile.imwrite(tiffs / f"{well}_a0.tif", pixels)
+        if well == "A01":
+            tifffile.imwrite(tiffs / f"{well}_a1.tif", np.roll(pixels, SHIFT, (0, 1)))
+
+    def step(name: str, **arguments: object) -> dict[str, object]:
+        return {"task": {"pkg_name": "my-fractal-tasks", "name": name}, **arguments}
+
+    workflow = {
+        "name": "All examples",
+        "task_list": [
+            step(
+                "Convert TIFFs to OME-Zarr",
+                args_non_parallel={"tiff_dir": str(tiffs), "plate_name": "plate"},
+            ),
+            step("Import OME-Zarr", args_non_parallel={"zarr_name": "plate.zarr"}),
+            step("Register Acquisitions"),
+            step("Gaussian Blur", args_parallel={"sigma_xy": 1}),
+            step("Threshold Segmentation", args_parallel={"min_size": 30}),
+            step("Measure Features"),
+            step("Check Images", args_non_parallel={"read_pixels": True}),
+        ],
+    }
+    file = folder / "workflow.json"
+    file.write_text(json.dumps(workflow, indent=2), encoding="utf-8")
+    return file
+
+
+def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
+    workflow = write_workflow(tmp_path / "data")
+    log = nox(render(tmp_path / "package"), "-s", "server", "--", str(workflow))
+    assert "The image lists are the same." in log
+
+
+if __name__ == "__main__":
+    write_workflow(Path(sys.argv[1]).resolve())
