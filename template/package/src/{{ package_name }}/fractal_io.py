@@ -45,7 +45,7 @@ def _local_path(value: str) -> str:
     path = value.strip()
     if not PurePath(path).is_absolute() or ".." in PurePath(path).parts:
         raise ValueError(
-            "must be an absolute path without '..', such as /data/plate.zarr/B/03/0; "
+            "must be an absolute path without '..', such as /data/plate.zarr; "
             f"neither S3 nor relative paths are supported: {value!r}"
         )
     return os.path.normpath(path)
