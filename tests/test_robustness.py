@@ -136,6 +136,17 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
 
 
+def test_what_a_killed_replacement_left_behind_does_not_stop_the_next(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    shutil.copytree(path, tmp_path / ".image.zarr.old")  # killed after the second step
+    monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
+    gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
+
+
 def start(task, **arguments):
     code = f"import json, sys; from my_fractal_tasks.{task} import {task}; " + (
         f"{task}(**json.loads(sys.argv[1]))"
