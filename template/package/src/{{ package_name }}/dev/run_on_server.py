@@ -265,7 +265,7 @@ def start_fractal_server(folder: Path, guard: Guard, database: Path) -> tuple[st
         "jobs_poll_interval": 0,
     }
     profile = {"resource_type": "local", "name": "local"}
-    password = secrets.token_urlsafe()
+    password = secrets.token_hex()
     options = ["--admin-email", EMAIL, "--admin-pwd", password]
     options += ["--admin-project-dir", str(folder / "project")]
     for name, content in (("resource", resource), ("profile", profile)):
@@ -276,7 +276,7 @@ def start_fractal_server(folder: Path, guard: Guard, database: Path) -> tuple[st
         "POSTGRES_HOST": str(database),
         "POSTGRES_USER": "postgres",
         "POSTGRES_DB": "postgres",
-        "JWT_SECRET_KEY": secrets.token_urlsafe(),
+        "JWT_SECRET_KEY": secrets.token_hex(),
         "JWT_EXPIRE_SECONDS": "1000000",
         "FRACTAL_RUNNER_BACKEND": "local",
         "FRACTAL_DEFAULT_GROUP_NAME": "All",
