@@ -53,7 +53,8 @@ def test_a_question_has_a_type_one_sentence_of_help_and_a_default(name):
     assert {"type", "help", "default"} <= question.keys()
     assert question["help"][-1] in ".?"
     assert ". " not in question["help"]
-    assert {"validator", "choices"} & question.keys() or question["type"] == "bool"
+    # Copier refuses what is not among the choices, and lists them.
+    assert {"validator", "choices"} & question.keys()
 
 
 def test_an_answer_without_a_question_is_refused(render, tmp_path):
@@ -116,14 +117,19 @@ def test_the_list_of_taken_names_is_complete(richest, richest_python):
         {"license": "WTFPL"},
         {"examples": ["gaussian_blur", "unknown"]},
         {"min_python": "3.10"},
+        {"publish_to_pypi": "maybe"},
     ],
     ids=str,
 )
 def test_an_invalid_answer_is_refused_before_anything_is_written(
     render, tmp_path, answers
 ):
-    with pytest.raises(ValueError, match=next(iter(answers))):
+    (name,) = answers
+    with pytest.raises(ValueError, match=name) as error:
         render(tmp_path / "package", **answers)
+    choices = QUESTIONS[name].get("choices", [])
+    for choice in choices.values() if isinstance(choices, dict) else choices:
+        assert repr(choice) in str(error.value)
     assert not (tmp_path / "package").exists()
 
 

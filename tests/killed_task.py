@@ -1,0 +1,91 @@
+"""Run a task and kill it when it is about to touch the file system for the n-th time."""
+
+import atexit
+import importlib
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+# Imports the tasks once; each run is a fork of it.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "my_fractal_tasks.gaussian_blur",
+        "my_fractal_tasks.threshold_segmentation",
+        "my_fractal_tasks.register_acquisitions_compute",
+        "scipy.sparse.csgraph",
+    ]
+)
+COUNTED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "shutil.rmtree"}
+# What a task puts beside its image, and its output.
+HIDDEN = re.compile(r"\.[^.]+(\.zarr)?\.(partial|unfinished|old|lock)|out\.json")
+
+
+def run_and_kill(
+    task: str, arguments: dict[str, Any], at: int = 0, *, exchange: bool = True
+) -> list[int] | None:
+    """Run a task as a process; its output is `out.json` beside the image.
+
+    Args:
+        task: Name of the task.
+        arguments: Its arguments.
+        at: When to kill it; with 0, it runs to its end.
+        exchange: Whether the file system can exchange two folders.
+
+    Returns:
+        None if it was killed; else the moments when folders appeared or went.
+    """
+    output = Path(arguments["zarr_url"]).with_name("out.json")
+    output.unlink(missing_ok=True)
+    moments, result = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(
+        target=_run, args=(task, arguments, output, at, exchange, result)
+    )
+    process.start()
+    result.close()
+    process.join()
+    if process.exitcode == -signal.SIGKILL:
+        return None
+    assert process.exitcode == 0
+    return moments.recv()
+
+
+def _run(
+    task: str,
+    arguments: dict[str, Any],
+    output: Path,
+    at: int,
+    exchange: bool,
+    result: Any,
+) -> None:
+    import zarr
+    from my_fractal_tasks import blocks, ome_zarr_io
+
+    # Which of two threads makes a folder first would change the count.
+    blocks.n_threads = lambda: 1
+    zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
+    ome_zarr_io.LOCK_EXPIRES = 0.5
+    if not exchange:
+        ome_zarr_io._exchange = lambda *_: False
+    function = getattr(importlib.import_module(f"my_fractal_tasks.{task}"), task)
+    count = 0
+    moments = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in COUNTED or (event == "open" and args[1] and "r" not in args[1]):
+            count += 1
+            if any(HIDDEN.fullmatch(Path(str(arg)).name) for arg in args[:2]):
+                moments.append(count)
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    output.write_text(json.dumps(function(**arguments)))
+    atexit._run_exitfuncs()  # as at the end of a process that was not forked
+    result.send([1, count // 2, *moments, count])
