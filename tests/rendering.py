@@ -28,7 +28,9 @@ SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 QUESTIONS = {
     name: details
     for name, details in SETTINGS.items()
-    if not name.startswith("_") and details.get("when") is None and details.get("ask", True)
+    if not name.startswith("_")
+    and details.get("when") is None
+    and details.get("ask", True)
 }
 EXAMPLES = QUESTIONS["examples"]["default"]
 

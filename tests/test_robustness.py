@@ -16,6 +16,7 @@ from my_fractal_tasks.ome_zarr_io import open_image, open_label, plate_images
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import PACKAGE, write_image, write_plate
 
+
 def visible_images(folder, known=()):
     """Pixels of every level of what a reader would list, or knows of: images and labels."""
     found = {}
