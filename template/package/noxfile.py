@@ -60,6 +60,16 @@ def server(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def template(session: nox.Session) -> None:
+    """Compare with the template, newer or not; `-- diff`, `-- update`, `-- restore FILE`."""
+    session.install("-e", ".", "--no-deps")
+    session.install(*group("template"))
+    session.run("python", "-m", f"{PACKAGE.name}.dev.template", *session.posargs)
+    if session.posargs == ["update"]:
+        session.notify("manifest", posargs=[])
+
+
+@nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the wheel into `dist`."""
     shutil.rmtree("dist", ignore_errors=True)

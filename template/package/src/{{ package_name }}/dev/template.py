@@ -1,13 +1,46 @@
-"""What this package has to do with the template that it was made from."""
+"""Compare this package with the template that it was made from, or update it.
 
+    nox -s template [-- diff | update | restore FILE...]
+
+Without an argument it exits with 0 if nothing is to be done, or with the sum of
+2 (there is a newer template) and 4 (files of the template have drifted); 1 is an error.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import copier
 import yaml
+from copier.errors import CopierError
 
 PROJECT = Path(__file__).resolve().parents[3]
 ANSWERS = PROJECT / ".copier-answers.yml"
+
+# These stay as the template has them, but for the task list. What else it has made is the
+# owner's from then on; pyproject.toml, LICENSE and CITATION.cff belong to both.
+TEMPLATE_OWNED = (
+    ".github/dependabot.yml",
+    ".github/workflows/*.yml",
+    ".pre-commit-config.yaml",
+    "noxfile.py",
+    "src/*/blocks.py",
+    "src/*/fractal_io.py",
+    "src/*/ome_zarr_io.py",
+    "src/*/dev/*.py",
+    "tests/conftest.py",
+    "tests/test_manifest.py",
+)
 
 
 class TemplateError(Exception):
@@ -18,14 +51,19 @@ def recorded_answers() -> dict[str, Any]:
     """Return the answers that this package was made with.
 
     Raises:
-        TemplateError: They were deleted.
+        TemplateError: They are not there, or do not lead to the template.
     """
     try:
-        return dict(yaml.safe_load(ANSWERS.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+        answers = dict(yaml.safe_load(ANSWERS.read_text(encoding="utf-8")))
+        source = answers["_src_path"]
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        raise TemplateError(f"{ANSWERS} does not name the template: {error}") from error
+    if ":" not in source and not Path(source).expanduser().is_absolute():
         raise TemplateError(
-            f"{ANSWERS} is missing: without it, nobody knows the template"
-        ) from error
+            f"_src_path in {ANSWERS.name} is {source!r}, seen from another folder: "
+            "write the absolute path, or the URL, of the template there"
+        )
+    return answers
 
 
 def render(folder: Path, **answers: Any) -> Path:
@@ -39,11 +77,11 @@ def render(folder: Path, **answers: Any) -> Path:
         TemplateError: The template can not be reached, or refuses an answer.
     """
     recorded = recorded_answers()
-    source = recorded.get("_src_path", "")
     known = {name: value for name, value in recorded.items() if name[0] != "_"}
+    os.environ["GIT_TERMINAL_PROMPT"] = "0"  # no password is asked for
     try:
         copier.run_copy(
-            source,
+            recorded["_src_path"],
             folder,
             data=known | answers,
             vcs_ref=recorded.get("_commit"),
@@ -51,6 +89,150 @@ def render(folder: Path, **answers: Any) -> Path:
             quiet=True,
             settings=copier.Settings(),
         )
-    except (copier.errors.CopierError, OSError, ValueError) as error:
-        raise TemplateError(f"The template at {source} does not render: {error}") from error
+    except (CopierError, OSError, ValueError) as error:
+        # A failed git command says what was run, and then what it printed.
+        reason = str(error).strip().splitlines()[-1].strip(" |")
+        version = recorded.get("_commit", "")
+        raise TemplateError(
+            f"The template {recorded['_src_path']} {version} can not be used: {reason}"
+        ) from error
     return folder
+
+
+def newer_version() -> str | None:
+    """Return the newest version of the template, unless this package has it.
+
+    Raises:
+        TemplateError: The template can not be reached.
+    """
+    if "_commit" not in recorded_answers():
+        return None  # made from a plain folder, which has no versions
+    command = [sys.executable, "-m", "copier", "check-update", "--output-format=json"]
+    done = subprocess.run(
+        [*command, PROJECT], capture_output=True, text=True, check=False
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise TemplateError(f"No answer from the template:\n{done.stderr}") from error
+    return answer["latest_version"] if answer["update_available"] else None
+
+
+def drifted_files(fresh: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each file of the template that differs here, with the difference.
+
+    Args:
+        fresh: What the recorded version of the template renders.
+    """
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    mine = project.get("tool", {}).get("fractal-template", {}).get("mine", [])
+    for path in chain.from_iterable(fresh.glob(pattern) for pattern in TEMPLATE_OWNED):
+        name = path.relative_to(fresh).as_posix()
+        if name in mine or path.name == "task_list.py":
+            continue
+        here = PROJECT / name
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        new = here.read_text(encoding="utf-8") if here.exists() else ""
+        titles = f"{name} (the template's)", f"{name} (here)"
+        if lines := list(difflib.unified_diff(old, new.splitlines(True), *titles)):
+            yield name, lines
+
+
+def check() -> int:
+    """Say whether there is a newer template, and what has drifted from the recorded one."""
+    status = 0
+    if version := newer_version():
+        print(f"There is a newer template, {version}: run `nox -s template -- update`.")
+        status += 2
+    with tempfile.TemporaryDirectory() as folder:
+        drifted = dict(drifted_files(render(Path(folder))))
+    for name in sorted(drifted):
+        print(f"{name} {'has drifted' if (PROJECT / name).exists() else 'is gone'}")
+    if drifted:
+        print(
+            "An update merges these, and never restores them.\n"
+            "  nox -s template -- diff             shows the difference\n"
+            "  nox -s template -- restore FILE...  takes the template's\n"
+            "To keep yours, name it in pyproject.toml: "
+            '[tool.fractal-template] mine = ["noxfile.py"]'
+        )
+        status += 4
+    if not status:
+        print("The package is as its template has it, and there is no newer one.")
+    return status
+
+
+def diff() -> None:
+    """Show how the files of the template differ here."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _, lines in drifted_files(render(Path(folder))):
+            sys.stdout.writelines(lines)
+
+
+def restore(names: list[str]) -> None:
+    """Take files from the template, in the recorded version.
+
+    Raises:
+        TemplateError: A file is none of the template's.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = render(Path(folder))
+        drifted = dict(drifted_files(fresh))
+        if unknown := set(names) - drifted.keys():
+            raise TemplateError(
+                f"restore: {', '.join(sorted(unknown))} has not drifted; "
+                f"there are: {', '.join(drifted) or 'none'}"
+            )
+        for name in names:
+            (PROJECT / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fresh / name, PROJECT / name)
+            print(f"{name} is as the template has it.")
+
+
+def update() -> None:
+    """Bring this package to the newest version of the template.
+
+    Raises:
+        TemplateError: The template can not be reached, there are uncommitted changes, or
+            what the owner has changed in the template's files is in conflict with it.
+    """
+    recorded_answers()
+    try:
+        copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
+    except (CopierError, OSError, ValueError) as error:
+        raise TemplateError(f"No update: {error}") from error
+    print(f"The package is at version {recorded_answers()['_commit']} of its template.")
+    command = ["git", "diff", "--name-only", "--diff-filter=U", "--relative"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
+    if conflicts := done.stdout.decode():
+        raise TemplateError(f"Resolve the conflicts, which are marked, in\n{conflicts}")
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = ["check", "diff", "update", "restore"]
+    parser.add_argument("action", nargs="?", default="check", choices=actions)
+    parser.add_argument("files", nargs="*", help="to restore")
+    arguments = parser.parse_args()
+    if bool(arguments.files) != (arguments.action == "restore"):
+        parser.error("name files after `restore`, and only there")
+    try:
+        if arguments.action == "check":
+            return check()
+        if arguments.action == "restore":
+            restore(arguments.files)
+        elif arguments.action == "diff":
+            diff()
+        else:
+            update()
+    except TemplateError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
