@@ -1,32 +1,65 @@
-"""`copier update` brings what the template owns, and leaves alone what the owner does."""
+"""`copier update` and `nox -s template`: what the template owns, and what it leaves alone."""
 
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import copier
 import pytest
 import rendering
+from rendering import EXAMPLES, ROOT, import_folder, run
+from test_package import nox
+
+RELEASES = json.loads((ROOT / "tests" / "releases.json").read_text(encoding="utf-8"))
+NOW, NEXT = "9998", "9999"  # the working tree; the same, with every file changed
+
+# What a package shares with its template: an update merges both.
+SHARED = {
+    ".copier-answers.yml",
+    ".gitignore",
+    "CITATION.cff",
+    "LICENSE",
+    "pyproject.toml",
+}
+SHARED |= {"src/my_fractal_tasks/__init__.py"}
+# What `own` edits, and an update too.
+MERGED = {"pyproject.toml", ".github/workflows/ci.yml"}
 
 
-def git(folder: Path, *arguments: str) -> None:
+def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=Tests", "-c", "user.email=tests@example.org"]
-    rendering.run("git", *identity, *arguments, cwd=folder)
+    return run("git", *identity, *arguments, cwd=folder)
 
 
 def commit(folder: Path, tag: str | None = None) -> None:
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet")
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "All")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "All")
     if tag:
         git(folder, "tag", tag)
 
 
-@pytest.fixture
-def versioned(tmp_path) -> Path:
-    """Return a template of which one version is released."""
-    folder = rendering.snapshot(tmp_path / "template")
-    commit(folder, "1.0.0")
-    return folder
+def changed(folder: Path) -> dict[str, str]:
+    """Files that are not as committed, with what git says of them."""
+    lines = git(folder, "status", "--porcelain", "--no-renames", "-uall").splitlines()
+    return {line[3:].strip('"'): line[:2] for line in lines}
+
+
+def update(package: Path, version: str, **answers: object) -> None:
+    copier.run_update(
+        package,
+        vcs_ref=version,
+        data=answers,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        settings=copier.Settings(),
+    )
 
 
 def append(text: str, *paths: Path) -> None:
@@ -34,49 +67,315 @@ def append(text: str, *paths: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-def test_an_update_changes_the_files_of_the_template_and_none_of_the_owner(
-    versioned, tmp_path
-):
-    package = rendering.render(versioned, tmp_path / "package")
-    modules = rendering.import_folder(package)
-    owned = [
-        modules / "gaussian_blur.py",
-        modules / "dev" / "docs_info" / "gaussian_blur.md",
-        modules / "__FRACTAL_MANIFEST__.json",
-        package / "tests" / "test_gaussian_blur.py",
-        package / "README.md",
-        package / "CHANGELOG.md",
-    ]
-    append("\n# Mine.\n", *owned)
-    before = {path: path.read_bytes() for path in owned}
-    deleted = modules / "check_images.py"
-    deleted.unlink()
+@pytest.fixture(scope="session")
+def history(tmp_path_factory) -> Path:
+    """Return a clone of this repository, with a tag for each release: a checkout may have none."""
+    folder = tmp_path_factory.mktemp("history") / "template"
+    if not (ROOT / ".git").exists():
+        pytest.skip("a plain copy of this repository has no history")
+    run("git", "clone", "--quiet", "--no-tags", ROOT, folder)
+    for version, released in RELEASES.items():
+        git(folder, "tag", version, released)
+    shutil.rmtree(folder / "template")
+    rendering.snapshot(folder)
+    commit(folder, NOW)
+    suffixes = (".py", ".yml", ".yaml", ".toml", ".jinja")
+    for path in (folder / "template" / "package").rglob("*"):
+        # JSON and the text of a license have no comments.
+        if path.suffix in suffixes and not re.search(
+            "MANIFEST|LICENSE|copier_", path.name
+        ):
+            append(
+                "\n\n# The template's.\n"
+                if ".py" in path.name
+                else "# The template's.\n",
+                path,
+            )
+    commit(folder, NEXT)
+    return folder
+
+
+def make_package(history: Path, version: str, folder: Path, **answers: object) -> Path:
+    copier.run_copy(
+        str(history),
+        folder,
+        vcs_ref=version,
+        data=answers,
+        defaults=True,
+        quiet=True,
+        settings=copier.Settings(),
+    )
+    commit(folder)
+    return folder
+
+
+def contents(package: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(package)): path.read_bytes()
+        for path in package.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(package).parts
+    }
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text, (path, old)
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def check_is_green(package: Path, python: Path) -> None:
+    """Run what `nox` runs, in an environment that has the dependencies."""
+    environment = os.environ | {"PYTHONPATH": str(package / "src")}
+    for command in (
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy"],
+        ["pytest", "-q"],
+    ):
+        run(python, "-m", *command, cwd=package, env=environment)
+
+
+def own(package: Path, python: Path) -> tuple[set[str], set[str]]:
+    """Edit a package as owners do; return what was edited or added, and what was deleted."""
+    modules = import_folder(package)
     task_list = modules / "dev" / "task_list.py"
-    marker = "# Add your own tasks below this line.\n"
-    entry = '    ParallelTask(name="Mine", executable="mine.py"),\n'
+    readme, pyproject = package / "README.md", package / "pyproject.toml"
+
+    replace(readme, "## Install", "## Our microscopes\n\n## Install")
+    append("\n## 0.1.0\n\n- Ours.\n", package / "CHANGELOG.md")
+    replace(pyproject, '  "numpy>=2",\n', '  "numpy>=2",\n  "networkx>=3",\n')
+    replace(
+        package / ".github" / "workflows" / "ci.yml",
+        "branches: [main]",
+        "branches: [main, dev]",
+    )
+    # An example becomes the owner's.
+    replace(modules / "gaussian_blur.py", 'info("Blur', 'info("Our blur')
+    append("\nOurs.\n", modules / "dev" / "docs_info" / "gaussian_blur.md")
+    append(
+        "\n\ndef test_ours():\n    assert True\n",
+        package / "tests" / "test_gaussian_blur.py",
+    )
+    # A task of one's own.
+    module = (modules / "measure_features.py").read_text(encoding="utf-8")
+    (modules / "count_cells.py").write_text(
+        module.replace("measure_features", "count_cells"), encoding="utf-8"
+    )
+    (package / "tests" / "test_count_cells.py").write_text(
+        "def test_it():\n    assert True\n"
+    )
+    marker = "    # Add your own tasks below this line.\n"
+    replace(
+        task_list,
+        marker,
+        f'{marker}    ParallelTask(name="Count Cells", executable="count_cells.py"),\n',
+    )
+    # An example goes, with its entry.
+    deleted = {
+        "src/my_fractal_tasks/check_images.py",
+        "src/my_fractal_tasks/dev/docs_info/check_images.md",
+        "tests/test_check_images.py",
+        "tests/test_workflow.py",
+    }
+    for name in deleted:
+        (package / name).unlink()
     text = task_list.read_text(encoding="utf-8")
-    task_list.write_text(text.replace(marker, marker + entry), encoding="utf-8")
+    entry = re.search(r"    NonParallelTask\(\n.*?\n    \),\n", text, re.DOTALL)[0]
+    replace(task_list, entry, "")
+    run(python, modules / "dev" / "create_manifest.py", cwd=package)
+
+    names = changed(package).keys() - deleted
+    commit(package)
+    return names, deleted
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [*((release, NOW) for release in RELEASES), (NOW, NEXT)]
+)
+def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
+    history, tmp_path, richest_python, old, new
+):
+    package = make_package(history, old, tmp_path / "package")
+    edited, deleted = own(package, richest_python)
+    before = {name: (package / name).read_bytes() for name in edited - MERGED}
+
+    update(package, new)
+
+    differs = changed(package)
+    assert not [name for name, status in differs.items() if "U" in status]
+    assert not [name for name in differs if name.endswith(".rej")]
+    assert {name: (package / name).read_bytes() for name in before} == before
+    assert not [name for name in deleted if (package / name).exists()]
+    assert '"networkx>=3"' in (package / "pyproject.toml").read_text()
+    assert "[main, dev]" in (package / ".github/workflows/ci.yml").read_text()
+    check_is_green(package, richest_python)
+    commit(package)
+    update(package, new)
+    assert not changed(package)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_untouched_package_becomes_what_a_fresh_one_is(history, tmp_path, release):
+    package = make_package(history, release, tmp_path / "package")
+    update(package, NOW)
+    fresh = make_package(history, NOW, tmp_path / "fresh")
+    assert contents(package) == contents(fresh)
+
+
+def test_all_files_of_the_template_are_known_to_be_its_own(history, tmp_path):
+    """Copier knows them by what it excludes, `nox -s template` by its list."""
+    package = make_package(history, NOW, tmp_path / "package")
+    update(package, NEXT)
+    updated = changed(package).keys()
+    append("# Ours.\n", *(package / name for name in updated if "answers" not in name))
+    drifted = run_template(package, exit_code=4).split("An update")[0]
+    listed = set(re.findall(r"^(\S+) has drifted$", drifted, re.MULTILINE))
+    assert updated - SHARED == listed
+    assert "src/my_fractal_tasks/dev/task_list.py" not in updated
+
+
+def test_an_update_changes_answers(history, tmp_path, richest_python):
+    package = make_package(history, NOW, tmp_path / "package")
+    update(package, NOW, license="MIT", min_python="3.12")
+    fresh = make_package(
+        history, NOW, tmp_path / "fresh", license="MIT", min_python="3.12"
+    )
+    assert "MIT License" in (package / "LICENSE").read_text()
+    assert changed(package).keys() == {
+        ".copier-answers.yml",
+        "LICENSE",
+        "CITATION.cff",
+        "pyproject.toml",
+    }
+    for name in changed(package):
+        assert (package / name).read_bytes() == (fresh / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(EXAMPLES, ["check_images"]), (["check_images"], EXAMPLES)],
+    ids=["fewer", "more"],
+)
+def test_other_examples_in_an_update_change_no_file_of_the_owner(
+    history, tmp_path, first, then
+):
+    package = make_package(history, NOW, tmp_path / "package", examples=first)
+    update(package, NOW, examples=then)
+    assert changed(package).keys() <= SHARED | {"tests/conftest.py"}
+
+
+def run_template(package: Path, *arguments: str, exit_code: int = 0) -> str:
+    """Run what `nox -s template` runs; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "my_fractal_tasks.dev.template", *arguments],
+        cwd=package,
+        env=os.environ | {"PYTHONPATH": str(package / "src")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == exit_code, done.stdout
+    return done.stdout
+
+
+def test_a_package_as_its_template_has_it_needs_nothing(history, tmp_path):
+    package = make_package(history, NEXT, tmp_path / "package")
+    assert "no newer one" in run_template(package)
+
+
+def test_a_newer_template_is_announced_and_comes_with_an_update(history, tmp_path):
+    package = make_package(history, NOW, tmp_path / "package")
+    said = run_template(package, exit_code=2)
+    assert f"newer template, {NEXT}" in said
+    assert "drifted" not in said
+
+    append("Not committed.\n", package / "README.md")
+    said = run_template(package, "update", exit_code=1)
+    assert "dirty" in said
+    assert changed(package).keys() == {"README.md"}
+
+    commit(package)
+    assert f"at version {NEXT}" in run_template(package, "update")
+    assert "noxfile.py" in changed(package)
+    commit(package)
+    run_template(package)
+
+
+def test_a_drifted_file_is_found_shown_and_restored(history, tmp_path):
+    package = make_package(history, NOW, tmp_path / "package")
+    gone, edited = "tests/test_manifest.py", "src/my_fractal_tasks/fractal_io.py"
+    (package / gone).unlink()
+    append("OURS = 1\n", package / edited, package / "README.md")
+    pyproject = package / "pyproject.toml"
+    replace(
+        pyproject,
+        "[tool.pytest]",
+        "[tool.fractal-template]\nmine = []\n\n[tool.pytest]",
+    )
     commit(package)
 
-    source = versioned / "template" / "package"
-    for path in source.rglob("*"):
-        if path.suffix in (".py", ".md", ".jinja") and "_copier_conf" not in path.name:
-            append("\n# The template's.\n", path)
-    commit(versioned, "2.0.0")
-    copier.run_update(package, defaults=True, overwrite=True, quiet=True)
+    update(package, NEXT)
+    commit(package)
 
-    assert {path: path.read_bytes() for path in owned} == before
-    assert not deleted.exists()
-    assert entry in task_list.read_text(encoding="utf-8")
-    for path in (
-        package / "noxfile.py",
-        package / "pyproject.toml",
-        package / "tests" / "conftest.py",
-        package / "tests" / "test_manifest.py",
-        modules / "fractal_io.py",
-        modules / "ome_zarr_io.py",
-        modules / "dev" / "create_manifest.py",
-        task_list,
-    ):
-        assert "# The template's." in path.read_text(encoding="utf-8"), path
-    assert not list(package.rglob("*.rej"))
+    said = run_template(package, exit_code=4)
+    assert re.findall(r"^\S+(?= has drifted$)", said, re.MULTILINE) == [edited]
+    assert re.findall(r"^\S+(?= is gone$)", said, re.MULTILINE) == [gone]
+    assert "+OURS = 1\n" in run_template(package, "diff")
+    said = run_template(package, "restore", "README.md", exit_code=1)
+    assert "README.md has not drifted" in said
+    run_template(package, "restore", gone)
+    assert changed(package).keys() == {gone}
+    replace(pyproject, "mine = []", f'mine = ["{edited}"]')
+    run_template(package)
+    append("<<<<<<< a conflict\n", pyproject)
+    assert "pyproject.toml: " in run_template(package, exit_code=1)
+
+
+def test_a_conflict_is_named(history, tmp_path):
+    package = make_package(history, NOW, tmp_path / "package")
+    append("# Ours.\n", package / "noxfile.py")
+    commit(package)
+    said = run_template(package, "update", exit_code=1)
+    assert "Resolve the conflicts" in said
+    assert said.splitlines()[-1] == "noxfile.py"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("/absent/template", "/absent/template"),
+        ("file:///absent/template.git", "file:///absent/template.git"),
+        ("../template", "write the absolute path"),
+    ],
+)
+@pytest.mark.parametrize("action", ["check", "diff", "update"])
+def test_a_template_that_is_not_there_is_an_error(
+    render, tmp_path, source, reason, action
+):
+    package = render(tmp_path / "package")
+    append(f"_commit: 1.0.0\n_src_path: {source}\n", package / ".copier-answers.yml")
+    text = (package / ".copier-answers.yml").read_text()
+    lines = [line for line in text.splitlines() if "_src_path: /tmp" not in line]
+    (package / ".copier-answers.yml").write_text("\n".join(lines) + "\n")
+    commit(package)
+    said = run_template(package, action, exit_code=1)
+    assert reason in said
+    assert "Traceback" not in said
+    assert not changed(package)
+
+
+def test_a_package_of_a_plain_folder_is_compared_with_that_folder(render, tmp_path):
+    package = render(tmp_path / "package")
+    run_template(package)
+    append("# Ours.\n", package / "noxfile.py")
+    run_template(package, exit_code=4)
+
+
+def test_nox_updates_the_package_and_its_manifest(history, tmp_path):
+    package = make_package(history, NOW, tmp_path / "package")
+    with pytest.raises(RuntimeError, match="There is a newer template"):
+        nox(package, "-s", "template")
+    log = nox(package, "-s", "template", "--", "update")
+    assert "Session manifest was successful" in log
+    assert "noxfile.py" in changed(package)

@@ -90,13 +90,16 @@ def render(folder: Path, **answers: Any) -> Path:
             settings=copier.Settings(),
         )
     except (CopierError, OSError, ValueError) as error:
-        # A failed git command says what was run, and then what it printed.
-        reason = str(error).strip().splitlines()[-1].strip(" |")
         version = recorded.get("_commit", "")
         raise TemplateError(
-            f"The template {recorded['_src_path']} {version} can not be used: {reason}"
+            f"No rendering of {recorded['_src_path']} {version}: {last_line(error)}"
         ) from error
     return folder
+
+
+def last_line(error: object) -> str:
+    """Return the reason: a failed git command says first what was run, and how."""
+    return str(error).strip().splitlines()[-1].strip(" |")
 
 
 def newer_version() -> str | None:
@@ -114,7 +117,7 @@ def newer_version() -> str | None:
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
-        raise TemplateError(f"No answer from the template:\n{done.stderr}") from error
+        raise TemplateError(f"No newest version: {last_line(done.stderr)}") from error
     return answer["latest_version"] if answer["update_available"] else None
 
 
@@ -124,7 +127,10 @@ def drifted_files(fresh: Path) -> Iterator[tuple[str, list[str]]]:
     Args:
         fresh: What the recorded version of the template renders.
     """
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    try:
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+    except ValueError as error:
+        raise TemplateError(f"pyproject.toml: {error}") from error
     mine = project.get("tool", {}).get("fractal-template", {}).get("mine", [])
     for path in chain.from_iterable(fresh.glob(pattern) for pattern in TEMPLATE_OWNED):
         name = path.relative_to(fresh).as_posix()
@@ -141,11 +147,11 @@ def drifted_files(fresh: Path) -> Iterator[tuple[str, list[str]]]:
 def check() -> int:
     """Say whether there is a newer template, and what has drifted from the recorded one."""
     status = 0
+    with tempfile.TemporaryDirectory() as folder:
+        drifted = dict(drifted_files(render(Path(folder))))
     if version := newer_version():
         print(f"There is a newer template, {version}: run `nox -s template -- update`.")
         status += 2
-    with tempfile.TemporaryDirectory() as folder:
-        drifted = dict(drifted_files(render(Path(folder))))
     for name in sorted(drifted):
         print(f"{name} {'has drifted' if (PROJECT / name).exists() else 'is gone'}")
     if drifted:
@@ -196,15 +202,15 @@ def update() -> None:
         TemplateError: The template can not be reached, there are uncommitted changes, or
             what the owner has changed in the template's files is in conflict with it.
     """
-    recorded_answers()
+    source = recorded_answers()["_src_path"]
     try:
         copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
     except (CopierError, OSError, ValueError) as error:
-        raise TemplateError(f"No update: {error}") from error
+        raise TemplateError(f"No update from {source}: {last_line(error)}") from error
     print(f"The package is at version {recorded_answers()['_commit']} of its template.")
     command = ["git", "diff", "--name-only", "--diff-filter=U", "--relative"]
     done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
-    if conflicts := done.stdout.decode():
+    if conflicts := done.stdout.decode().strip():
         raise TemplateError(f"Resolve the conflicts, which are marked, in\n{conflicts}")
 
 
