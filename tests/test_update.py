@@ -214,6 +214,32 @@ def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
     assert not changed(package)
 
 
+def lost_files(old: Path, new: Path) -> set[str]:
+    return contents(old).keys() - contents(new).keys()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_no_file_of_a_release_was_renamed_or_deleted(history, tmp_path, release):
+    """An update would delete it, with what the owner wrote into it."""
+    old = make_package(history, release, tmp_path / "old")
+    new = make_package(history, NOW, tmp_path / "new")
+    assert not lost_files(old, new)
+    (new / "tests" / "conftest.py").rename(new / "tests" / "fixtures.py")
+    assert lost_files(old, new) == {"tests/conftest.py"}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_stays_what_it_was(history, release):
+    commit = RELEASES[release]
+    git(history, "merge-base", "--is-ancestor", commit, NOW)
+    changelog = git(history, "show", f"{commit}:CHANGELOG.md")
+    section = changelog.split(f"\n## {release} ")[1].split("\n## ")[0]
+    assert "### After updating" in section
+    tags = git(ROOT, "tag", "--list", release).split()
+    for tag in tags:
+        assert git(ROOT, "rev-parse", f"{tag}^{{commit}}").strip() == commit
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_an_untouched_package_becomes_what_a_fresh_one_is(history, tmp_path, release):
     package = make_package(history, release, tmp_path / "package")
