@@ -116,6 +116,17 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
 
 
+def test_an_image_that_waits_for_its_repair_is_not_missing(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    path.rename(tmp_path / ".image.zarr.old")
+    output = import_task("check_images")(
+        zarr_urls=[str(path)], zarr_dir=str(tmp_path), remove_missing=True
+    )
+    assert not output.get("image_list_removals")
+    assert path.exists()
+
+
 def test_what_a_killed_replacement_left_behind_does_not_stop_the_next(
     tmp_path, monkeypatch
 ):
@@ -200,6 +211,20 @@ def bad_urls(folder):
     }
 
 
+def test_a_physical_sigma_needs_pixel_sizes(tmp_path):
+    write_image(tmp_path / "image.zarr", "yx")
+    metadata = tmp_path / "image.zarr" / ".zattrs"
+    attributes = json.loads(metadata.read_text())
+    transformations = attributes["multiscales"][0]["datasets"][0]
+    transformations["coordinateTransformations"][0]["scale"] = [0, 1]
+    metadata.write_text(json.dumps(attributes))
+    before = contents(tmp_path)
+    arguments = {"zarr_url": str(tmp_path / "image.zarr")}
+    with pytest.raises(ValueError, match="sigma_unit"):
+        gaussian_blur(**arguments, sigma_unit="physical")
+    assert contents(tmp_path) == before
+
+
 def import_task(name):
     module = __import__(f"my_fractal_tasks.{name}", fromlist=[name])
     return getattr(module, name)
@@ -233,6 +258,10 @@ def test_a_url_that_is_no_image_is_refused_before_anything_is_written(tmp_path, 
         ("gaussian_blur.py", {"sigma_xy": -1}, "sigma_xy"),
         ("gaussian_blur.py", {"zarr_url": "s3://bucket/image.zarr"}, "zarr_url"),
         ("gaussian_blur.py", {"sigma": 1}, "sigma"),
+        ("gaussian_blur.py", {"suffix": "a/b"}, "suffix: 'a/b'; allowed are letters"),
+        ("threshold_segmentation.py", {"threshold": float("nan")}, "threshold"),
+        ("threshold_segmentation.py", {"threshold": 70000}, "allowed is 0 to 65534"),
+        ("threshold_segmentation.py", {"label_name": "a/b"}, "label_name: 'a/b'"),
         (
             "threshold_segmentation.py",
             {"channel": {"mode": "label", "identifier": "Cy5"}},
