@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fractal_task_tools import _create_manifest
+from fractal_task_tools import _create_manifest, task_models
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MANIFEST = PACKAGE / "__FRACTAL_MANIFEST__.json"
@@ -27,6 +28,12 @@ KEYWORDS = """
 
 def create_manifest() -> str:
     """Return the text of the manifest, or exit if the web form would break on it."""
+    task_list = import_module(f"{PACKAGE.name}.dev.task_list")
+    # The models of fractal-tasks-core, which older task lists import, have no type.
+    for number, task in enumerate(task_list.TASK_LIST):
+        if not hasattr(task, "type"):
+            model = getattr(task_models, type(task).__name__)
+            task_list.TASK_LIST[number] = model(**task.model_dump(exclude_unset=True))
     manifest = _create_manifest.create_manifest(
         raw_package_name=PACKAGE.name, task_list_path="dev.task_list"
     )
