@@ -60,6 +60,14 @@ def server(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def adopt(session: nox.Session) -> None:
+    """Bring a package of the official template under this one: `-- FOLDER`; `-- --help`."""
+    session.install("copier>=9.19")
+    folder = Path(session.cache_dir, "adopt").resolve()
+    session.run("python", "adopt/adopt.py", "--rendered", folder, *session.posargs)
+
+
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and formatting of this repository; the tests lint what it renders."""
     session.install(*group("lint"))
