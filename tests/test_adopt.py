@@ -202,7 +202,7 @@ def make_package(folder: Path, layout: str) -> Path:
         ".gitignore": "# Ours\n__pycache__/\n",
         ".copier-answers.yml": ANSWERS.format(layout=layout),
         ".github/workflows/build_and_test.yml": "name: Ours\n",
-        f"{modules}/__init__.py": '"""Ours."""\n',
+        f"{modules}/__init__.py": f'"""Ours."""\n\nimport {values["models"]}  # noqa: F401\n',
         f"{modules}/utils.py": UTILS,
         f"{modules}/brighten.py": TASK.format(name="brighten", **values),
         f"{modules}/more/brighten_again.py": TASK.format(
