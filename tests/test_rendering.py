@@ -32,10 +32,9 @@ def cases() -> dict[str, dict[str, Any]]:
     for name, question in QUESTIONS.items():
         if name == "examples":
             continue
-        if question["type"] == "bool":
-            answers = [not question["default"]]
-        else:
-            answers = TYPED.get(name) or question["choices"]
+        answers = TYPED.get(name) or question["choices"]
+        if isinstance(answers, dict):
+            answers = answers.values()
         for answer in answers:
             if answer != question["default"]:
                 found[f"{name}: {answer}"] = {name: answer}
@@ -222,7 +221,8 @@ def test_it_depends_on_exactly_what_it_imports(package, richest_python):
 
     dependencies = declared(package.project["dependencies"])
     groups = package.pyproject["dependency-groups"]
-    assert owner(imported) - declared(groups["server"]) == dependencies
+    developed = declared(groups["server"] + groups["template"])
+    assert owner(imported) - developed == dependencies
     tested = imports(package.folder / "tests") - {package.modules.name}
     assert owner(tested) <= dependencies | declared(groups["test"])
 
