@@ -51,9 +51,10 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
-# By default, a job that has to wait is looked at again after seconds.
-SchedulerParameters=batch_sched_delay=0,sched_interval=1
-# In seconds: for a day, it tells about jobs that have ended.
+# Only backfill, each second: the main scheduler takes longer, and in SLURM 23.11.4, that
+# of Ubuntu 24.04, accepts no job without a database of accounts.
+SchedulerParameters=sched_interval=-1,bf_interval=1
+# For a day, which is in seconds, it tells about jobs that have ended.
 MinJobAge=86400
 NodeName=localhost CPUs={cpus} RealMemory={mem}
 PartitionName=main Nodes=ALL Default=YES
