@@ -107,7 +107,7 @@ def kill_strays(folder: Path, patience: float = 5) -> None:
 
 def run(command: list[Any], **options: Any) -> str:
     """Run a command to its end; return its output, or complain with it."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, PositiveInt, ValidationError
 
@@ -84,6 +84,14 @@ class Request(BaseModel):
     parallel_tasks_per_job: PositiveInt | None = None
 
 
+class SlurmJob(NamedTuple):
+    """What SLURM was asked for, for each of the units in a job."""
+
+    units: int
+    cpus_per_task: int
+    mem: int
+
+
 # By the position of the step in the workflow, its task, and which part of the task.
 Requests = dict[tuple[int, str, str], Request]
 
@@ -123,7 +131,10 @@ def read_requests(workflow: Mapping[str, Any] | None) -> Requests:
 
 def slurm_environment(folder: Path) -> dict[str, str]:
     """Return the environment for programs that are to find the SLURM of a folder."""
-    return os.environ | {
+    # This may itself be a job of a SLURM, which says so in variables.
+    others = ("SLURM_", "SQUEUE_", "SINFO_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+    return environment | {
         "PATH": f"{folder / 'bin'}{os.pathsep}{PATH}",
         "SLURM_CONF": str(folder / "slurm.conf"),
     }
@@ -153,9 +164,10 @@ def start_slurm(
     options: dict[str, Any] = {"cwd": folder, "env": slurm_environment(folder)}
 
     def ask(*command: str) -> str:
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             command, capture_output=True, text=True, check=False, **options
-        ).stdout
+        )
+        return done.stdout
 
     munged = ["munged", "--foreground", f"--key-file={key}", f"--socket={socket}"]
     munged += [f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/munge.seed"]
@@ -174,7 +186,7 @@ def start_slurm(
     guard.start(
         ["slurmd", "-D"],
         folder / "slurmd.log",
-        lambda: "idle" in ask("sinfo", "--noheader", "--format=%T"),
+        lambda: ask("sinfo", "--noheader", "--format=%T") == "idle\n",
         **options,
     )
 
@@ -196,40 +208,46 @@ def start_slurm(
     return resource, {"resource_type": "slurm_sudo", "username": user}
 
 
-def show_jobs(folder: Path, requests: Requests, is_complete: bool) -> bool:
-    """Print what SLURM was asked for; return whether it is what the tasks ask for."""
+def read_jobs(folder: Path) -> dict[tuple[int, str], list[SlurmJob]]:
+    """Return SLURM's jobs, by the position of a step and the part of its task."""
     fields = ("NumTasks", "cpus-per-task", "MinMemory", "Command")
-    fields_option = f"--Format={','.join(f'{field}:|' for field in fields)}"
-    answer = run(
-        ["squeue", "--noheader", "--noconvert", "--states=all", fields_option],
-        env=slurm_environment(folder),
-    )
+    columns = ",".join(f"{field}:|" for field in fields)
     jobs = defaultdict(list)
-    for line in answer.splitlines():
+    for line in run(
+        ["squeue", "--noheader", "--noconvert", "--states=all", f"--Format={columns}"],
+        env=slurm_environment(folder),
+    ).splitlines():
         at_once, cpus, mem, command, _ = line.split("|")
         script = Path(command)  # .../<position>_<task>/[non_]par-...
-        part = "non_parallel" if script.name.startswith("non_par") else "parallel"
         position = int(script.parent.name.partition("_")[0])
+        part = "non_parallel" if script.name.startswith("non_par") else "parallel"
         units = script.read_text("utf-8").count("\nsrun ")
-        jobs[position, part].append((units, int(cpus), megabytes(mem) // int(at_once)))
+        job = SlurmJob(units, int(cpus), megabytes(mem) // int(at_once))
+        jobs[position, part].append(job)
+    return jobs
 
+
+def show_jobs(folder: Path, requests: Requests, is_complete: bool) -> bool:
+    """Print what SLURM was asked for; return whether it is what the tasks ask for."""
+    jobs = read_jobs(folder)
+    steps_with_jobs = {position for position, _ in jobs}
     table = [("task", "part", "jobs", "units", "cpus_per_task", "mem", "")]
     success = True
     for (position, task, part), request in requests.items():
         ran = jobs.get((position, part), [])
-        units, *seen = zip(*ran, strict=True) if ran else ([], [], [])
         wanted = (request.cpus_per_task, request.mem)
-        # The parallel part of a compound task may have nothing to do.
-        has_run = any(key[0] == position for key in jobs) or not is_complete
-        is_right = has_run and all(job[1:] == wanted for job in ran)
+        # There may be nothing for the second part of a compound task to do.
+        is_right = position in steps_with_jobs or not is_complete
+        is_right &= all((job.cpus_per_task, job.mem) == wanted for job in ran)
         success &= is_right
         table.append(
             (
                 task,
                 part,
                 str(len(ran)),
-                str(sum(units)),
-                *(", ".join(map(str, sorted(set(values)))) for values in seen),
+                str(sum(job.units for job in ran)),
+                ", ".join(sorted({str(job.cpus_per_task) for job in ran})),
+                ", ".join(sorted({str(job.mem) for job in ran})),
                 "" if is_right else f"but the task asks for {wanted}",
             )
         )
