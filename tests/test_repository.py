@@ -10,7 +10,7 @@ def test_it_is_linted_and_formatted():
 
 def test_ci_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    *_, commands = script.partition("\n\n")
+    *_, commands = script.rpartition("\n\n")
     command = " && ".join(commands.split("\n")).removesuffix(" && ")
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")

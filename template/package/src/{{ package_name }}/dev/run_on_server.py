@@ -1,6 +1,7 @@
 """Run a workflow on a real fractal-server, and compare with what `run_workflow` does.
 
     nox -s server -- [WORKFLOW.json [--zarr-dir DIR] [--images IMAGES.json]] [--keep]
+                     [--slurm]
 
 PostgreSQL and fractal-server live in a private folder, for as long as this process does.
 The wheel of this package is built, uploaded and collected, as a user would do it; without
@@ -14,14 +15,13 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import unified_diff
 from itertools import chain
 from pathlib import Path
@@ -29,86 +29,22 @@ from typing import Any
 
 import httpx
 
+from .guard import Guard, ServerError, find_ports, run
 from .run_workflow import WorkflowError, run_workflow, show_images
 from .server_rules import Image, Workflow, explain
+from .slurm import (
+    Requests,
+    check_programs,
+    read_requests,
+    show_jobs,
+    slurm_environment,
+    start_slurm,
+)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT = PACKAGE.parents[1]
 EMAIL = "admin@example.org"
 START = time.monotonic()
-
-
-class ServerError(Exception):
-    """What the server, or its preparation, complains about."""
-
-
-class Guard:
-    """Starts servers, and stops them and removes their folder as soon as it is closed.
-
-    A process of its own does so when it sees the end of a pipe. That includes the death
-    of this process by SIGKILL, which nox sends half a second after Ctrl-C.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.servers: list[subprocess.Popen[bytes]] = []
-        end, pipe = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()  # away from the terminal's Ctrl-C
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                os.close(pipe)
-                with os.fdopen(end) as lines:
-                    servers = [int(line) for line in lines]
-                for server in reversed(servers):
-                    stop(server)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os._exit(0)
-        os.close(end)
-        self.pipe = os.fdopen(pipe, "w")
-
-    def start(
-        self,
-        command: list[Any],
-        log: Path,
-        is_ready: Callable[[], bool],
-        **options: Any,
-    ) -> None:
-        """Start a server, and wait until it is ready."""
-        with log.open("wb") as stream:
-            server = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group, to be stopped as a whole
-                **options,
-            )
-        print(server.pid, file=self.pipe, flush=True)
-        self.servers.append(server)
-        while not is_ready():
-            if server.poll() is not None:
-                raise ServerError(log.read_text("utf-8", errors="replace"))
-            time.sleep(0.1)
-
-    def close(self) -> None:
-        """Stop all servers."""
-        self.pipe.close()
-        for server in reversed(self.servers):
-            server.wait()
-        os.waitpid(self.pid, 0)
-
-
-def stop(group: int, patience: float = 5) -> None:
-    """Interrupt a group of processes, and kill it if that does not help."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGINT)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            time.sleep(0.05)
-            os.killpg(group, 0)
-        os.killpg(group, signal.SIGKILL)
 
 
 class FractalServer:
@@ -196,13 +132,16 @@ class FractalServer:
 
 
 @contextmanager
-def start_server() -> Iterator[tuple[FractalServer, Path]]:
-    """Start PostgreSQL and fractal-server; stop them in the end, however that comes."""
+def start_server(requests: Requests | None) -> Iterator[tuple[FractalServer, Path]]:
+    """Start PostgreSQL and fractal-server; stop them in the end, however that comes.
+
+    If there are requests, also start SLURM, with a node for them.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fractal-server-"))
     guard = Guard(folder)
     try:
         database = start_postgresql(folder, guard)
-        url, password = start_fractal_server(folder, guard, database)
+        url, password = start_fractal_server(folder, guard, database, requests)
         yield FractalServer(url, password), folder
     finally:
         say("stopping")
@@ -246,7 +185,9 @@ def find_postgresql() -> Path:
     raise ServerError("There is no PostgreSQL: install one, with its `initdb`.")
 
 
-def start_fractal_server(folder: Path, guard: Guard, database: Path) -> tuple[str, str]:
+def start_fractal_server(
+    folder: Path, guard: Guard, database: Path, requests: Requests | None
+) -> tuple[str, str]:
     """Start fractal-server; return its address and the password of its only user."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     cache = os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip"
@@ -265,6 +206,13 @@ def start_fractal_server(folder: Path, guard: Guard, database: Path) -> tuple[st
         "jobs_poll_interval": 0,
     }
     profile = {"resource_type": "local", "name": "local"}
+    environment = dict(os.environ)
+    if requests is not None:
+        slurm = folder / "slurm"
+        of_slurm = start_slurm(slurm, guard, requests)
+        resource, profile = resource | of_slurm[0], profile | of_slurm[1]
+        environment = slurm_environment(slurm)
+        say("SLURM is up")
     password = secrets.token_hex()
     options = ["--admin-email", EMAIL, "--admin-pwd", password]
     options += ["--admin-project-dir", str(folder / "project")]
@@ -272,22 +220,20 @@ def start_fractal_server(folder: Path, guard: Guard, database: Path) -> tuple[st
         file = folder / f"{name}.json"
         file.write_text(json.dumps(content), "utf-8")
         options += [f"--{name}", str(file)]
-    environment = os.environ | {
+    environment |= {
         "POSTGRES_HOST": str(database),
         "POSTGRES_USER": "postgres",
         "POSTGRES_DB": "postgres",
         "JWT_SECRET_KEY": secrets.token_hex(),
         "JWT_EXPIRE_SECONDS": "1000000",
-        "FRACTAL_RUNNER_BACKEND": "local",
+        "FRACTAL_RUNNER_BACKEND": str(resource["type"]),
         "FRACTAL_DEFAULT_GROUP_NAME": "All",
         "FRACTAL_GRACEFUL_SHUTDOWN_TIME": "1",
     }
     fractalctl = Path(sys.executable).with_name("fractalctl")
     run([fractalctl, "set-db"], cwd=folder, env=environment)
     run([fractalctl, "init-db-data", *options], cwd=folder, env=environment)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = find_ports(1)
     url = f"http://127.0.0.1:{port}"
     guard.start(
         [fractalctl, "start", "--port", str(port)],
@@ -305,22 +251,6 @@ def is_alive(url: str) -> bool:
         return httpx.get(f"{url}/api/alive/", trust_env=False).is_success
     except httpx.TransportError:
         return False
-
-
-def run(command: list[Any], **options: Any) -> None:
-    """Run a command to its end; show its output if it fails."""
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        **options,
-    )
-    if done.returncode:
-        raise ServerError(f"{command[0]} failed:\n\n{done.stdout}")
 
 
 def relocate(images: list[Image], old: str, new: str) -> list[Image]:
@@ -360,6 +290,7 @@ def compare(
     workflow: dict[str, Any],
     zarr_dir: str,
     images: list[Image],
+    requests: Requests | None,
 ) -> bool:
     """Run a workflow on the server and locally; return whether both do the same well."""
     for step in workflow["task_list"]:
@@ -375,6 +306,10 @@ def compare(
     if log:
         print(f"\n{log}\n")
     show_images("image list", theirs, [], "", zarr_dir)
+    if requests is None:
+        as_asked = True
+    else:
+        as_asked = show_jobs(folder / "slurm", requests, is_complete=not log)
 
     # In the environment that the server made, only the runner is another.
     venv = Path(group["venv_path"])
@@ -405,7 +340,7 @@ def compare(
     difference = list(unified_diff(expected, actual, "server", "local", lineterm=""))
     print("\nThe image lists", "differ:" if difference else "are the same.")
     print(*difference, sep="\n")
-    return not (log or error or difference)
+    return as_asked and not (log or error or difference)
 
 
 def main() -> None:
@@ -429,17 +364,29 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave the server up until Ctrl-C"
     )
+    parser.add_argument(
+        "--slurm", action="store_true", help="run it by a SLURM of one node"
+    )
     args = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as on Ctrl-C
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        with start_server() as (server, folder):
+        if args.slurm:
+            check_programs()
+        requests = read_requests(args.workflow) if args.slurm else None
+        with start_server(requests) as (server, folder):
             say(f"fractal-server {server.version} is up")
             try:
                 group = collect(server, folder)
                 zarr_dir = args.zarr_dir or str(folder / "zarr")
                 success = not args.workflow or compare(
-                    server, folder, group, args.workflow, zarr_dir, args.images
+                    server,
+                    folder,
+                    group,
+                    args.workflow,
+                    zarr_dir,
+                    args.images,
+                    requests,
                 )
             except (ServerError, httpx.TransportError) as error:
                 success = False
@@ -448,6 +395,8 @@ def main() -> None:
                 print(f"\nThe server stays up until Ctrl-C: {server.url}/docs")
                 print(f"Login: {EMAIL}, password: {server.password}")
                 print(f"Logs and jobs: {folder}", flush=True)
+                if args.slurm:
+                    print(f"SLURM_CONF={folder}/slurm/slurm.conf squeue --states=all")
                 signal.pause()
         sys.exit(not success)
     except ServerError as error:

@@ -1,0 +1,162 @@
+"""`nox -s server -- --slurm`: a workflow by a SLURM of one node, where there is one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from my_fractal_tasks.dev import guard, run_on_server, slurm
+from test_package import nox
+from test_server import write_workflow
+
+CONVERT = "Convert TIFFs to OME-Zarr"
+IGNORE = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+
+
+def slurm_or_skip() -> None:
+    try:
+        slurm.check_programs()
+    except guard.ServerError as error:
+        pytest.skip(str(error))
+
+
+def run_main(monkeypatch, *arguments: object) -> str:
+    """Run what nox runs; return its complaint, which has to come before all servers."""
+    monkeypatch.setattr(run_on_server, "Guard", None)
+    monkeypatch.setattr(sys, "argv", ["run_on_server", *map(str, arguments)])
+    with pytest.raises(SystemExit) as error:
+        run_on_server.main()
+    return str(error.value)
+
+
+def test_it_names_the_programs_that_are_missing_and_their_packages(
+    monkeypatch, tmp_path
+):
+    program = tmp_path / "squeue"
+    program.touch(mode=0o755)
+    monkeypatch.setattr(slurm, "PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
+    complaint = run_main(monkeypatch, "--slurm")
+    assert "munged, slurmctld, slurmd, sbatch" in complaint
+    assert "squeue" not in complaint
+    assert "packages slurm-wlm and munge" in complaint
+
+
+def test_it_says_that_it_needs_linux(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "needs Linux" in run_main(monkeypatch, "--slurm")
+
+
+@pytest.mark.parametrize(
+    ("meta", "complaint"),
+    [
+        ({"mem": "lots"}, "meta_parallel.mem: Value error, 'lots' is neither"),
+        ({"mem": 0}, "meta_parallel.mem: Input should be greater than 0"),
+        ({"cpus_per_task": "two"}, "meta_parallel.cpus_per_task: Input should be"),
+    ],
+)
+def test_it_refuses_a_request_that_is_no_number(monkeypatch, tmp_path, meta, complaint):
+    monkeypatch.setattr(run_on_server, "check_programs", lambda: None)
+    step = {"task": {"pkg_name": "my-fractal-tasks", "name": CONVERT}}
+    workflow = {"name": "w", "task_list": [step | {"meta_parallel": meta}]}
+    file = tmp_path / "workflow.json"
+    file.write_text(json.dumps(workflow), encoding="utf-8")
+    message = run_main(monkeypatch, file, "--slurm")
+    assert message.strip().startswith(f"{CONVERT}: {complaint}")
+
+
+def test_requests_of_the_workflow_come_before_those_of_the_task_list():
+    step = {"task": {"name": CONVERT}, "meta_parallel": {"mem": "3G"}}
+    requests = slurm.read_requests({"task_list": [step]})
+    assert requests == {
+        (0, CONVERT, "non_parallel"): slurm.Request(cpus_per_task=1, mem=2000),
+        (0, CONVERT, "parallel"): slurm.Request(cpus_per_task=2, mem=3000),
+    }
+
+
+@pytest.mark.parametrize(
+    ("jobs", "is_right"),
+    [
+        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|2|8000M|0_t/par-0-slurm-submit.sh"], True),
+        (["1|1|2000M|0_t/non_par-slurm-submit.sh"], True),
+        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|1|8000M|0_t/par-0-slurm-submit.sh"], False),
+        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|2|4000M|0_t/par-0-slurm-submit.sh"], False),
+        (["1|1|2001M|0_t/non_par-slurm-submit.sh"], False),
+        (["1|1|2000M|1_t/non_par-slurm-submit.sh"], False),
+        ([], False),
+    ],
+    ids=["right", "nothing to compute", "CPUs", "memory", "memory of init", "another step", "no job"],
+)  # fmt: skip
+def test_jobs_that_ask_for_something_else_are_noticed(tmp_path, capsys, jobs, is_right):
+    for line in jobs:
+        script = tmp_path / line.split("|")[-1]
+        script.parent.mkdir(exist_ok=True)
+        script.write_text("#!/bin/sh\nsrun a &\nsrun b &\nwait\n")
+    lines = [line.replace("M|", f"M|{tmp_path}/") + "|" for line in jobs]
+    (tmp_path / "bin").mkdir()
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text("#!/bin/sh\ncat <<END\n" + "\n".join([*lines, "END\n"]))
+    squeue.chmod(0o755)
+    requests = {
+        (0, "t", "non_parallel"): slurm.Request(mem=2000),
+        (0, "t", "parallel"): slurm.Request(cpus_per_task=2, mem=4000),
+    }
+    assert slurm.show_jobs(tmp_path, requests, is_complete=True) is is_right
+    assert ("but the task asks for" not in capsys.readouterr().out) is is_right
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_nothing_outlives_the_guard(tmp_path):
+    """A job of SLURM is in a session of its own, and its parent may be dead."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    servers = guard.Guard(folder)
+    stray = subprocess.Popen(
+        [sys.executable, "-c", IGNORE + "time.sleep(60)"],
+        env=os.environ | {"SLURM_CONF": f"{folder}/slurm.conf"},
+        start_new_session=True,
+    )
+    servers.close()
+    assert stray.wait(timeout=10) == -9
+    assert not folder.exists()
+
+
+def test_slurm_starts_and_leaves_nothing(tmp_path):
+    slurm_or_skip()
+    servers = guard.Guard(tmp_path / "private")
+    request = slurm.Request(cpus_per_task=1000, mem="10T")
+    try:
+        slurm.start_slurm(
+            tmp_path / "private", servers, {(0, "t", "parallel"): request}
+        )
+        ask = [
+            "srun",
+            "--cpus-per-task=1000",
+            "--mem=10000000M",
+            "printenv",
+            "SLURM_CPUS_PER_TASK",
+        ]
+        environment = slurm.slurm_environment(tmp_path / "private")
+        assert guard.run(ask, env=environment).strip() == "1000"
+    finally:
+        servers.close()
+    assert not (tmp_path / "private").exists()
+
+
+def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
+    slurm_or_skip()
+    file = write_workflow(tmp_path / "data")
+    workflow = json.loads(file.read_text(encoding="utf-8"))
+    # This task has both parts, and is installed the fastest.
+    (step,) = workflow["task_list"] = workflow["task_list"][:1]
+    step["meta_parallel"] = {"cpus_per_task": 1, "mem": "3G"}
+    file.write_text(json.dumps(workflow), encoding="utf-8")
+    package = render(tmp_path / "package", examples=["convert_tiffs"])
+    log = nox(package, "-s", "server", "--", str(file), "--slurm")
+    rows = [line.removeprefix(f"    {CONVERT}").split() for line in log.splitlines()]
+    assert ["non_parallel", "1", "1", "1", "2000"] in rows
+    (compute,) = (row for row in rows if row[:1] == ["parallel"])
+    assert compute[2:] == ["4", "1", "3000"]
+    assert "This is what the task list asks for." in log
+    assert "The image lists are the same." in log
