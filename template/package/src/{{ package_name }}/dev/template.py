@@ -102,7 +102,7 @@ def last_line(error: object) -> str:
 
     What git adds to a reason, it begins with an empty line.
     """
-    printed = str(error).strip().partition("\n              | \n")[0]
+    printed = (str(error).strip() or repr(error)).partition("\n              | \n")[0]
     return printed.splitlines()[-1].rpartition("| ")[2].strip()
 
 
