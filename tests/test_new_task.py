@@ -46,7 +46,8 @@ NAMES = {
 
 def add(package: Path, python: Path, *each: list[str]) -> list[str]:
     """Call the script of the session with each list of arguments; return what it said."""
-    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    paths = package / "src", package.parent / "libraries"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
     name = import_folder(package).name
     command = (python, "-c", ADD_EACH, name, json.dumps(each))
     return json.loads(run(*command, cwd=package, env=env).splitlines()[-1])
@@ -143,6 +144,7 @@ REFUSED = {
     "back\\slash": "without double quotes",
     "two\nlines": "one line",
     "Lambda": "lambda already means",
+    "Owner's Library": "owner_s_library already means",
     "Array": "array already means",
     "NumPy": "numpy already means",
     "Tifffile": "tifffile already means",
@@ -166,6 +168,8 @@ def test_a_name_that_can_not_be_is_refused_before_anything_is_written(
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     modules = import_folder(package)
     (modules / "dev" / "docs_info" / "mine.md").write_text("Mine.\n")
+    (tmp_path / "libraries").mkdir()  # what the owner depends on
+    (tmp_path / "libraries" / "owner_s_library.py").touch()
     entry = '    ParallelTask(name=" Taken ", executable="other.py"),\n'
     edit(modules / "dev" / "task_list.py", MARKER, MARKER + entry)
     before = tree(package)
@@ -210,16 +214,18 @@ def test_a_task_list_without_a_place_is_refused(render, tmp_path, richest_python
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     path = import_folder(package) / "dev" / "task_list.py"
     fresh = path.read_text()
-    for broken in (
-        fresh.replace(MARKER, ""),
-        fresh.replace(MARKER, MARKER + '    ParallelTask(name="a", executable="a")'),
-        fresh.replace("[\n" + MARKER + "]", "[]  " + MARKER.strip()),
-        fresh.replace("from fractal_task_tools", "from elsewhere"),
-        fresh + "(",
+    no_comma = '    ParallelTask(name="a", executable="a")'
+    for broken, message in (
+        (fresh.replace(MARKER, ""), "there is no place"),
+        (fresh.replace(MARKER, MARKER + no_comma), "there is no place"),
+        (fresh.replace(f"[\n{MARKER}]", f"[]{MARKER}"), "there is no place"),
+        (fresh.replace("from fractal", "from elsewhere"), "import ParallelTask from"),
+        (fresh + "(", "task_list.py, line "),
     ):
         path.write_text(broken)
         before = tree(package)
         (said,) = add(package, richest_python, ["Mine", "--type", "parallel"])
+        assert message in said
         assert "task_list.py" in said
         assert "Nothing was written" in said
         assert tree(package) == before

@@ -225,7 +225,7 @@ def with_tasks(new: str) -> str:
         complete = len(tasks(result)) == len(tasks(text)) + len(tasks(new))
     except SyntaxError:
         complete = False
-    if not (marker and complete):
+    if not complete:
         raise Refused(
             f"{TASK_LIST.relative_to(PROJECT)}: there is no place for a task. Write the "
             f"line\n    {MARKER}\nabove the last line of TASK_LIST, which is ]."
