@@ -227,10 +227,10 @@ def test_it_depends_on_exactly_what_it_imports(package, richest_python):
     assert owner(tested) <= dependencies | declared(groups["test"])
 
 
-def imports(folder: Path) -> set[str]:
+def imports(folder: Path, pattern: str = "**/*.py") -> set[str]:
     """Return the top-level modules that are imported, without the standard library's."""
     modules = set()
-    for path in folder.rglob("*.py"):
+    for path in folder.glob(pattern):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}

@@ -51,6 +51,15 @@ def manifest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def new_task(session: nox.Session) -> None:
+    """Add a task: `-- "Deconvolve Image" --type parallel`; `-- --help` says more."""
+    session.install("-e", ".", *group("template"))
+    session.run("python", "-m", f"{PACKAGE.name}.dev.new_task", *session.posargs)
+    session.install("-e", ".")  # what an added example depends on
+    session.run("python", PACKAGE / "dev" / "create_manifest.py")
+
+
+@nox.session(default=False)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
     # The server runs the tasks in an environment of its own, as does this session.

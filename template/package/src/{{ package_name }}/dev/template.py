@@ -98,8 +98,12 @@ def render(folder: Path, **answers: Any) -> Path:
 
 
 def last_line(error: object) -> str:
-    """Return the reason: a failed git command says first what was run, and how."""
-    return str(error).strip().splitlines()[-1].strip(" |")
+    """Return the reason: a failed git command says first what was run, and how.
+
+    What git adds to a reason, it begins with an empty line.
+    """
+    printed = (str(error).strip() or repr(error)).partition("\n              | \n")[0]
+    return printed.splitlines()[-1].rpartition("| ")[2].strip()
 
 
 def newer_version() -> str | None:

@@ -1,0 +1,430 @@
+"""`nox -s new_task` adds a task, or an example, to a package that exists."""
+
+import ast
+import json
+import os
+import shutil
+from pathlib import Path
+
+import copier
+import pytest
+import rendering
+import yaml
+from rendering import EXAMPLES, import_folder, run
+from test_package import nox
+from test_rendering import imports
+from test_update import append, commit
+
+# Adds one after the other: what is imported takes longer than all else.
+ADD_EACH = """
+import contextlib, importlib, io, json, sys
+
+new_task = importlib.import_module(sys.argv[1] + ".dev.new_task")
+said = []
+for arguments in json.loads(sys.argv[2]):
+    sys.argv[1:] = arguments
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            new_task.main()
+        except SystemExit as error:
+            print(error.code)
+    said.append(output.getvalue())
+print(json.dumps(said))
+"""
+
+MARKER = "    # Add your own tasks below this line.\n"
+# Names that are all that a name may be, and the modules that they give.
+NAMES = {
+    "parallel": ("Otsu's Denoising", "otsu_s_denoising"),
+    "non_parallel": ("Zählung (é) {{ x }} & <b>'s #1", "zahlung_e_x_b_s_1"),
+    "compound": ("n" * 40, "n" * 40),
+    "converter_non_parallel": ("  a", "a"),
+    "converter_compound": ("Import NumPy", "import_numpy"),
+}  # fmt: skip
+
+
+def add(package: Path, python: Path, *each: list[str]) -> list[str]:
+    """Call the script of the session with each list of arguments; return what it said."""
+    paths = package / "src", package.parent / "libraries"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    name = import_folder(package).name
+    command = (python, "-c", ADD_EACH, name, json.dumps(each))
+    return json.loads(run(*command, cwd=package, env=env).splitlines()[-1])
+
+
+def tree(package: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(package)): path.read_bytes()
+        for path in package.rglob("*")
+        if path.is_file() and not {".git", "__pycache__"} & {*path.parts}
+    }
+
+
+def create_manifest(package: Path, python: Path) -> list[dict]:
+    """Regenerate the manifest, and return its tasks by name."""
+    modules = import_folder(package)
+    run(python, modules / "dev" / "create_manifest.py")
+    manifest = json.loads((modules / "__FRACTAL_MANIFEST__.json").read_text("utf-8"))
+    return {task["name"]: task for task in manifest["task_list"]}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    """Mypy's, of what all packages import."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [("new-tasks", EXAMPLES), ("a-name-of-just-as-many-letters-as-can-be", [])],
+    ids=["richest", "empty"],
+)
+def test_a_task_of_each_type_is_green_at_once(
+    render, tmp_path, richest_python, cache, name, examples
+):
+    package = render(tmp_path / "package", project_name=name, examples=examples)
+    modules = import_folder(package)
+    append("\n\n# Not committed.\n", modules / "fractal_io.py")
+    before = tree(package)
+
+    said = add(
+        package,
+        richest_python,
+        *([title, "--type", kind] for kind, (title, _) in NAMES.items()),
+    )
+
+    tasks = create_manifest(package, richest_python)
+    assert len(tasks) == len(examples) + 5
+    new = tree(package).keys() - before.keys()
+    assert len(new) == 5 * 3 + 2
+    for (kind, (title, module)), output in zip(NAMES.items(), said, strict=True):
+        parts = ("_init", "_compute") if "compound" in kind else ("",)
+        src = f"src/{modules.name}"
+        files = {f"{src}/{module}{part}.py" for part in parts}
+        files |= {f"{src}/dev/docs_info/{module}.md", f"tests/test_{module}.py"}
+        assert files <= new
+        assert all(path in output for path in files)
+        assert f"{src}/dev/task_list.py" in output
+        assert tasks[title.strip()]["type"] == kind
+    changed = {
+        path for path, content in before.items() if tree(package)[path] != content
+    }
+    assert {Path(path).name for path in changed} == {
+        "task_list.py",
+        "__FRACTAL_MANIFEST__.json",
+    }
+    for path in new:
+        if path.endswith(".py"):
+            shutil.copy(package / path, tmp_path)
+    always = {"numpy", "scipy", "pydantic", "fractal_task_tools", modules.name}
+    assert imports(tmp_path, "*.py") == always | {"pytest"}
+
+    run("ruff", "check", "--no-cache", ".", cwd=package)
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(richest_python, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    # What the tasks compute does not depend on the package.
+    tests = ["tests/test_manifest.py"] if examples else []
+    run(richest_python, "-m", "pytest", *tests, cwd=package, env=env)
+
+
+REFUSED = {
+    "3D Deconvolution": "begin with a letter",
+    "去卷积": "begin with a letter",
+    "Größe": "begin with a letter",
+    "n" * 41: "at most 40",
+    'The "best" one': "without double quotes",
+    "back\\slash": "without double quotes",
+    "two\nlines": "one line",
+    "Lambda": "lambda already means",
+    "Owner's Library": "owner_s_library already means",
+    "Array": "array already means",
+    "NumPy": "numpy already means",
+    "Tifffile": "tifffile already means",
+    "Filter": "filter already means",
+    "Gaussian Blur": "gaussian_blur already means",
+    "New Tasks": "new_tasks already means",
+    "Dev": "src/new_tasks/dev exists",
+    "Blocks": "src/new_tasks/blocks.py exists",
+    "Manifest": "tests/test_manifest.py exists",
+    "Open Image": "open_image already means what the task uses",
+    "Process Block": "process_block already means what the task uses",
+    "Logger": "logger already means what the task uses",
+    "mine": "src/new_tasks/dev/docs_info/mine.md exists",
+    "Taken": "task_list.py has a task 'Taken'",
+}
+
+
+def test_a_name_that_can_not_be_is_refused_before_anything_is_written(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    modules = import_folder(package)
+    (modules / "dev" / "docs_info" / "mine.md").write_text("Mine.\n")
+    (tmp_path / "libraries").mkdir()  # what the owner depends on
+    (tmp_path / "libraries" / "owner_s_library.py").touch()
+    entry = '    ParallelTask(name=" Taken ", executable="other.py"),\n'
+    edit(modules / "dev" / "task_list.py", MARKER, MARKER + entry)
+    before = tree(package)
+    names = list(REFUSED)
+
+    said = add(
+        package, richest_python, *([name, "--type", "parallel"] for name in names)
+    )
+
+    for name, output in zip(names, said, strict=True):
+        assert REFUSED[name] in output
+        assert "Nothing was written" in output
+    usage = add(
+        package,
+        richest_python,
+        ["Name"],
+        ["", "--type", "parallel"],
+        ["Name", "--type", "serial"],
+        ["Name", "--example", "gaussian_blur"],
+    )
+    assert "--type: parallel, non_parallel, compound" in usage[0]
+    assert all("error: " in output for output in usage)
+    assert tree(package) == before
+
+
+def test_a_name_is_refused_the_second_time(render, tmp_path, richest_python):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    add(package, richest_python, ["Mine", "--type", "compound"])
+    before = tree(package)
+    for said in add(
+        package,
+        richest_python,
+        ["Mine", "--type", "compound"],
+        ["Mine ", "--type", "parallel"],
+        ["mine init", "--type", "parallel"],
+    ):
+        assert "exists" in said
+    assert tree(package) == before
+
+
+def test_a_task_list_without_a_place_is_refused(render, tmp_path, richest_python):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    path = import_folder(package) / "dev" / "task_list.py"
+    fresh = path.read_text()
+    no_comma = '    ParallelTask(name="a", executable="a")'
+    for broken, message in (
+        (fresh.replace(MARKER, ""), "there is no place"),
+        (fresh.replace(MARKER, MARKER + no_comma), "there is no place"),
+        (fresh.replace(f"[\n{MARKER}]", f"[]{MARKER}"), "there is no place"),
+        (fresh.replace("from fractal", "from elsewhere"), "import ParallelTask from"),
+        (fresh + "(", "task_list.py, line "),
+    ):
+        path.write_text(broken)
+        before = tree(package)
+        (said,) = add(package, richest_python, ["Mine", "--type", "parallel"])
+        assert message in said
+        assert "task_list.py" in said
+        assert "Nothing was written" in said
+        assert tree(package) == before
+
+
+@pytest.mark.parametrize(
+    "removed", [["ParallelTask"], ["ParallelTask", "CompoundTask"]]
+)
+def test_what_the_owner_removed_from_the_task_list_comes_back(
+    render, tmp_path, richest_python, removed
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    path = import_folder(package) / "dev" / "task_list.py"
+    fresh = path.read_text()
+    for name in removed:
+        edit(path, f"    {name},\n", "")
+        text = path.read_text()
+        path.write_text(
+            text.replace(f"    | {name}\n", "").replace(f"    {name}\n    | ", "    ")
+        )
+    run("ruff", "format", "--no-cache", path)
+    add(
+        package,
+        richest_python,
+        *(
+            [f"My {name}", "--type", name.removesuffix("Task").lower()]
+            for name in removed
+        ),
+    )
+    run("ruff", "check", "--no-cache", ".", cwd=package)
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+    before, _, _ = fresh.partition(MARKER)
+    assert path.read_text().startswith(before)
+    assert len(create_manifest(package, richest_python)) == len(removed)
+
+
+def entries(package: Path) -> set[str]:
+    text = (import_folder(package) / "dev" / "task_list.py").read_text("utf-8")
+    *_, statement = ast.parse(text).body
+    return {ast.dump(task) for task in statement.value.elts}
+
+
+def test_examples_that_come_later_are_those_of_a_fresh_package(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    fresh = render(tmp_path / "fresh", project_name="new-tasks")
+    stay = {
+        path: (package / path).read_text("utf-8")
+        for path in ("README.md", "tests/test_workflow.py")
+    }
+
+    said = add(
+        package,
+        richest_python,
+        *(["--example", name] for name in reversed(EXAMPLES)),
+        ["--example", "gaussian_blur"],
+        ["--example", "unknown"],
+    )
+
+    assert "src/new_tasks/gaussian_blur.py exists" in said[-2]
+    assert all(repr(name) in said[-1] for name in EXAMPLES)
+    for path, text in stay.items():
+        assert (package / path).read_text("utf-8") == text
+        shutil.copy(fresh / path, package / path)
+    assert create_manifest(package, richest_python) == create_manifest(
+        fresh, richest_python
+    )
+    assert entries(package) == entries(fresh)
+    found, expected = tree(package), tree(fresh)
+    answers, fresh_answers = (
+        yaml.safe_load(files.pop(".copier-answers.yml")) for files in (found, expected)
+    )
+    assert set(answers.pop("examples")) == set(fresh_answers.pop("examples"))
+    assert answers == fresh_answers
+    for files in (found, expected):
+        del files["src/new_tasks/dev/task_list.py"]
+        del files["src/new_tasks/__FRACTAL_MANIFEST__.json"]
+    assert found == expected
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+
+
+def test_an_example_comes_into_a_package_that_was_changed(
+    render, tmp_path, richest_python
+):
+    """Its neighbours are deleted, other dependencies are there, and a part of it is left."""
+    examples = ["register_acquisitions", "measure_features"]
+    package = render(tmp_path / "package", project_name="new-tasks", examples=examples)
+    modules = import_folder(package)
+    project = package / "pyproject.toml"
+    edit(project, '  "scikit-image>=0.25",\n', '  "requests>=2",  # mine\n')
+    edit(project, '  "scipy>=1.15",', '  "scipy==1.16",\n  "seaborn",')
+    task_list = modules / "dev" / "task_list.py"
+    before, _, after = task_list.read_text().partition("] = [\n")
+    mine = '    ParallelTask(name="Mine", executable="mine.py"),\n'
+    _, _, after = after.partition(MARKER)
+    task_list.write_text(f"{before}] = [\n{MARKER}{mine}{after}")
+    left = package / "tests" / "test_threshold_segmentation.py"
+    left.write_text("# Mine.\n")
+    unchanged = tree(package)
+
+    (said,) = add(package, richest_python, ["--example", "threshold_segmentation"])
+
+    assert "tests/test_threshold_segmentation.py exists.\nNothing" in said
+    assert tree(package) == unchanged
+    left.unlink()
+    add(package, richest_python, ["--example", "threshold_segmentation"])
+    assert MARKER + mine in task_list.read_text()
+    assert "threshold_segmentation.py" in task_list.read_text()
+    assert (
+        '  "requests>=2",  # mine\n  "scikit-image>=0.25",\n'
+        '  "scipy==1.16",\n  "seaborn",\n  "zarr'
+    ) in project.read_text()
+    answers = yaml.safe_load((package / ".copier-answers.yml").read_text())
+    assert set(answers["examples"]) == {*examples, "threshold_segmentation"}
+
+
+def test_updates_are_those_of_a_package_that_had_it_all_at_first(
+    tmp_path, richest_python
+):
+    """The template is a git repository, and has gone on since."""
+    template = rendering.snapshot(tmp_path / "template")
+    commit(template, "1.0.0")
+    package = tmp_path / "package"
+    answers = {"project_name": "new-tasks", "examples": ["gaussian_blur"]}
+    copier.run_copy(
+        f"git+file://{template}",
+        package,
+        data=answers,
+        defaults=True,
+        quiet=True,
+        settings=copier.Settings(),
+    )
+    for path in (template / "template").rglob("*"):
+        if path.suffix in (".py", ".md", ".jinja") and "_copier_conf" not in path.name:
+            append("\n# The new template's.\n", path)
+    edit(template / "copier.yml", "# Settings\n", "# Settings!\n")
+    commit(template, "2.0.0")
+    modules = import_folder(package)
+
+    said = add(
+        package,
+        richest_python,
+        ["Mine", "--type", "compound"],
+        ["--example", "convert_tiffs"],
+        ["--example", "check_images"],
+    )
+
+    assert not any("Nothing was written" in output for output in said)
+    assert not any(b"The new template's" in text for text in tree(package).values())
+    (modules / "check_images.py").unlink()
+    commit(package)
+    before = tree(package)
+    copier.run_update(package, defaults=True, overwrite=True, quiet=True)
+    after = tree(package)
+
+    assert before.keys() == after.keys()
+    changed = {path for path in after if after[path] != before[path]}
+    assert "src/new_tasks/blocks.py" in changed
+    assert not {path for path in changed if "mine" in path or "convert_tiffs" in path}
+    assert "src/new_tasks/dev/task_list.py" not in changed
+    assert b"tifffile" in after["pyproject.toml"]
+    assert not any(b"<<<<<<<" in text for text in after.values())
+    said = add(package, richest_python, ["Also Mine", "--type", "parallel"])
+    assert b"The new template's" in tree(package)["src/new_tasks/also_mine.py"]
+
+
+@pytest.mark.parametrize(
+    "source", ["https://localhost:1/template.git", "/nowhere", "."]
+)
+def test_a_template_that_can_not_be_reached_is_named(
+    render, tmp_path, richest_python, source
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    path = package / ".copier-answers.yml"
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(path.read_text()) | {"_src_path": source})
+    )
+    before = tree(package)
+    said = add(
+        package,
+        richest_python,
+        ["Mine", "--type", "parallel"],
+        ["--example", "gaussian_blur"],
+    )
+    for output in said:
+        assert source in output
+        assert output.endswith("Nothing was written.\n")
+    assert tree(package) == before
+
+
+def test_the_session_installs_what_an_example_depends_on(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    nox(package, "-s", "new_task", "--", "--example", "check_images")
+    manifest = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    found = manifest.read_bytes()
+    assert "Check Images" in create_manifest(package, richest_python)
+    assert manifest.read_bytes() == found
+    with pytest.raises(RuntimeError, match=r"check_images\.py exists"):
+        nox(package, "-R", "-s", "new_task", "--", "--example", "check_images")
