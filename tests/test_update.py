@@ -157,7 +157,7 @@ def own(package: Path, python: Path) -> tuple[set[str], set[str]]:
         "\n\ndef test_ours():\n    assert True\n",
         package / "tests" / "test_gaussian_blur.py",
     )
-    # A task of one's own.
+    # Tasks of one's own, by hand and by the command.
     module = (modules / "measure_features.py").read_text(encoding="utf-8")
     (modules / "count_cells.py").write_text(
         module.replace("measure_features", "count_cells"), encoding="utf-8"
@@ -171,6 +171,14 @@ def own(package: Path, python: Path) -> tuple[set[str], set[str]]:
         marker,
         f'{marker}    ParallelTask(name="Count Cells", executable="count_cells.py"),\n',
     )
+    new_task = [
+        "my_fractal_tasks.dev.new_task",
+        "Deconvolve Image",
+        "--type",
+        "compound",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(python, "-m", *new_task, cwd=package, env=environment)
     # An example goes, with its entry.
     deleted = {
         "src/my_fractal_tasks/check_images.py",
@@ -186,6 +194,7 @@ def own(package: Path, python: Path) -> tuple[set[str], set[str]]:
     run(python, modules / "dev" / "create_manifest.py", cwd=package)
 
     names = changed(package).keys() - deleted
+    assert "src/my_fractal_tasks/deconvolve_image_init.py" in names
     commit(package)
     return names, deleted
 
