@@ -206,7 +206,8 @@ def find_python(package: Package) -> str:
     pythons = QUESTIONS["min_python"]["choices"]
     wanted = package.project.get("requires-python", "")
     for python in pythons:
-        if python in SpecifierSet(wanted):
+        # As >=3.12.4 allows.
+        if python in SpecifierSet(wanted) or f"{python}.99" in SpecifierSet(wanted):
             return python
     raise Refused(
         f'{package.root / "pyproject.toml"}: requires-python = "{wanted}" leaves out all '
@@ -337,7 +338,7 @@ def new_tables(package: Package, rendered: Path, names: list[str]) -> str:
         if rendered / name in files and not name.endswith("/create_manifest.py")
     ]
     tables = [] if "dependency-groups" in package.pyproject else [groups]
-    if mine:
+    if mine and "fractal-template" not in package.pyproject.get("tool", {}):
         tables.append(f"[tool.fractal-template]\nmine = [\n{''.join(mine)}]\n")
     return "\n".join(tables)
 
@@ -407,6 +408,12 @@ def decisions(package: Package, rendered: Path, kept: list[str]) -> Iterator[str
                 f"tests/{test.name}: it needs the network; tests/test_manifest.py checks the "
                 "manifest without, so delete the older one if you like."
             )
+    license = find_license(package)
+    if license.lower() not in LICENSES:
+        yield (
+            f"{ANSWERS}: the license {license!r} is none of {', '.join(LICENSES.values())}. "
+            f"The answer is {QUESTIONS['license']['default']}, and changes no file of yours."
+        )
     if not manifest:
         yield f"{module}/{MANIFEST}: there is none; `nox -s manifest` writes it."
     for task in manifest.get("task_list", []):

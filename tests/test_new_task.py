@@ -231,6 +231,30 @@ def test_a_task_list_without_a_place_is_refused(render, tmp_path, richest_python
         assert tree(package) == before
 
 
+def test_what_a_task_uses_has_to_be_there(render, tmp_path, richest_python):
+    """A package that was adopted may do without the image layer."""
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (import_folder(package) / "blocks.py").unlink()
+    before = tree(package)
+    (said,) = add(package, richest_python, ["Mine", "--type", "parallel"])
+    assert "src/new_tasks/blocks.py is used, and is not here" in said
+    assert "Nothing was written" in said
+    assert tree(package) == before
+
+
+def test_a_task_comes_whole_or_not_at_all(render, tmp_path, richest_python):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    # A file in the place of the folder for its documentation.
+    docs_info = import_folder(package) / "dev" / "docs_info"
+    shutil.rmtree(docs_info)
+    docs_info.touch()
+    before = tree(package)
+    (said,) = add(package, richest_python, ["Mine", "--type", "compound"])
+    assert "FileExistsError" in said
+    assert "Nothing was written" in said
+    assert tree(package) == before
+
+
 @pytest.mark.parametrize(
     "removed", [["ParallelTask"], ["ParallelTask", "CompoundTask"]]
 )

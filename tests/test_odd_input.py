@@ -179,7 +179,6 @@ def test_an_overwritten_image_keeps_what_lies_beside_its_pyramid(tmp_path, link)
     assert path.is_symlink() == link
     assert (path / "OME" / "METADATA.ome.xml").exists()
     assert (path / "notes.txt").exists()
-    ome_zarr_io._at_exit.close()  # as at the end of a process
     assert not list(tmp_path.glob(".*"))
 
 

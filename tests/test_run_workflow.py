@@ -197,6 +197,8 @@ def test_missing_interpreter_is_a_workflow_error(
             "1 units returned no image: those miss",
         ),
         (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 units"),
+        (parallel({"print": "hello"}), "2 units wrote no output"),
+        (parallel(NOTHING, args_non_parallel={"s": 1}), "reads its args_non_parallel"),
     ],
 )
 def test_what_the_server_tolerates_is_warned_about(
@@ -253,6 +255,7 @@ def test_tables_show_the_image_list_before_and_after(
         "    * a     A    True",
         "      b     B    False",
         "  1 of 1 units, ? s",
+        "  warning: 1 units wrote no output, which the server takes for an empty one",
         "  after (+ new or updated): 2 images",
         "      image well blurred is_3D",
         "    + a     A    True    True",

@@ -28,7 +28,7 @@ SHARED = {
 }
 SHARED |= {"src/my_fractal_tasks/__init__.py"}
 # What `own` edits, and an update too.
-MERGED = {"pyproject.toml", ".github/workflows/ci.yml"}
+MERGED = {"pyproject.toml", ".gitignore", ".github/workflows/ci.yml"}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -80,18 +80,19 @@ def history(tmp_path_factory) -> Path:
     shutil.rmtree(folder / "template")
     rendering.snapshot(folder)
     commit(folder, NOW)
-    suffixes = (".py", ".yml", ".yaml", ".toml", ".jinja")
+    suffixes = (".py", ".yml", ".yaml", ".md", ".jinja")
     for path in (folder / "template" / "package").rglob("*"):
-        # JSON and the text of a license have no comments.
-        if path.suffix in suffixes and not re.search(
-            "MANIFEST|LICENSE|copier_", path.name
-        ):
+        # The text of a license has no comments.
+        if path.suffix in suffixes and not re.search("LICENSE|copier_", path.name):
             append(
                 "\n\n# The template's.\n"
                 if ".py" in path.name
                 else "# The template's.\n",
                 path,
             )
+    package = folder / "template" / "package"
+    replace(package / "pyproject.toml.jinja", '"zarr>=3.1.4"', '"zarr>=3.1.5"')
+    replace(package / ".gitignore", "*.zarr/\n", "*.zarr/\n*.ome.tif\n")
     commit(folder, NEXT)
     return folder
 
@@ -144,7 +145,9 @@ def own(package: Path, python: Path) -> tuple[set[str], set[str]]:
 
     replace(readme, "## Install", "## Our microscopes\n\n## Install")
     append("\n## 0.1.0\n\n- Ours.\n", package / "CHANGELOG.md")
-    replace(pyproject, '  "numpy>=2",\n', '  "numpy>=2",\n  "networkx>=3",\n')
+    below = "# Add your own below this line.\n"
+    replace(pyproject, below, f'{below}  "networkx>=3",\n')
+    append("data/\n", package / ".gitignore")
     replace(
         package / ".github" / "workflows" / "ci.yml",
         "branches: [main]",
@@ -374,14 +377,32 @@ def test_a_drifted_file_is_found_shown_and_restored(history, tmp_path):
     assert re.findall(r"^\S+(?= has drifted$)", said, re.MULTILINE) == [edited]
     assert re.findall(r"^\S+(?= is gone$)", said, re.MULTILINE) == [gone]
     assert "+OURS = 1\n" in run_template(package, "diff")
-    said = run_template(package, "restore", "README.md", exit_code=1)
-    assert "README.md has not drifted" in said
+    said = run_template(package, "restore", gone, "mine.py", exit_code=1)
+    assert "mine.py: the template has no such file" in said
+    assert not changed(package)
     run_template(package, "restore", gone)
     assert changed(package).keys() == {gone}
+    # What is the owner's as well: an example that the template has mended, say.
+    assert "+OURS = 1\n" in run_template(package, "diff", "README.md")
+    run_template(package, "restore", "README.md")
+    assert changed(package).keys() == {gone, "README.md"}
     replace(pyproject, "mine = []", f'mine = ["{edited}"]')
     run_template(package)
+    replace(pyproject, f'mine = ["{edited}"]', f'mine = "{edited}"')
+    assert "not a list" in run_template(package, exit_code=1)
     append("<<<<<<< a conflict\n", pyproject)
     assert "pyproject.toml: " in run_template(package, exit_code=1)
+
+
+def test_dependabot_may_be_ahead(history, tmp_path):
+    package = make_package(history, NEXT, tmp_path / "package")
+    workflow = package / ".github" / "workflows" / "ci.yml"
+    pin = re.search(r"checkout@(\w+ # v[\d.]+)", workflow.read_text())[1]
+    text = workflow.read_text()
+    workflow.write_text(text.replace(pin, f"{'0' * 40} # v99.0.0"))
+    run_template(package)
+    append("# Ours.\n", workflow)
+    assert "ci.yml has drifted" in run_template(package, exit_code=4)
 
 
 def test_a_conflict_is_named(history, tmp_path):

@@ -8,7 +8,6 @@ Paths are absolute paths of a file system. Importing `ome_zarr` takes a second, 
 every unit of a task would pay for: only what makes new metadata imports it.
 """
 
-import atexit
 import csv
 import ctypes
 import math
@@ -18,7 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +34,6 @@ Region = tuple[slice, ...]
 NgffVersion = Literal["0.4", "0.5"]
 
 LOCK_EXPIRES = 10.0  # seconds; a lock is held for milliseconds
-
-# Removes the input that a task has replaced, when its output is written as well.
-_at_exit = ExitStack()
-atexit.register(_at_exit.close)
 
 
 class Channel(BaseModel):
@@ -323,13 +318,10 @@ def derive_image(
     Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
     and, if it lies in a well, in the list of the well. With an error, nothing changes.
 
-    If `path` is the image itself, read its pixels inside the `with`, too: they are the
-    original ones there, even if a run before this one was killed when all was replaced
-    and Fractal did not know yet.
-
     Args:
         image: The image to derive from.
-        path: Folder of the new image; may be that of `image`, which is then replaced.
+        path: Folder of the new image; may be that of `image`, which is then replaced: a
+            unit that fails after that and is run again begins with the new pixels.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
 
@@ -340,10 +332,7 @@ def derive_image(
     def register() -> None:
         _register_in_well(path, image.path.name)
 
-    in_place = path.resolve() == image.path.resolve()
-    with _published(
-        path, overwrite=overwrite, register=register, in_place=in_place
-    ) as partial:
+    with _published(path, overwrite=overwrite, register=register) as partial:
         group = zarr.open_group(
             partial, mode="w-", zarr_format=image.group.metadata.zarr_format
         )
@@ -662,7 +651,6 @@ def _published(
     overwrite: bool,
     argument: str = "overwrite",
     register: Callable[[], None] | None = None,
-    in_place: bool = False,
 ) -> Iterator[Path]:
     """Give a hidden folder beside `path`; without an error, it becomes `path`.
 
@@ -671,38 +659,38 @@ def _published(
         overwrite: Whether to replace an OME-Zarr that exists.
         argument: Name of the task's argument, for the error message.
         register: Called at the end, to make `path` known to those who look for it.
-        in_place: Whether `path` is the input. It is then kept until the process ends: a
-            unit that is killed before will be run again, on what was there at first.
     """
     path = path.resolve()
-    _at_exit.close()  # this process went on after what it replaced before
     _repair(path)
     partial = path.with_name(f".{path.name}.partial")
     # Names the folder that a task had made when it was killed just before its end.
     unfinished = path.with_name(f".{path.name}.unfinished")
     if path.exists():
         known = unfinished.read_text() if unfinished.exists() else ""
-        is_unfinished = known == str(path.stat().st_ino)
-        if not overwrite and not is_unfinished:
+        if not overwrite and known != str(path.stat().st_ino):
             raise FileExistsError(
                 f"{argument}: {path} exists; set overwrite, or choose another name"
             )
         if not any((path / name).exists() for name in (".zgroup", "zarr.json")):
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
-        if in_place and is_unfinished and partial.exists():
-            _replace(path, partial)
     shutil.rmtree(partial, ignore_errors=True)  # of a task that was killed
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    made = partial.stat().st_ino
+    ours = {made}  # another task may write the same, and has the same hidden folder
+    try:
         yield partial
-        unfinished.write_text(str(partial.stat().st_ino))
+        if not partial.exists() or partial.stat().st_ino != made:
+            raise RuntimeError(f"{argument}: another task is writing {path}")
+        if path.exists():
+            ours.add(path.stat().st_ino)
+        unfinished.write_text(str(made))
         _replace(path, partial)
         if register is not None:
             register()
-        stack.callback(unfinished.unlink, missing_ok=True)
-        if in_place:
-            _at_exit.push(stack.pop_all())
+        unfinished.unlink(missing_ok=True)
+    finally:
+        if partial.exists() and partial.stat().st_ino in ours:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _replace(path: Path, new: Path) -> None:
@@ -724,7 +712,10 @@ def _repair(path: Path) -> None:
         return
     time.sleep(1.0)  # unless that task is still at it
     with suppress(OSError):
-        old.rename(path.with_name(f".{path.name}.partial") if path.exists() else path)
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(path)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -147,6 +148,12 @@ def check(files: Files, entry: str, reserved: list[str]) -> None:
     for path, text in files.items():
         if path.parent == PACKAGE:
             problems.extend(module_problems(path.stem, text, reserved))
+    if not problems:  # or else a module may be no Python
+        problems = [
+            f"{path.relative_to(PROJECT)} is used, and is not here."
+            for path in sorted(siblings(files) - files.keys())
+            if not path.exists()
+        ]
     if problems:
         raise Refused("\n".join(problems))
 
@@ -169,13 +176,27 @@ def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str
         yield f"{module} already means what the task uses: choose another name."
 
 
+def siblings(files: Files) -> set[Path]:
+    """Return the modules of this package that new modules import."""
+    return {
+        PACKAGE / f"{node.module.removeprefix(f'{PACKAGE.name}.')}.py"
+        for path, text in files.items()
+        if path.parent == PACKAGE
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom)
+        and node.module
+        and node.module.startswith(f"{PACKAGE.name}.")
+    }
+
+
 def defined_names(text: str) -> list[str]:
     """Return what a module imports and defines, with repetitions."""
     names: list[str] = []
-    for node in ast.parse(text).body:
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names += [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
             names += map(ast.unparse, node.targets)
@@ -285,6 +306,26 @@ def distribution(requirement: str) -> str:
 # --- run ---
 
 
+def write(files: Files) -> None:
+    """Write files, all or none."""
+    before = read(path for path in files if path.exists())
+    new = {path: text for path, text in files.items() if before.get(path) != text}
+    try:
+        for path, text in new.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    except BaseException as error:  # also Ctrl-C
+        for path in new:
+            with suppress(OSError):
+                if path in before:
+                    path.write_text(before[path], encoding="utf-8", newline="\n")
+                else:
+                    path.unlink(missing_ok=True)
+        sys.exit(f"{error!r}\nNothing was written.")
+    for path in new:
+        print("changed" if path in before else "new    ", path.relative_to(PROJECT))
+
+
 def main() -> None:
     """Add what the command line says."""
     parser = argparse.ArgumentParser(
@@ -312,13 +353,7 @@ def main() -> None:
                 files = new_task(arguments.name, arguments.type, Path(folder))
     except (Refused, TemplateError, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
-    before = {path: path.read_text("utf-8") for path in files if path.exists()}
-    for path, text in files.items():
-        if before.get(path) == text:
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-        print("changed" if path in before else "new    ", path.relative_to(PROJECT))
+    write(files)
     if arguments.example:
         print("README.md and tests/test_workflow.py are yours, and stay as they are.")
     else:

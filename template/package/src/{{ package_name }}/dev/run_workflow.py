@@ -226,6 +226,9 @@ def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
             raise
     if noisy := sum("warning" in unit.log().lower() for unit in units):
         warn(f"newer servers flag {noisy} units, as 'warning' occurs in their logs")
+    ended_well = [u for u, f in zip(units, futures, strict=True) if not f.exception()]
+    if silent := sum(not (unit.folder / "out.json").exists() for unit in ended_well):
+        warn(f"{silent} units wrote no output, which the server takes for an empty one")
     return futures
 
 

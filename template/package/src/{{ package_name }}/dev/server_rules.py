@@ -212,6 +212,8 @@ def find_tasks(job: Job) -> list[tuple[Step, Task]]:
             raise WorkflowError(f"{package} has no task {name!r}, only {sorted(tasks)}")
         for kind in ("parallel", "non_parallel"):
             args = getattr(step, f"args_{kind}") or {}
+            if args and not getattr(tasks[name], f"executable_{kind}"):
+                warn(f"{name!r} has no such part: nobody reads its args_{kind}")
             schema = getattr(tasks[name], f"args_schema_{kind}") or {"properties": args}
             known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
             if unknown := sorted(args.keys() - known):

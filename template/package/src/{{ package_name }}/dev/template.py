@@ -1,6 +1,6 @@
 """Compare this package with the template that it was made from, or update it.
 
-    nox -s template [-- diff | update | restore FILE...]
+    nox -s template [-- update | diff [FILE...] | restore FILE...]
 
 Without an argument it exits with 0 if nothing is to be done, or with the sum of
 2 (there is a newer template) and 4 (files of the template have drifted); 1 is an error.
@@ -10,12 +10,12 @@ import argparse
 import difflib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ TEMPLATE_OWNED = (
     "tests/conftest.py",
     "tests/test_manifest.py",
 )
+# Dependabot may be ahead of the template.
+PINNED_ACTION = re.compile(r"@[0-9a-f]{40} # v\S+")
+
+# No password is asked for, and a server that says nothing is left after a minute.
+os.environ |= {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+}
 
 
 class TemplateError(Exception):
@@ -56,7 +65,7 @@ def recorded_answers() -> dict[str, Any]:
     try:
         answers = dict(yaml.safe_load(ANSWERS.read_text(encoding="utf-8")))
         source = answers["_src_path"]
-    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise TemplateError(f"{ANSWERS} does not name the template: {error}") from error
     if ":" not in source and not Path(source).expanduser().is_absolute():
         raise TemplateError(
@@ -78,7 +87,6 @@ def render(folder: Path, **answers: Any) -> Path:
     """
     recorded = recorded_answers()
     known = {name: value for name, value in recorded.items() if name[0] != "_"}
-    os.environ["GIT_TERMINAL_PROMPT"] = "0"  # no password is asked for
     try:
         copier.run_copy(
             recorded["_src_path"],
@@ -125,38 +133,65 @@ def newer_version() -> str | None:
     return answer["latest_version"] if answer["update_available"] else None
 
 
-def drifted_files(fresh: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each file of the template that differs here, with the difference.
+def kept_files() -> list[str]:
+    """Return which files of the template the owner has changed on purpose.
+
+    Raises:
+        TemplateError: They can not be read.
+    """
+    try:
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TemplateError(f"pyproject.toml: {error}") from error
+    mine = project.get("tool", {}).get("fractal-template", {}).get("mine", [])
+    if not isinstance(mine, list):
+        raise TemplateError(f"pyproject.toml: mine is {mine!r}, not a list of files")
+    return mine
+
+
+def drifted_files(fresh: Path) -> dict[str, list[str]]:
+    """Return the template's files that are not as it has them, with the difference.
 
     Args:
         fresh: What the recorded version of the template renders.
     """
-    try:
-        project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
-    except ValueError as error:
-        raise TemplateError(f"pyproject.toml: {error}") from error
-    mine = project.get("tool", {}).get("fractal-template", {}).get("mine", [])
-    for path in chain.from_iterable(fresh.glob(pattern) for pattern in TEMPLATE_OWNED):
-        name = path.relative_to(fresh).as_posix()
-        if name in mine or path.name == "task_list.py":
-            continue
-        here = PROJECT / name
-        old = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        new = here.read_text(encoding="utf-8") if here.exists() else ""
-        titles = f"{name} (the template's)", f"{name} (here)"
-        if lines := list(difflib.unified_diff(old, new.splitlines(True), *titles)):
-            yield name, lines
+    mine = kept_files()
+    paths = chain.from_iterable(fresh.glob(pattern) for pattern in TEMPLATE_OWNED)
+    names = sorted(path.relative_to(fresh).as_posix() for path in paths)
+    differences = {
+        name: difference(fresh, name)
+        for name in names
+        if name not in mine and not name.endswith("task_list.py")
+    }
+    return {name: lines for name, lines in differences.items() if lines}
+
+
+def difference(fresh: Path, name: str) -> list[str]:
+    """Return how a file differs from what the template renders, in lines.
+
+    Raises:
+        TemplateError: The template has no such file.
+    """
+    if not (fresh / name).is_file():
+        raise TemplateError(f"{name}: the template has no such file")
+    texts = [
+        path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for path in (fresh / name, PROJECT / name)
+    ]
+    theirs, ours = (PINNED_ACTION.sub("", text).splitlines(True) for text in texts)
+    titles = f"{name} (the template's)", f"{name} (here)"
+    return list(difflib.unified_diff(theirs, ours, *titles))
 
 
 def check() -> int:
     """Say whether there is a newer template, and what has drifted from the recorded one."""
     status = 0
     with tempfile.TemporaryDirectory() as folder:
-        drifted = dict(drifted_files(render(Path(folder))))
+        drifted = drifted_files(render(Path(folder)))
     if version := newer_version():
         print(f"There is a newer template, {version}: run `nox -s template -- update`.")
         status += 2
-    for name in sorted(drifted):
+    for name in drifted:
         print(f"{name} {'has drifted' if (PROJECT / name).exists() else 'is gone'}")
     if drifted:
         print(
@@ -172,28 +207,24 @@ def check() -> int:
     return status
 
 
-def diff() -> None:
-    """Show how the files of the template differ here."""
-    with tempfile.TemporaryDirectory() as folder:
-        for _, lines in drifted_files(render(Path(folder))):
-            sys.stdout.writelines(lines)
+def diff(names: list[str]) -> None:
+    """Show how files differ from the recorded version of the template.
 
-
-def restore(names: list[str]) -> None:
-    """Take files from the template, in the recorded version.
-
-    Raises:
-        TemplateError: A file is none of the template's.
+    Args:
+        names: Which files, also the owner's; if empty, those that have drifted.
     """
     with tempfile.TemporaryDirectory() as folder:
         fresh = render(Path(folder))
-        drifted = dict(drifted_files(fresh))
-        if unknown := set(names) - drifted.keys():
-            raise TemplateError(
-                f"restore: {', '.join(sorted(unknown))} has not drifted; "
-                f"there are: {', '.join(drifted) or 'none'}"
-            )
-        for name in names:
+        for name in names or drifted_files(fresh):
+            sys.stdout.writelines(difference(fresh, name))
+
+
+def restore(names: list[str]) -> None:
+    """Take files, also the owner's, from the recorded version of the template."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = render(Path(folder))
+        drifted = [name for name in names if difference(fresh, name)]
+        for name in drifted:
             (PROJECT / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fresh / name, PROJECT / name)
             print(f"{name} is as the template has it.")
@@ -215,7 +246,10 @@ def update() -> None:
     command = ["git", "diff", "--name-only", "--diff-filter=U", "--relative"]
     done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
     if conflicts := done.stdout.decode().strip():
-        raise TemplateError(f"Resolve the conflicts, which are marked, in\n{conflicts}")
+        raise TemplateError(
+            "Resolve the conflicts, which are marked, then run `nox -s manifest`:\n"
+            + conflicts
+        )
 
 
 def main() -> int:
@@ -225,17 +259,19 @@ def main() -> int:
     )
     actions = ["check", "diff", "update", "restore"]
     parser.add_argument("action", nargs="?", default="check", choices=actions)
-    parser.add_argument("files", nargs="*", help="to restore")
+    parser.add_argument("files", nargs="*", help="to compare, or to restore")
     arguments = parser.parse_args()
-    if bool(arguments.files) != (arguments.action == "restore"):
-        parser.error("name files after `restore`, and only there")
+    if arguments.files and arguments.action not in ("diff", "restore"):
+        parser.error(f"{arguments.action} takes no files")
+    if arguments.action == "restore" and not arguments.files:
+        parser.error("restore: name the files")
     try:
         if arguments.action == "check":
             return check()
         if arguments.action == "restore":
             restore(arguments.files)
         elif arguments.action == "diff":
-            diff()
+            diff(arguments.files)
         else:
             update()
     except TemplateError as error:
