@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from test_package import nox
+from rendering import ROOT, make_environment, run
+from test_package import find_python, nox
 
 SHIFT = (-4, 7)  # of the second acquisition, in y and x
 
@@ -56,6 +57,18 @@ def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
     workflow = write_workflow(tmp_path / "data")
     log = nox(render(tmp_path / "package"), "-s", "server", "--", str(workflow))
     assert "The image lists are the same." in log
+
+
+def test_the_newest_server_has_the_same_rules(richest, tmp_path):
+    """It needs a newer Python than the oldest that the tests run on."""
+    python = make_environment(
+        tmp_path / "venv",
+        *("--editable", richest),
+        *("copier", "fractal-server>=2.26", "hypothesis", "pytest~=9.0"),
+        python=find_python("3.13"),
+    )
+    modules = ["tests/test_fractal_contract.py", "tests/test_run_workflow.py"]
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *modules, cwd=ROOT)
 
 
 if __name__ == "__main__":
