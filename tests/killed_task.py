@@ -22,7 +22,7 @@ CONTEXT.set_forkserver_preload(
 )
 COUNTED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "shutil.rmtree"}
 # What a task puts beside its image, and its output.
-HIDDEN = re.compile(r"\.[^.]+(\.zarr)?\.(partial|unfinished|old|lock)|out\.json")
+HIDDEN = re.compile(r"\.[^.]+(\.zarr)?\.(\w{8}\.partial|unfinished|old|lock)|out\.json")
 
 
 def run_and_kill(

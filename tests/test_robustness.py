@@ -127,10 +127,10 @@ def test_two_tasks_that_write_the_same_image_do_not_mix(tmp_path):
     first = derive_image(image, path, overwrite=True)
     first.__enter__()
     with derive_image(image, path, overwrite=True) as second:
+        with pytest.raises(RuntimeError, match="another task"):
+            first.__exit__(None, None, None)
         second.levels[0][...] = 7
         build_pyramid(second)
-    with pytest.raises(RuntimeError, match="another task"):
-        first.__exit__(None, None, None)
     assert (open_image(path).levels[0][...] == 7).all()
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
 

@@ -10,8 +10,10 @@ every unit of a task would pay for: only what makes new metadata imports it.
 
 import csv
 import ctypes
+import glob
 import math
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -662,7 +664,6 @@ def _published(
     """
     path = path.resolve()
     _repair(path)
-    partial = path.with_name(f".{path.name}.partial")
     # Names the folder that a task had made when it was killed just before its end.
     unfinished = path.with_name(f".{path.name}.unfinished")
     if path.exists():
@@ -671,26 +672,27 @@ def _published(
             raise FileExistsError(
                 f"{argument}: {path} exists; set overwrite, or choose another name"
             )
-        if not any((path / name).exists() for name in (".zgroup", "zarr.json")):
+        if not _is_zarr(path):
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
-    shutil.rmtree(partial, ignore_errors=True)  # of a task that was killed
-    partial.mkdir(parents=True)
-    made = partial.stat().st_ino
-    ours = {made}  # another task may write the same, and has the same hidden folder
+    for killed in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        shutil.rmtree(killed, ignore_errors=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
-        if not partial.exists() or partial.stat().st_ino != made:
+        if not _is_zarr(partial):
             raise RuntimeError(f"{argument}: another task is writing {path}")
-        if path.exists():
-            ours.add(path.stat().st_ino)
-        unfinished.write_text(str(made))
+        unfinished.write_text(str(partial.stat().st_ino))
         _replace(path, partial)
         if register is not None:
             register()
         unfinished.unlink(missing_ok=True)
     finally:
-        if partial.exists() and partial.stat().st_ino in ours:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).exists() for name in (".zgroup", "zarr.json"))
 
 
 def _replace(path: Path, new: Path) -> None:
