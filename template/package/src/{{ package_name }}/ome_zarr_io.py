@@ -11,6 +11,8 @@ every unit of a task would pay for: only what makes new metadata imports it.
 import csv
 import ctypes
 import glob
+import hashlib
+import json
 import math
 import os
 import secrets
@@ -36,6 +38,7 @@ Region = tuple[slice, ...]
 NgffVersion = Literal["0.4", "0.5"]
 
 LOCK_EXPIRES = 10.0  # seconds; a lock is held for milliseconds
+OVERWRITTEN_BY = "overwritten_by"  # attribute of an image that replaced its input
 
 
 class Channel(BaseModel):
@@ -313,7 +316,11 @@ def sibling_path(image: Image, suffix: str) -> Path:
 
 @contextmanager
 def derive_image(
-    image: Image, path: Path, *, overwrite: bool = False
+    image: Image,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    step: Mapping[str, Any] | None = None,
 ) -> Iterator[Image]:
     """Make an image with the axes, scale, channels, chunks and codecs of another one.
 
@@ -322,30 +329,79 @@ def derive_image(
 
     Args:
         image: The image to derive from.
-        path: Folder of the new image; may be that of `image`, which is then replaced: a
-            unit that fails after that and is run again begins with the new pixels.
+        path: Folder of the new image; may be that of `image`, which is then replaced.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
+        step: Given by a task that overwrites `image`; see `is_overwritten`.
 
     Raises:
         FileExistsError: There is something at `path`, and `overwrite` is false.
     """
 
-    def register() -> None:
-        _register_in_well(path, image.path.name)
+    def finish(partial: Path) -> None:
+        if step is not None:
+            derived = open_image(partial, mode="r+")
+            done = {"step": dict(step), "checksum": checksum(derived)}
+            derived.group.update_attributes({OVERWRITTEN_BY: done})
+        _keep_children(path, partial)
 
-    with _published(path, overwrite=overwrite, register=register) as partial:
-        group = zarr.open_group(
-            partial, mode="w-", zarr_format=image.group.metadata.zarr_format
+    def register() -> None:
+        if step is None:  # what is overwritten is listed already
+            _register_in_well(path, image.path.name)
+
+    with _published(
+        path, overwrite=overwrite, finish=finish, register=register
+    ) as partial:
+        attributes = deepcopy(image.group.attrs.asdict())
+        attributes.pop(OVERWRITTEN_BY, None)
+        group = zarr.create_group(
+            partial,
+            zarr_format=image.group.metadata.zarr_format,
+            attributes=attributes,
         )
-        group.update_attributes(deepcopy(image.group.attrs.asdict()))
         datasets = image.metadata["multiscales"][0]["datasets"]
         for dataset, level in zip(datasets, image.levels, strict=True):
             zarr.from_array(
                 group.store, data=level, write_data=False, name=dataset["path"]
             )
         yield open_image(partial, mode="r+")
-        _keep_children(path, partial)
+
+
+def is_overwritten(image: Image, step: Mapping[str, Any] | None) -> bool:
+    """Whether the pixels are what this very step made of them; clean up if they are.
+
+    A task that overwrites its input asks this before it does. Fractal runs a unit again
+    if it was killed before it could answer, or if its job failed elsewhere: the step
+    must not be applied to its own result, and what was left beside it is removed.
+
+    Args:
+        image: The image to overwrite.
+        step: Name of the task, and all that the result depends on, in types that JSON
+            has. None for a task that does not overwrite `image`.
+    """
+    if step is None:
+        return False
+    done: Any = image.group.attrs.asdict().get(OVERWRITTEN_BY, {})
+    if done.get("step") != json.loads(json.dumps(step, allow_nan=False)):
+        return False
+    if done["checksum"] != checksum(image):
+        return False
+    path = image.path.resolve()
+    _remove_partial(path)
+    _unfinished(path).unlink(missing_ok=True)
+    return True
+
+
+def checksum(image: Image) -> str:
+    """Checksum of all chunks at full resolution, as they are stored."""
+    total = hashlib.sha256()
+    folder = image.path / image.levels[0].path
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name[0] != "." and path.name != "zarr.json":
+            total.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 @contextmanager
@@ -448,7 +504,12 @@ def create_image(
     units = {
         axis: "second" if axis == "t" else "micrometer" for axis in axes if axis != "c"
     }
-    with _published(path, overwrite=overwrite) as partial:
+
+    def finish(partial: Path) -> None:
+        _write_channels(open_image(partial, mode="r+"), channels)
+        _keep_children(path, partial)
+
+    with _published(path, overwrite=overwrite, finish=finish) as partial:
         group = _new_group(partial, version, {})
         write_multiscales_metadata(
             group,
@@ -470,10 +531,7 @@ def create_image(
                 dtype=dtype,
                 axes=axes,
             )
-        image = open_image(partial, mode="r+")
-        yield image
-        _write_channels(image, channels)
-        _keep_children(path, partial)
+        yield open_image(partial, mode="r+")
 
 
 def create_plate(
@@ -652,6 +710,7 @@ def _published(
     *,
     overwrite: bool,
     argument: str = "overwrite",
+    finish: Callable[[Path], None] | None = None,
     register: Callable[[], None] | None = None,
 ) -> Iterator[Path]:
     """Give a hidden folder beside `path`; without an error, it becomes `path`.
@@ -660,12 +719,12 @@ def _published(
         path: Folder to make.
         overwrite: Whether to replace an OME-Zarr that exists.
         argument: Name of the task's argument, for the error message.
+        finish: Called with the hidden folder before it becomes `path`.
         register: Called at the end, to make `path` known to those who look for it.
     """
     path = path.resolve()
     _repair(path)
-    # Names the folder that a task had made when it was killed just before its end.
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = _unfinished(path)
     if path.exists():
         known = unfinished.read_text() if unfinished.exists() else ""
         if not overwrite and known != str(path.stat().st_ino):
@@ -674,14 +733,20 @@ def _published(
             )
         if not _is_zarr(path):
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
-    for killed in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        shutil.rmtree(killed, ignore_errors=True)
+    _remove_partial(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(parents=True)
+    # Another task that begins to write `path` removes this one's folder. What this one
+    # still writes makes it anew, but not with this file.
+    mine = partial / ".mine"
+    mine.touch()
     try:
         yield partial
-        if not _is_zarr(partial):
+        if finish is not None and mine.exists():
+            finish(partial)
+        if not mine.exists():
             raise RuntimeError(f"{argument}: another task is writing {path}")
+        mine.unlink()
         unfinished.write_text(str(partial.stat().st_ino))
         _replace(path, partial)
         if register is not None:
@@ -689,6 +754,18 @@ def _published(
         unfinished.unlink(missing_ok=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """File that names the folder which a task had made when it was killed near its end."""
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def _remove_partial(path: Path) -> None:
+    """Remove what killed tasks were making, or had replaced."""
+    for killed in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        (killed / ".mine").unlink(missing_ok=True)
+        shutil.rmtree(killed, ignore_errors=True)
 
 
 def _is_zarr(path: Path) -> bool:
