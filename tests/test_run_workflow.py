@@ -167,8 +167,16 @@ def test_unreadable_file_is_a_workflow_error(
     file = tmp_path / "file.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(local.WorkflowError):
+    with pytest.raises(local.WorkflowError, match=rf"file\.json|^{name}"):
         local.run_workflow(**job | {name: file}, zarr_dir=tmp_path)
+
+
+def test_a_workflow_that_begins_without_images_is_told_how_to_have_some(tmp_path):
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    with pytest.raises(local.WorkflowError, match="--images"):
+        local.run_workflow(**job, zarr_dir=tmp_path)
+    with pytest.raises(local.WorkflowError, match=r"workers: .* greater than 0"):
+        local.run_workflow(**job, zarr_dir=tmp_path, workers=0)
 
 
 def test_missing_interpreter_is_a_workflow_error(

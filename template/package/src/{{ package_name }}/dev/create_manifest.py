@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,29 @@ KEYWORDS = """
 
 
 def create_manifest() -> str:
-    """Return the text of the manifest, or exit if the web form would break on it."""
+    """Return the text of the manifest, or exit with what has to be changed first."""
     task_list = import_module(f"{PACKAGE.name}.dev.task_list")
     # The models of fractal-tasks-core, which older task lists import, have no type.
     for number, task in enumerate(task_list.TASK_LIST):
         if not hasattr(task, "type"):
             model = getattr(task_models, type(task).__name__)
             task_list.TASK_LIST[number] = model(**task.model_dump(exclude_unset=True))
-    manifest = _create_manifest.create_manifest(
-        raw_package_name=PACKAGE.name, task_list_path="dev.task_list"
+    create = partial(
+        _create_manifest.create_manifest,
+        raw_package_name=PACKAGE.name,
+        task_list_path="dev.task_list",
     )
+    try:
+        manifest = create()
+    except ValueError as error:
+        # It does not say which task it is about.
+        for task in [*task_list.TASK_LIST]:
+            task_list.TASK_LIST[:] = [task]
+            try:
+                create()
+            except ValueError as reason:
+                sys.exit(f"{task.name}: {reason}")
+        sys.exit(str(error))
     problems = [
         f"{task['name']}: {problem}."
         for task in manifest["task_list"]

@@ -31,7 +31,7 @@ import httpx
 
 from .guard import Guard, ServerError, find_ports, run
 from .run_workflow import WorkflowError, run_workflow, show_images
-from .server_rules import Image, Workflow, explain
+from .server_rules import Image, Workflow, explain, read_json
 from .slurm import (
     Requests,
     check_programs,
@@ -357,7 +357,7 @@ def main() -> None:
     parser.add_argument(
         "--images",
         metavar="IMAGES.json",
-        type=read_json,
+        type=read_file,
         default=[],
         help="the list to begin with",
     )
@@ -405,17 +405,17 @@ def main() -> None:
         sys.exit(130)
 
 
-def read_json(file: str) -> Any:
+def read_file(file: str) -> Any:
     """Read a file that was named on the command line."""
     try:
-        return json.loads(Path(file).read_text("utf-8"))
+        return read_json(Path(file))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def read_workflow(file: str) -> dict[str, Any]:
     """Read a workflow, and refuse what is none before anything is started."""
-    workflow: dict[str, Any] = read_json(file)
+    workflow: dict[str, Any] = read_file(file)
     try:
         Workflow.model_validate(workflow)
     except ValueError as error:

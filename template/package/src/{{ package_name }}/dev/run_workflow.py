@@ -37,6 +37,7 @@ from .server_rules import (
     find_tasks,
     merge_units,
     read_job,
+    read_json,
     select_images,
     update_images,
     warn,
@@ -106,7 +107,7 @@ def run_workflow(
             type_filters=type_filters or {},
             attribute_filters=attribute_filters or {},
             python=python,
-            workers=workers or os.cpu_count(),
+            workers=os.cpu_count() if workers is None else workers,
         )
         steps = find_tasks(job)
         image_list = [image.model_dump() for image in job.images]
@@ -139,6 +140,8 @@ def run_task(
     if not inputs and not task.is_converter:
         raise WorkflowError(
             f"no image has the types {filters} and attributes {job.attribute_filters}"
+            if images
+            else "there are no images: begin with a converter, or give a list (--images)"
         )
     urls = [image["zarr_url"] for image in inputs]
     units = plan_units(job, step, task, urls, folder)
@@ -334,7 +337,7 @@ def main() -> None:
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
-        images = json.loads(Path(args.images).read_text("utf-8")) if args.images else []
+        images = read_json(Path(args.images)) if args.images else []
         run_workflow(
             args.workflow, zarr_dir=args.zarr_dir, images=images, workers=args.workers
         )

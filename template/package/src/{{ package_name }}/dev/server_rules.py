@@ -81,6 +81,14 @@ def explain(error: Exception) -> str:
     return "\n".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)
 
 
+def read_json(path: Path) -> Any:
+    """Return what a file holds; the error for one that is not JSON names it."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
 def _unreserved(args: dict[str, Any]) -> dict[str, Any]:
     if reserved := RESERVED_ARGUMENTS & args.keys():
         raise ValueError(f"set by Fractal, not by a workflow: {sorted(reserved)}")
@@ -184,7 +192,7 @@ def read_job(**given: Any) -> Job:
     try:
         for name in ("workflow", "manifest"):
             if isinstance(given[name], str | Path):
-                given[name] = json.loads(Path(given[name]).read_text("utf-8"))
+                given[name] = read_json(Path(given[name]))
         job = Job.model_validate(given)
     except (OSError, TypeError, ValueError) as error:
         raise WorkflowError(explain(error)) from error
