@@ -29,7 +29,9 @@ def tests(session: nox.Session) -> None:
     shutil.rmtree(package, ignore_errors=True)
     session.run("python", "tests/rendering.py", package)
     session.install("-e", package)
-    session.run("pytest", *session.posargs)
+    # One test at a time leaves half of two processors idle.
+    workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
+    session.run("pytest", *workers, *session.posargs)
 
 
 @nox.session(default=False)
