@@ -70,6 +70,17 @@ def adopt(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def benchmark(session: nox.Session) -> None:
+    """Compare the examples with the shortest programs that do the same; `-- --help`."""
+    folder = Path(session.cache_dir, "benchmark").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install(*group("render"))
+    session.run("python", "tests/rendering.py", folder / "package")
+    session.install("-e", folder / "package")
+    session.run("python", "benchmark/run.py", folder, *session.posargs)
+
+
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and formatting of this repository; the tests lint what it renders."""
     session.install(*group("lint"))

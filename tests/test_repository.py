@@ -1,5 +1,7 @@
 """This repository keeps its own rules."""
 
+import sys
+
 from rendering import ROOT, run
 
 
@@ -19,3 +21,10 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 def test_its_workflows_have_no_security_findings():
     run("zizmor", "--offline", "--persona=pedantic", ROOT / ".github")
+
+
+def test_the_benchmark_compares_each_task(tmp_path):
+    script = ROOT / "benchmark" / "run.py"
+    table = run(sys.executable, script, tmp_path, "--pairs=1", "--images", "small")
+    for task in ("gaussian_blur", "threshold_segmentation", "measure_features"):
+        assert f"| small | {task} | " in table
