@@ -15,6 +15,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "my_fractal_tasks.gaussian_blur",
+        "my_fractal_tasks.measure_features",
         "my_fractal_tasks.threshold_segmentation",
         "my_fractal_tasks.register_acquisitions_compute",
         "scipy.sparse.csgraph",

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 
 
 def visible_images(folder, known=()):
-    """Pixels of every level of what a reader would list, or knows of: images and labels."""
+    """What a reader would list, or knows of: pixels of images and labels, bytes of tables."""
     found = {}
     listed = {path.name for path in folder.glob("[!.]*.zarr")}
     for path in sorted(folder / name for name in listed.union(known)):
@@ -34,6 +34,10 @@ def visible_images(folder, known=()):
         for node in nodes:
             name = str(node.path.relative_to(folder))
             found[name] = [np.asarray(level) for level in node.levels]
+        if "tables" in image.group:
+            for name in image.group["tables"].attrs["tables"]:
+                table = (path / "tables" / name / "table.csv").read_bytes()
+                found[f"{path.name}/tables/{name}"] = [np.frombuffer(table, np.uint8)]
     return found
 
 
@@ -51,6 +55,7 @@ CASES = {
         "threshold_segmentation",
         {"label_name": "old", "threshold": 5, "overwrite": True},
     ),
+    "a new table": ("measure_features", {"label_name": "old"}),
 }
 
 
