@@ -14,10 +14,13 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
+        "my_fractal_tasks.convert_tiffs_compute",
+        "my_fractal_tasks.convert_tiffs_init",
         "my_fractal_tasks.gaussian_blur",
         "my_fractal_tasks.measure_features",
         "my_fractal_tasks.threshold_segmentation",
         "my_fractal_tasks.register_acquisitions_compute",
+        "ome_zarr.writer",
         "scipy.sparse.csgraph",
     ]
 )
@@ -32,7 +35,7 @@ def run_and_kill(
     """Run a task as a process; its output is `out.json` beside the image.
 
     Args:
-        task: Name of the task.
+        task: Name of the task, or `convert_tiffs` for a whole conversion.
         arguments: Its arguments.
         at: When to kill it; with 0, it runs to its end.
         exchange: Whether the file system can exchange two folders.
@@ -40,7 +43,8 @@ def run_and_kill(
     Returns:
         None if it was killed; else the moments when folders appeared or went.
     """
-    output = Path(arguments["zarr_url"]).with_name("out.json")
+    url = arguments.get("zarr_url") or f"{arguments['zarr_dir']}/plate.zarr"
+    output = Path(url).with_name("out.json")
     output.unlink(missing_ok=True)
     moments, result = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(
@@ -53,6 +57,15 @@ def run_and_kill(
         return None
     assert process.exitcode == 0
     return moments.recv()
+
+
+def convert_tiffs(**arguments: Any) -> list[dict[str, Any]]:
+    """Convert a folder, as Fractal does: the init part says what the units are."""
+    from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
+    from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
+
+    units = convert_tiffs_init(**arguments)["parallelization_list"]
+    return [convert_tiffs_compute(**unit) for unit in units]
 
 
 def _run(
@@ -72,7 +85,9 @@ def _run(
     ome_zarr_io.LOCK_EXPIRES = 0.5
     if not exchange:
         ome_zarr_io._exchange = lambda *_: False
-    function = getattr(importlib.import_module(f"my_fractal_tasks.{task}"), task)
+    function = convert_tiffs
+    if task != "convert_tiffs":
+        function = getattr(importlib.import_module(f"my_fractal_tasks.{task}"), task)
     count = 0
     moments = []
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tifffile
 from killed_task import HIDDEN, run_and_kill
 from my_fractal_tasks import ome_zarr_io
 from my_fractal_tasks.blocks import build_pyramid
@@ -109,6 +110,34 @@ def test_a_killed_task_loses_nothing_and_succeeds_when_run_again(
         assert result.keys() == after.keys(), moment
         assert all(equal(result[name], after[name]) for name in after), moment
         assert not [path for path in work.rglob(".*") if HIDDEN.fullmatch(path.name)]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_killed_conversion_goes_on_when_run_again(tmp_path, version):
+    tiffs = tmp_path / "tiffs"
+    tiffs.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 40, 30), np.uint16)
+    for well, plane in zip(("A01", "A02"), pixels, strict=True):
+        tifffile.imwrite(tiffs / f"{well}_a0_cDAPI.tif", plane)
+    run = partial(run_and_kill, "convert_tiffs")
+    arguments = {"tiff_dir": str(tiffs), "ngff_version": version}
+    moments = run(arguments | {"zarr_dir": str(tmp_path / "whole")})
+    assert len(set(moments)) > 10
+    for moment in sorted(set(moments)):
+        folder = tmp_path / str(moment)
+        plate = folder / "plate.zarr"
+        assert run(arguments | {"zarr_dir": str(folder)}, moment) is None, moment
+        for image in plate_images(plate) if plate.exists() else ():
+            if image.exists():
+                assert (open_image(image).levels[0][0] == pixels).all((1, 2)).any()
+        # All is there, and only Fractal does not know it: the plate exists.
+        done = plate.exists() and all(image.exists() for image in plate_images(plate))
+        again = arguments | {"zarr_dir": str(folder), "overwrite": done}
+        assert run(again), moment
+        for image, plane in zip(plate_images(plate), pixels, strict=True):
+            assert (open_image(image).levels[0][0] == plane).all()
+        hidden = [path for path in folder.rglob(".*") if HIDDEN.fullmatch(path.name)]
+        assert [path.name for path in hidden if path.name != "out.json"] == [], moment
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

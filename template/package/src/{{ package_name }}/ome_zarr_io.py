@@ -747,9 +747,11 @@ def _published(
         if not mine.exists():
             raise RuntimeError(f"{argument}: another task is writing {path}")
         mine.unlink()
-        unfinished.write_text(str(partial.stat().st_ino))
-        _replace(path, partial)
-        if register is not None:
+        if register is None:
+            _replace(path, partial)
+        else:
+            unfinished.write_text(str(partial.stat().st_ino))
+            _replace(path, partial)
             register()
         unfinished.unlink(missing_ok=True)
     finally:
@@ -757,7 +759,7 @@ def _published(
 
 
 def _unfinished(path: Path) -> Path:
-    """File that names the folder which a task had made when it was killed near its end."""
+    """File that names a folder that is made, and not yet registered: a kill may come."""
     return path.with_name(f".{path.name}.unfinished")
 
 
