@@ -37,6 +37,9 @@ def write_tiffs(folder: Path) -> None:
                 if (row, column, acquisition) == ("B", 2, 1):
                     continue
                 field = absorbed[y - dy : y - dy + SIZE, x - dx : x - dx + SIZE]
+                # Dark, as in fluorescence: registered images have a border of 0.
+                background = np.median(field, axis=(0, 1)).astype(np.uint8)
+                field = np.maximum(field, background) - background
                 for channel, plane in zip(
                     ("red", "green", "blue"), np.moveaxis(field, 2, 0), strict=True
                 ):
