@@ -15,6 +15,7 @@ from my_fractal_tasks.blocks import build_pyramid
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.ome_zarr_io import (
     derive_image,
+    derive_label,
     is_overwritten,
     open_image,
     open_label,
@@ -222,10 +223,14 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
     """Where the file system cannot exchange two folders, as on NFS."""
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx")
+    link = tmp_path / "link" / "linked.zarr"
+    link.parent.mkdir()
+    link.symlink_to(path)
     monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
-    (tmp_path / "image.zarr").rename(tmp_path / ".image.zarr.old")
-
-    assert (open_image(path).levels[0][...] == pixels).all()
+    for name in (path, link):
+        (tmp_path / "image.zarr").rename(tmp_path / ".image.zarr.old")
+        assert (open_image(name).levels[0][...] == pixels).all()
+    shutil.rmtree(link.parent)
 
     gaussian_blur(zarr_url=str(path), overwrite_input=True)
     assert (open_image(path).levels[0][...] != pixels).any()
@@ -253,6 +258,67 @@ def test_two_tasks_that_write_the_same_image_do_not_mix(tmp_path, version, step)
         build_pyramid(second)
     assert (open_image(path).levels[0][...] == 7).all()
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_task_whose_folder_is_taken_at_the_last_moment_changes_nothing(
+    tmp_path, monkeypatch, exchange
+):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    replace = ome_zarr_io._replace
+
+    def after_another_has_begun(path, new):
+        ome_zarr_io._remove_partial(path)
+        replace(path, new)
+
+    monkeypatch.setattr(ome_zarr_io, "_replace", after_another_has_begun)
+    if not exchange:
+        monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
+    with pytest.raises(FileNotFoundError):
+        gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    assert (open_image(path).levels[0][...] == pixels).all()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
+
+
+def test_a_label_that_is_written_while_its_image_is_overwritten_is_not_listed(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    threshold_segmentation(zarr_url=str(path), label_name="old")
+    entered = derive_label(open_image(path), "new")
+    label = entered.__enter__()
+    gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    label.levels[0][...] = 1
+    with pytest.raises(RuntimeError, match="another task"):
+        entered.__exit__(None, None, None)
+    assert open_image(path).label_names == ["old"]
+    assert (open_label(open_image(path), "old").levels[0][...] > 0).any()
+    assert {p.name for p in (path / "labels").iterdir()} == {
+        ".zattrs",
+        ".zgroup",
+        "old",
+    }
+
+
+def test_a_step_does_not_begin_with_what_another_task_has_just_made(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    image = open_image(path)
+    gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    once = np.asarray(open_image(path).levels[0])
+    with pytest.raises(RuntimeError, match="another task has overwritten"):  # noqa: SIM117
+        with derive_image(image, path, overwrite=True, step={"x": 1}):
+            pytest.fail("it began")
+    assert (open_image(path).levels[0][...] == once).all()
+
+
+def test_labels_whose_names_begin_alike_can_be_written_at_the_same_time(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    image = open_image(path)
+    with derive_label(image, "nuclei.v2") as dotted, derive_label(image, "nuclei"):
+        dotted.levels[0][...] = 1
+    assert sorted(open_image(path).label_names) == ["nuclei", "nuclei.v2"]
 
 
 def test_a_label_image_is_not_blurred(tmp_path):

@@ -330,13 +330,16 @@ def derive_image(
     Args:
         image: The image to derive from.
         path: Folder of the new image; may be that of `image`, which is then replaced.
+            Nothing else may write into it at that time.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
         step: Given by a task that overwrites `image`; see `is_overwritten`.
 
     Raises:
         FileExistsError: There is something at `path`, and `overwrite` is false.
+        RuntimeError: Another task has begun to write it, or has just overwritten it.
     """
+    attributes = deepcopy(image.group.attrs.asdict())
 
     def finish(partial: Path) -> None:
         if step is not None:
@@ -346,13 +349,17 @@ def derive_image(
         _keep_children(path, partial)
 
     def register() -> None:
-        if step is None:  # what is overwritten is listed already
-            _register_in_well(path, image.path.name)
+        _register_in_well(path, image.path.name)
 
     with _published(
-        path, overwrite=overwrite, finish=finish, register=register
+        path,
+        overwrite=overwrite,
+        finish=finish,
+        register=None if path.resolve() == image.path.resolve() else register,
     ) as partial:
-        attributes = deepcopy(image.group.attrs.asdict())
+        # From here on no other task can publish; one may have, since `image` was opened.
+        if step is not None and open_group(path).attrs.asdict() != attributes:
+            raise RuntimeError(f"another task has overwritten {path}")
         attributes.pop(OVERWRITTEN_BY, None)
         group = zarr.create_group(
             partial,
@@ -372,7 +379,8 @@ def is_overwritten(image: Image, step: Mapping[str, Any] | None) -> bool:
 
     A task that overwrites its input asks this before it does. Fractal runs a unit again
     if it was killed before it could answer, or if its job failed elsewhere: the step
-    must not be applied to its own result, and what was left beside it is removed.
+    must not be applied to its own result, and what was left beside it is removed. Only
+    the last step that has overwritten the image is known.
 
     Args:
         image: The image to overwrite.
@@ -381,14 +389,13 @@ def is_overwritten(image: Image, step: Mapping[str, Any] | None) -> bool:
     """
     if step is None:
         return False
-    done: Any = image.group.attrs.asdict().get(OVERWRITTEN_BY, {})
-    if done.get("step") != json.loads(json.dumps(step, allow_nan=False)):
+    done: Any = image.group.attrs.asdict().get(OVERWRITTEN_BY)
+    step = json.loads(json.dumps(step, allow_nan=False))
+    if not isinstance(done, dict) or done.get("step") != step:
         return False
-    if done["checksum"] != checksum(image):
+    if done.get("checksum") != checksum(image):
         return False
-    path = image.path.resolve()
-    _remove_partial(path)
-    _unfinished(path).unlink(missing_ok=True)
+    _remove_partial(image.path.resolve())
     return True
 
 
@@ -482,6 +489,8 @@ def create_image(
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_multiscales_metadata
 
+    if overwrite and path.exists():
+        open_image(path, "overwrite")
     shapes = [tuple(shape)]
     while max(shapes[-1][-2:]) > 256:
         *other, y, x = shapes[-1]
@@ -724,7 +733,8 @@ def _published(
     """
     path = path.resolve()
     _repair(path)
-    unfinished = _unfinished(path)
+    # Names a folder that a task had made, and not yet registered, when it was killed.
+    unfinished = path.with_name(f".{path.name}.unfinished")
     if path.exists():
         known = unfinished.read_text() if unfinished.exists() else ""
         if not overwrite and known != str(path.stat().st_ino):
@@ -734,10 +744,10 @@ def _published(
         if not _is_zarr(path):
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
     _remove_partial(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = _partial(path)
     partial.mkdir(parents=True)
-    # Another task that begins to write `path` removes this one's folder. What this one
-    # still writes makes it anew, but not with this file.
+    # Another task that begins to write `path` takes this folder away. If this one writes
+    # on, it makes the folder anew, but not this file.
     mine = partial / ".mine"
     mine.touch()
     try:
@@ -745,7 +755,7 @@ def _published(
         if finish is not None and mine.exists():
             finish(partial)
         if not mine.exists():
-            raise RuntimeError(f"{argument}: another task is writing {path}")
+            raise RuntimeError(f"another task is writing {path}")
         mine.unlink()
         if register is None:
             _replace(path, partial)
@@ -758,16 +768,18 @@ def _published(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _unfinished(path: Path) -> Path:
-    """File that names a folder that is made, and not yet registered: a kill may come."""
-    return path.with_name(f".{path.name}.unfinished")
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _remove_partial(path: Path) -> None:
     """Remove what killed tasks were making, or had replaced."""
-    for killed in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        (killed / ".mine").unlink(missing_ok=True)
-        shutil.rmtree(killed, ignore_errors=True)
+    for killed in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.partial"):
+        # Renamed first: a task that is still alive can no longer publish it.
+        removed = _partial(path)
+        with suppress(OSError):
+            killed.rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
 
 
 def _is_zarr(path: Path) -> bool:
@@ -782,12 +794,17 @@ def _replace(path: Path, new: Path) -> None:
         # On NFS, for example; `_repair` does what is left after a kill.
         old = path.with_name(f".{path.name}.old")
         path.rename(old)
-        new.rename(path)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
         old.rename(new)
 
 
 def _repair(path: Path) -> None:
     """Undo, or finish, what a task that was killed in `_replace` has left."""
+    path = path.resolve()
     old = path.with_name(f".{path.name}.old")
     if not old.exists():
         return
@@ -821,12 +838,14 @@ def _keep_children(path: Path, partial: Path) -> None:
             shutil.copy2(source, target)
 
     replaced = {level.name.split("/")[1] for level in open_image(path).levels}
+    replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
+    others = shutil.ignore_patterns(".*.partial", ".*.unfinished")  # being written
     for child in path.iterdir():
         target = partial / child.name
-        if child.name[0] == "." or child.name in replaced or target.exists():
+        if child.name in replaced or target.exists():
             continue
         if child.is_dir():
-            shutil.copytree(child, target, copy_function=link)
+            shutil.copytree(child, target, copy_function=link, ignore=others)
         else:
             link(str(child), str(target))
 
@@ -837,6 +856,7 @@ def _locked(path: Path) -> Iterator[None]:
 
     Making a folder is atomic on network file systems too, where file locks may not be.
     """
+    path = path.resolve()
     lock = path.with_name(f".{path.name}.lock")
     made, since = 0, 0.0
     while True:
