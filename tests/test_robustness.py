@@ -180,6 +180,15 @@ def test_a_step_that_json_cannot_hold_is_refused_before_anything_is_done(tmp_pat
             is_overwritten(image, step)
 
 
+def test_a_step_that_makes_a_new_image_is_not_recorded(tmp_path):
+    (path,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]}, axes="yx")
+    new = path.with_name("0new")
+    with derive_image(open_image(path), new, step={"x": 1}) as image:
+        build_pyramid(image)
+    assert plate_images(tmp_path / "plate.zarr") == [path, new]
+    assert not is_overwritten(open_image(new), {"x": 1})
+
+
 @pytest.mark.parametrize("change", ["pixels", "another step", "a new image"])
 def test_a_step_is_applied_again_once_something_else_has_changed(tmp_path, change):
     path = tmp_path / "image.zarr"

@@ -339,10 +339,11 @@ def derive_image(
         FileExistsError: There is something at `path`, and `overwrite` is false.
         RuntimeError: Another task has begun to write it, or has just overwritten it.
     """
+    in_place = path.resolve() == image.path.resolve()
     attributes = deepcopy(image.group.attrs.asdict())
 
     def finish(partial: Path) -> None:
-        if step is not None:
+        if in_place and step is not None:
             derived = open_image(partial, mode="r+")
             done = {"step": dict(step), "checksum": checksum(derived)}
             derived.group.update_attributes({OVERWRITTEN_BY: done})
@@ -355,10 +356,10 @@ def derive_image(
         path,
         overwrite=overwrite,
         finish=finish,
-        register=None if path.resolve() == image.path.resolve() else register,
+        register=None if in_place else register,
     ) as partial:
         # From here on no other task can publish; one may have, since `image` was opened.
-        if step is not None and open_group(path).attrs.asdict() != attributes:
+        if in_place and open_group(path).attrs.asdict() != attributes:
             raise RuntimeError(f"another task has overwritten {path}")
         attributes.pop(OVERWRITTEN_BY, None)
         group = zarr.create_group(
