@@ -99,7 +99,9 @@ def test_a_stale_manifest_is_shown_and_not_overwritten(package, richest_python):
 def test_a_task_that_has_no_manifest_is_named(package, richest_python):
     task = import_folder(package) / "gaussian_blur.py"
     task.write_text(task.read_text().replace("suffix: str =", "suffix="))
-    with pytest.raises(RuntimeError, match=r"\nGaussian Blur: .*/properties/suffix$"):
+    with pytest.raises(
+        RuntimeError, match=r"\nGaussian Blur: .*/suffix \(give it a type"
+    ):
         check(package, richest_python)
 
 

@@ -386,6 +386,11 @@ def test_a_drifted_file_is_found_shown_and_restored(history, tmp_path):
     assert changed(package).keys() == {gone}
     # What is the owner's as well: an example that the template has mended, say.
     assert "+OURS = 1\n" in run_template(package, "diff", "README.md")
+    append("Not committed.\n", package / "README.md")
+    said = run_template(package, "restore", "README.md", exit_code=1)
+    assert "Commit your changes first" in said
+    assert "Not committed." in (package / "README.md").read_text()
+    git(package, "checkout", "README.md")
     run_template(package, "restore", "README.md")
     assert changed(package).keys() == {gone, "README.md"}
     replace(pyproject, "mine = []", f'mine = ["{edited}"]')
@@ -454,3 +459,8 @@ def test_nox_updates_the_package_and_its_manifest(history, tmp_path):
     log = nox(package, "-s", "template", "--", "update")
     assert "Session manifest was successful" in log
     assert "noxfile.py" in changed(package)
+    listed = log.partition("These are yours")[2].partition("nox -s template")[0]
+    for name in ("src/my_fractal_tasks/gaussian_blur.py", "README.md"):
+        assert f"\n{name}\n" in listed
+    for name in ("noxfile.py", "pyproject.toml", "__FRACTAL_MANIFEST__.json"):
+        assert name not in listed

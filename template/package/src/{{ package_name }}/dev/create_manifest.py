@@ -49,7 +49,9 @@ def create_manifest() -> str:
             try:
                 create()
             except ValueError as reason:
-                sys.exit(f"{task.name}: {reason}")
+                hint = " (give it a type that JSON can hold)"
+                unsupported = "Unsupported" in str(reason)
+                sys.exit(f"{task.name}: {reason}{hint if unsupported else ''}")
         sys.exit(str(error))
     problems = [
         f"{task['name']}: {problem}."

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from copier.errors import CopierError
 
 PROJECT = Path(__file__).resolve().parents[3]
 ANSWERS = PROJECT / ".copier-answers.yml"
+MANIFEST = "__FRACTAL_MANIFEST__.json"
 
 # These stay as the template has them, but for the task list. What else it has made is the
 # owner's from then on; pyproject.toml, LICENSE and CITATION.cff belong to both.
@@ -220,14 +222,40 @@ def diff(names: list[str]) -> None:
 
 
 def restore(names: list[str]) -> None:
-    """Take files, also the owner's, from the recorded version of the template."""
+    """Take files, also the owner's, from the recorded version of the template.
+
+    Raises:
+        TemplateError: The template has no such file, or changes here are not committed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         fresh = render(Path(folder))
         drifted = [name for name in names if difference(fresh, name)]
+        here = [name for name in drifted if (PROJECT / name).exists()]
+        if here and shutil.which("git"):
+            command = ["git", "status", "--porcelain", "--", *here]
+            done = subprocess.run(
+                command, cwd=PROJECT, capture_output=True, text=True, check=False
+            )
+            if done.stdout:
+                raise TemplateError(
+                    f"Commit your changes first, or they are lost:\n{done.stdout}"
+                )
         for name in drifted:
             (PROJECT / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fresh / name, PROJECT / name)
             print(f"{name} is as the template has it.")
+
+
+def contents(folder: Path, names: Iterable[str] | None = None) -> dict[str, bytes]:
+    """Return what is in files of a folder, by default in all but the manifest."""
+    if names is None:
+        paths = (path for path in folder.rglob("*") if path.name != MANIFEST)
+        names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return {
+        name: (folder / name).read_bytes()
+        for name in names
+        if (folder / name).is_file()
+    }
 
 
 def update() -> None:
@@ -238,11 +266,30 @@ def update() -> None:
             what the owner has changed in the template's files is in conflict with it.
     """
     source = recorded_answers()["_src_path"]
-    try:
-        copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
-    except (CopierError, OSError, ValueError) as error:
-        raise TemplateError(f"No update from {source}: {last_line(error)}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        before = contents(render(Path(folder, "before")))
+        ours = contents(PROJECT, before)
+        try:
+            copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
+        except (CopierError, OSError, ValueError) as error:
+            reason = last_line(error)
+            raise TemplateError(f"No update from {source}: {reason}") from error
+        after = contents(render(Path(folder, "after")))
     print(f"The package is at version {recorded_answers()['_commit']} of its template.")
+    left = [
+        name
+        for name, text in contents(PROJECT, ours).items()
+        if text == ours[name] and after.get(name) not in (None, before[name], text)
+    ]
+    if left:
+        print(
+            "These are yours and stayed as they are; the template has newer ones:",
+            *left,
+            "  nox -s template -- diff FILE...     shows the difference",
+            "  nox -s template -- restore FILE...  takes the template's",
+            f"What is new says the CHANGELOG.md of {source}.",
+            sep="\n",
+        )
     command = ["git", "diff", "--name-only", "--diff-filter=U", "--relative"]
     done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
     if conflicts := done.stdout.decode().strip():
