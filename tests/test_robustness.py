@@ -9,11 +9,13 @@ from functools import partial
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from killed_task import HIDDEN, run_and_kill
 from my_fractal_tasks import ome_zarr_io
 from my_fractal_tasks.blocks import build_pyramid
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.ome_zarr_io import (
+    create_image,
     derive_image,
     derive_label,
     is_overwritten,
@@ -183,10 +185,12 @@ def test_a_step_that_json_cannot_hold_is_refused_before_anything_is_done(tmp_pat
 def test_a_step_that_makes_a_new_image_is_not_recorded(tmp_path):
     (path,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]}, axes="yx")
     new = path.with_name("0new")
+    gaussian_blur(zarr_url=str(path), overwrite_input=True)
     with derive_image(open_image(path), new, step={"x": 1}) as image:
         build_pyramid(image)
     assert plate_images(tmp_path / "plate.zarr") == [path, new]
-    assert not is_overwritten(open_image(new), {"x": 1})
+    assert "overwritten_by" in open_image(path).group.attrs
+    assert "overwritten_by" not in open_image(new).group.attrs
 
 
 @pytest.mark.parametrize("change", ["pixels", "another step", "a new image"])
@@ -226,6 +230,60 @@ def test_an_image_is_registered_again_once_its_reference_has_changed(tmp_path):
     build_pyramid(image)
     register()
     assert (open_image(path).levels[0][5:] == pixels[:-5]).all()
+
+
+def test_an_image_is_registered_again_by_another_channel_of_its_reference(tmp_path):
+    """The channel may be the first of the image, and another one of its reference."""
+    path, reference = tmp_path / "image.zarr", tmp_path / "reference.zarr"
+    pixels = write_image(path, "cyx")
+    write_image(reference, "cyx")
+    group = open_image(reference, mode="r+").group
+    group["0"][0] = np.roll(pixels[0], 5, axis=0)
+    group["0"][1] = np.roll(pixels[0], -5, axis=0)
+    build_pyramid(open_image(reference, mode="r+"))
+    omero = group.attrs["omero"]
+    omero["channels"].reverse()
+    group.update_attributes({"omero": omero})
+    name = open_image(path).channel_names[0]
+    assert open_image(reference).channel_names[1] == name
+    for channel, rows in (({}, 5), ({"mode": "label", "identifier": name}, -5)):
+        import_task("register_acquisitions_compute")(
+            zarr_url=str(path),
+            init_args={"reference": str(reference)},
+            channel=channel,
+            overwrite_input=True,
+        )
+        moved = open_image(path).levels[0][0]
+        inside = slice(10, -10)
+        assert (moved[inside] == np.roll(pixels[0], rows, axis=0)[inside]).all()
+
+
+def test_what_is_no_image_is_not_replaced_by_one(tmp_path):
+    zarr.create_group(tmp_path / "image.zarr", zarr_format=2)
+    (tmp_path / "image.zarr" / "notes.txt").write_text("kept")
+    before = contents(tmp_path)
+    image = create_image(
+        tmp_path / "image.zarr",
+        shape=(8, 8),
+        axes="yx",
+        dtype=np.uint8,
+        scale={},
+        channels=["DAPI"],
+        overwrite=True,
+    )
+    with pytest.raises(ValueError, match=r"overwrite: .* is not an image"):
+        image.__enter__()
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".notes"])
+def test_what_a_user_has_put_into_an_image_is_kept_when_it_is_overwritten(
+    tmp_path, name
+):
+    write_image(tmp_path / "image.zarr")
+    (tmp_path / "image.zarr" / name).write_text("kept")
+    gaussian_blur(zarr_url=str(tmp_path / "image.zarr"), overwrite_input=True)
+    assert (tmp_path / "image.zarr" / name).read_text() == "kept"
 
 
 def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypatch):
@@ -286,8 +344,8 @@ def test_a_task_whose_folder_is_taken_at_the_last_moment_changes_nothing(
         monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
     with pytest.raises(FileNotFoundError):
         gaussian_blur(zarr_url=str(path), overwrite_input=True)
-    assert (open_image(path).levels[0][...] == pixels).all()
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
+    assert (open_image(path).levels[0][...] == pixels).all()
 
 
 def test_a_label_that_is_written_while_its_image_is_overwritten_is_not_listed(tmp_path):
