@@ -1,72 +1,145 @@
-"""Compare the examples with the shortest program that does the same: time, memory, size.
+"""Compare the examples with the shortest programs that do the same, and with ngio's way.
 
-Each pair runs as two processes, one after the other, as a server would run the task.
-The ratio is the median over the pairs: the two of a pair meet the same machine.
+Each task runs as the processes that a server would start, then at once each program with
+which it is compared: the ratio is the median over such rounds, which meet the same
+machine. Of several processes, the seconds are the sum and the memory is the largest peak.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PACKAGE = Path(str(find_spec("my_fractal_tasks").origin)).parent
-BARE = Path(__file__).with_name("bare.py")
-KILOBYTES = 1 if sys.platform == "darwin" else 1024  # unit of the peak memory
+HERE = Path(__file__).parent
+MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 SHAPES = {
-    "small": (1, 1, 64, 64),  # what a unit costs before it does anything
-    "plane": (1, 1, 2160, 2560),
-    "stack": (1, 20, 2160, 2560),
+    "small": (1, 64, 64),  # what a process costs before it does anything
+    "plane": (1, 2160, 2560),
+    "stack": (20, 2160, 2560),
 }
-# What the example writes, and what the bare program writes.
-RESULTS = {
-    "gaussian_blur": ("image_blurred.zarr", "image_bare.zarr"),
-    "threshold_segmentation": ("image.zarr/labels/objects", "image.zarr/labels/bare"),
-    "measure_features": ("image.zarr/tables/features", "bare.csv"),
+
+Programs = dict[str, tuple[str | Path, Path]]
+"""How to start each other program: its Python and its script."""
+
+
+class Unit(NamedTuple):
+    """One process of each program: what it reads, and what each writes."""
+
+    source: str
+    example: str
+    bare: str
+    ngio: str | None = None
+
+
+WELL = "plate.zarr/B/03"
+IMAGE = f"{WELL}/0"
+UNITS = {
+    "convert_tiffs": [
+        Unit("tiffs/B03_a0", f"{WELL}/0", "bare_0.zarr"),
+        Unit("tiffs/B03_a1", f"{WELL}/1", "bare_1.zarr"),
+    ],
+    "register_acquisitions": [
+        Unit(f"{WELL}/1", f"{WELL}/1registered", "bare_registered.zarr")
+    ],
+    "gaussian_blur": [
+        Unit(IMAGE, f"{IMAGE}blurred", "bare_blurred.zarr", "ngio_blurred.zarr")
+    ],
+    "threshold_segmentation": [
+        Unit(
+            IMAGE,
+            f"{IMAGE}/labels/objects",
+            "bare_objects.zarr",
+            f"{IMAGE}/labels/ngio",
+        )
+    ],
+    "measure_features": [
+        Unit(
+            IMAGE,
+            f"{IMAGE}/tables/features/table.csv",
+            "bare_features.csv",
+            f"{IMAGE}/tables/ngio/table.csv",
+        )
+    ],
 }
 
 
 class Figures(NamedTuple):
-    """What a process took."""
+    """What a program took."""
 
     seconds: float
+    cpu: float  # seconds of all processors
     peak: float  # memory, in megabytes
-    size: float  # of the result on disk, in megabytes
 
 
-def write_cells(path: Path, shape: tuple[int, ...], chunk_yx: int) -> None:
-    """Write an image of bright cells, some thousands in a plane, with noise."""
+def write_tiffs(folder: Path, shape: tuple[int, ...]) -> None:
+    """Write two acquisitions of bright cells with noise, the second one moved."""
     import numpy as np
-    from my_fractal_tasks.blocks import build_pyramid
-    from my_fractal_tasks.ome_zarr_io import create_image
+    import tifffile
     from scipy.ndimage import gaussian_filter
 
+    folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    with create_image(
-        path,
-        shape=shape,
-        axes="czyx",
-        dtype=np.uint16,
-        scale={"z": 1.0, "y": 0.5, "x": 0.5},
-        channels=["DAPI"],
-        chunk_yx=chunk_yx,
-    ) as image:
-        cells = gaussian_filter(random.normal(size=shape[-2:]), 12, mode="wrap")
-        cells = 2000 * np.clip(cells / cells.std(), 0, 3)
-        for z in range(shape[1]):
-            noise = random.poisson(200, shape[-2:])
-            image.levels[0][0, z] = (np.roll(cells, z, 0) + noise).astype(np.uint16)
-        build_pyramid(image)
+    field = random.standard_normal(shape, np.float32)
+    field = gaussian_filter(field, (2, 12, 12), mode="wrap")
+    cells = 2000 * np.clip(field / field.std() - 1, 0, 2)
+    for acquisition in (0, 1):
+        for z, plane in enumerate(cells):
+            moved = np.roll(plane, (9 * acquisition, -6 * acquisition), (0, 1))
+            pixels = (moved + random.poisson(200, moved.shape)).astype(np.uint16)
+            name = f"B03_a{acquisition}_cDAPI_z{z:02}.tif"
+            tifffile.imwrite(folder / name, pixels)
 
 
-def run(result: Path, *command: str | Path) -> Figures:
+def check(one: Path, other: Path) -> None:
+    """Check that two results are the same, but for rounding."""
+    import numpy as np
+    import zarr
+
+    if one.suffix == ".csv":
+        columns = []
+        for path in (one, other):
+            table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+            label, size, *rest = table.dtype.names
+            mean = next(name for name in rest if "mean" in name)
+            table.sort(order=label)
+            columns.append([table[label], table[size], table[mean]])
+        same = np.shape(columns[0]) == np.shape(columns[1]) and np.allclose(*columns)
+    else:
+        a, b = (zarr.open_group(path, mode="r")["0"][...] for path in (one, other))
+        # SciPy cuts off after each of two axes, the example rounds once.
+        tolerance = 2 if one.name == "0blurred" else 0
+        same = a.shape == b.shape
+        same = same and np.abs(np.subtract(a, b, dtype=np.int32)).max() <= tolerance
+    if not same:
+        raise ValueError(f"{one} and {other} differ")
+
+
+def apart(function: Callable[..., None], *args: Any) -> None:
+    """Call a function in a process of its own.
+
+    Each process begins with the peak memory of the one that starts it: this one's must
+    stay small.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=function, args=args)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def run(*command: str | Path) -> Figures:
     """Run a process to its end."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
@@ -76,27 +149,70 @@ def run(result: Path, *command: str | Path) -> Figures:
         if status:
             log.seek(0)
             sys.exit(f"{command} failed:\n{log.read().decode()}")
-    files = [path for path in (result, *result.rglob("*")) if path.is_file()]
-    size = sum(path.stat().st_size for path in files) / 1e6
-    return Figures(seconds, usage.ru_maxrss * KILOBYTES / 1e6, size)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Figures(seconds, cpu, usage.ru_maxrss * MEMORY_UNIT / 1e6)
 
 
-def compare(task: str, folder: Path, pairs: int) -> list[str]:
-    """Run an example and its bare program in turn; return a text for each figure."""
-    image = folder / "image.zarr"
-    args_json, out_json = folder / f"{task}.json", folder / f"{task}_output.json"
-    args_json.write_text(json.dumps({"zarr_url": str(image), "overwrite": True}))
-    files = ("--args-json", args_json, "--out-json", out_json)
-    ours, bare = [], []
+def add(figures: list[Figures]) -> Figures:
+    """Figures of processes that run one after the other."""
+    seconds, cpu, peaks = zip(*figures, strict=True)
+    return Figures(sum(seconds), sum(cpu), max(peaks))
+
+
+def run_example(task: str, folder: Path) -> Figures:
+    """Run a task of the package: each of its parts, for each image."""
+    files = folder / "args.json", folder / "output.json"
+
+    def run_part(name: str, **args: Any) -> Figures:
+        files[0].write_text(json.dumps(args))
+        files[1].unlink(missing_ok=True)
+        command = ("--args-json", files[0], "--out-json", files[1])
+        return run(sys.executable, PACKAGE / f"{name}.py", *command)
+
+    images = [str(folder / WELL / name) for name in ("0", "1")]
+    overwrite = {"overwrite": True}
+    if task == "convert_tiffs":
+        init, compute = {"tiff_dir": str(folder / "tiffs")} | overwrite, {}
+    elif task == "register_acquisitions":
+        init, compute = {"zarr_urls": images}, overwrite
+    else:
+        return run_part(task, zarr_url=images[0], **overwrite)
+    figures = [run_part(f"{task}_init", zarr_dir=str(folder), **init)]
+    for item in json.loads(files[1].read_text())["parallelization_list"]:
+        figures.append(run_part(f"{task}_compute", **item, **compute))
+    return add(figures)
+
+
+def compare(task: str, folder: Path, pairs: int, programs: Programs) -> list[str]:
+    """Run an example and the other programs in turn; return a text for each figure."""
+    ours: list[Figures] = []
+    others: dict[str, list[Figures]] = {name: [] for name in programs}
     for _ in range(pairs):
-        out_json.unlink(missing_ok=True)
-        result, bare_result = (folder / name for name in RESULTS[task])
-        ours.append(run(result, sys.executable, PACKAGE / f"{task}.py", *files))
-        bare.append(run(bare_result, sys.executable, BARE, task, image))
+        ours.append(run_example(task, folder))
+        for name, command in programs.items():
+            units = [
+                [folder / path for path in (unit.source, unit.example, result)]
+                for unit in UNITS[task]
+                if (result := getattr(unit, name))
+            ]
+            figures = [run(*command, task, unit[0], unit[2]) for unit in units]
+            if len(ours) == 1:
+                for _, example, result in units:
+                    apart(check, example, result)
+            others[name] += [add(figures)] if figures else []
+    return [text for figures in others.values() for text in ratios(ours, figures)]
+
+
+def ratios(ours: list[Figures], others: list[Figures]) -> list[str]:
+    """For each figure `example / other = ratio`, all of them medians."""
+    if not others:
+        return [""] * len(Figures._fields)
     texts = []
-    for a, b in zip(zip(*ours, strict=True), zip(*bare, strict=True), strict=True):
+    for a, b, digits in zip(
+        zip(*ours, strict=True), zip(*others, strict=True), (2, 2, 0), strict=True
+    ):
         ratio = median(one / other for one, other in zip(a, b, strict=True))
-        texts.append(f"{median(a):.2f} / {median(b):.2f} = {ratio:.2f}")
+        texts.append(f"{median(a):.{digits}f} / {median(b):.{digits}f} = {ratio:.2f}")
     return texts
 
 
@@ -106,24 +222,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", nargs="+", choices=SHAPES, default=SHAPES)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--chunk-yx", type=int, default=1024)
+    parser.add_argument("--ngio", type=Path, help="Python of an environment with ngio")
     args = parser.parse_args()
+    programs: Programs = {"bare": (sys.executable, HERE / "bare.py")}
+    versions = f"Python {platform.python_version()}, zarr {version('zarr')}"
+    if args.ngio:
+        programs["ngio"] = (args.ngio, HERE / "ngio_way.py")
+        code = "from importlib.metadata import version; print(version('ngio'))"
+        found = subprocess.check_output([args.ngio, "-c", code], text=True)
+        versions += f", ngio {found.strip()}"
     processors = len(os.sched_getaffinity(0))
-    print(f"{processors} processors, {args.pairs} pairs, chunks of {args.chunk_yx}.")
-    print("Medians of the example, of the bare program, and of their ratios.\n")
-    print("| image | task | seconds | peak memory, MB | result, MB |")
-    print("|---|---|---|---|---|")
+    print(f"{processors} processors, {args.pairs} pairs, {versions}.")
+    print("Medians of the example, of the other program, and of their ratios.\n")
+    columns = [f"{name}: seconds | CPU seconds | MB" for name in programs]
+    print(f"| image | task | {' | '.join(columns)} |")
+    print(f"|{'---|' * (2 + 3 * len(columns))}")
     for name in args.images:
         folder = args.folder.resolve() / name
-        # A process begins with the peak memory of the one that starts it.
-        writer = multiprocessing.get_context("spawn").Process(
-            target=write_cells,
-            args=(folder / "image.zarr", SHAPES[name], args.chunk_yx),
-        )
-        writer.start()
-        writer.join()
-        for task in RESULTS:
-            texts = compare(task, folder, args.pairs)
+        apart(write_tiffs, folder / "tiffs", SHAPES[name])
+        for task in UNITS:
+            texts = compare(task, folder, args.pairs, programs)
             print(f"| {name} | {task} | {' | '.join(texts)} |", flush=True)
 
 

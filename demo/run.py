@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from my_fractal_tasks.dev.run_workflow import run_workflow
-from my_fractal_tasks.ome_zarr_io import open_image, open_label
+from my_fractal_tasks.kit import open_image, open_label
 from PIL import Image
 from skimage import color, data
 

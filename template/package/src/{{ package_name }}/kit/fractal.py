@@ -6,7 +6,10 @@ that a wrong output fails in the task, with a sentence, and not on the server.
 
 import math
 import os
-from collections.abc import Iterable
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +18,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     JsonValue,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -30,11 +34,12 @@ def storable(value: T) -> T:
         for item in value:
             storable(item)
     elif (isinstance(value, float) and not math.isfinite(value)) or (
-        isinstance(value, str) and "\0" in value
+        isinstance(value, str) and re.search("[\0\ud800-\udfff]", value)
     ):
         raise PydanticCustomError(
             "not_storable",
-            "Fractal's database stores neither NaN nor infinity nor NUL: {value}",
+            "Fractal's database stores neither NaN nor infinity nor NUL nor half of a "
+            "character: {value}",
             {"value": repr(value)},
         )
     return value
@@ -174,3 +179,23 @@ def task_output(*updates: ImageUpdate, removals: Iterable[str] = ()) -> dict[str
 def init_task_output(items: Iterable[ParallelizationItem]) -> dict[str, Any]:
     """Return the output of a compound task's init function: the units to run."""
     return InitTaskOutput(parallelization_list=list(items)).model_dump(mode="json")
+
+
+def run_task(function: Callable[..., Any]) -> None:
+    """Run a task as Fractal starts it: with files of arguments and results.
+
+    The last line in the log of one that fails is the reason, below the traceback.
+    """
+    from fractal_task_tools.task_wrapper import run_fractal_task
+
+    try:
+        run_fractal_task(task_function=function)
+    except Exception as error:
+        traceback.print_exc()
+        reason = str(error) or type(error).__name__
+        if isinstance(error, ValidationError):
+            reason = "; ".join(
+                f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+                for mistake in error.errors()
+            )
+        sys.exit(f"{function.__name__} failed: {reason}")

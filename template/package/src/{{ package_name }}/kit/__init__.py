@@ -1,0 +1,98 @@
+"""What tasks are made of, in the order in which a task needs it.
+
+- Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
+  which channel, `NgffVersion` 0.4 or 0.5.
+- Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
+  `plate_position` and `plate_images` know plates; `open_group`, `ome_metadata` and
+  `group_version` all else that is OME-Zarr.
+- Name: `sibling_path` says where a new image goes, `check_name` what may be a folder.
+- Run again: `Step` says what this unit does, `is_made` whether that has been done.
+- Write: `derive_image`, `derive_label`, `create_image`, `create_plate` and
+  `write_feature_table` make something complete or not at all.
+- Pixels: `map_blocks`, `label_blocks` and `each_block` call a function on each `Array`, in
+  threads. For a loop of your own over each `Region`: `cut_blocks`, `in_threads`, `cast`,
+  and in the end `build_pyramid`.
+- Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
+  `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
+
+What can be imported from here stays so; the modules behind it may change.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blocks import (
+        build_pyramid,
+        cast,
+        cut_blocks,
+        each_block,
+        in_threads,
+        map_blocks,
+    )
+    from .fractal import (
+        ImageUpdate,
+        ParallelizationItem,
+        ZarrDir,
+        ZarrUrl,
+        init_task_output,
+        run_task,
+        task_output,
+    )
+    from .image import Array, Channel, Image, Region, open_image, open_label
+    from .labels import label_blocks
+    from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
+    from .plate import create_plate, plate_images, plate_position, sibling_path
+    from .provenance import Step, is_made
+    from .tables import write_feature_table
+    from .write import create_image, derive_image, derive_label
+else:
+    MODULES = ["fractal", "ngff", "image", "provenance", "plate", "blocks", "labels"]
+    MODULES += ["write", "tables"]
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for, and no library that it can do without."""
+        for module in MODULES if name in __all__ else ():
+            found = import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "Array",
+    "Channel",
+    "Image",
+    "ImageUpdate",
+    "NgffVersion",
+    "ParallelizationItem",
+    "Region",
+    "Step",
+    "ZarrDir",
+    "ZarrUrl",
+    "build_pyramid",
+    "cast",
+    "check_name",
+    "create_image",
+    "create_plate",
+    "cut_blocks",
+    "derive_image",
+    "derive_label",
+    "each_block",
+    "group_version",
+    "in_threads",
+    "init_task_output",
+    "is_made",
+    "label_blocks",
+    "map_blocks",
+    "ome_metadata",
+    "open_group",
+    "open_image",
+    "open_label",
+    "plate_images",
+    "plate_position",
+    "run_task",
+    "sibling_path",
+    "task_output",
+    "write_feature_table",
+]

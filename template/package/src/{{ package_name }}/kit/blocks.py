@@ -1,0 +1,308 @@
+"""Move pixels through a function, block by block and in threads.
+
+- `map_blocks`: an image, or a label image, from another one.
+- `each_block`: anything else, such as measurements.
+- `build_pyramid`: the smaller levels, of what was written in another way.
+
+Memory grows with a block and the number of threads, not with the image. No result depends
+on either of them, as long as a function computes a pixel from no others than those that
+`halo` and `whole` give it.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, product
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .image import Array, Image, Region
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
+
+
+def n_threads() -> int:
+    """Number of processors that this process may use; SLURM sets it per job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_threads(
+    function: Callable[[T], R], items: Iterable[T], threads: int | None = None
+) -> Iterator[R]:
+    """Call `function` on each item, one per processor at a time; results in order.
+
+    zarr, its codecs, NumPy and SciPy release Python's lock in most of their work.
+
+    Args:
+        function: Takes an item.
+        items: What to call it on.
+        threads: How many calls run at a time: 1 for what cannot share its device, such
+            as a network on a GPU; by default one per processor.
+    """
+    with ThreadPoolExecutor(threads or n_threads()) as pool:
+        yield from pool.map(function, items)
+
+
+def cut_blocks(image: Image, whole: str = "", parts: int = 16) -> list[list[slice]]:
+    """Cut every axis so that each combination of slices is a block.
+
+    A block is made of whole chunks, or shards, so that no two blocks share a file.
+
+    Args:
+        image: Image that is going to be written.
+        whole: Axes that are never cut, such as `yx`. Memory then grows with them.
+        parts: Least number of blocks, if the image has so many chunks.
+    """
+    array = image.levels[0]
+    size = [
+        extent if axis in whole else min(unit, extent)
+        for axis, unit, extent in zip(
+            image.axes, array.shards or array.chunks, array.shape, strict=True
+        )
+    ]
+    voxels = min(BLOCK_VOXELS, math.prod(array.shape) // parts)
+    for dim in reversed(range(len(size))):
+        if image.axes[dim] in "zyx":
+            times = max(1, voxels // math.prod(size))
+            size[dim] = min(size[dim] * times, array.shape[dim])
+    return [
+        [slice(start, min(start + step, extent)) for start in range(0, extent, step)]
+        for step, extent in zip(size, array.shape, strict=True)
+    ]
+
+
+def cut_slabs(image: Image, region: Region, whole: str) -> Iterator[Region]:
+    """Parts of a block that a function must see alone: one plane after the other, say.
+
+    Args:
+        image: Image in which the block lies.
+        region: Region of the block.
+        whole: Axes that the function must see whole. Along all others, a slab has one
+            pixel; without any, there is one slab, the block.
+    """
+    if not whole:
+        yield region
+        return
+    yield from product(
+        *(
+            [s] if axis in whole else [slice(i, i + 1) for i in range(s.start, s.stop)]
+            for axis, s in zip(image.axes, region, strict=True)
+        )
+    )
+
+
+def each_block(
+    function: Callable[[Region, Array], R],
+    image: Image,
+    channel: int | None = None,
+    threads: int | None = None,
+) -> Iterator[R]:
+    """Call `function` on each block of an image; results in order.
+
+    The blocks are the same on every machine, and so are sums of what they give.
+
+    Args:
+        function: Takes the region of a block and its pixels.
+        image: Image to read.
+        channel: Channel to read, which leaves out the channel axis; by default all.
+        threads: How many blocks at a time; by default one per processor.
+    """
+    cuts = cut_blocks(image)
+    if channel is not None and "c" in image.axes:
+        del cuts[image.axes.index("c")]
+    yield from in_threads(
+        lambda region: function(region, image.read(region, channel)),
+        product(*cuts),
+        threads,
+    )
+
+
+def map_blocks(
+    function: Callable[[Array], Array],
+    source: Image,
+    target: Image,
+    *,
+    channel: int | None = None,
+    halo: Mapping[str, int] | None = None,
+    whole: str = "",
+    threads: int | None = None,
+) -> None:
+    """Fill `target` with `function` of the pixels of `source`, then build its pyramid.
+
+    Integers are rounded. What the data type of `target` cannot hold is an error: give
+    `derive_image` another `dtype`, or scale or clip the values in `function`.
+
+    Args:
+        function: Takes and returns an array with the axes of `target`.
+        source: Image to read.
+        target: Image to write, from one of the `derive_` functions.
+        channel: Channel to read, if `target` has no channel axis.
+        halo: How many pixels around a block `function` must see, by axis, so that the
+            result equals that of the whole image.
+        whole: Axes that `function` must see whole: with `yx`, it is called on one plane
+            after the other, with `zyx` on one volume.
+        threads: How many blocks at a time; by default one per processor.
+
+    Raises:
+        ValueError: The results do not fit the data type of `target`.
+    """
+    check_axes(whole=whole, halo=halo or {})
+    dtype = target.levels[0].dtype
+    margin = [(halo or {}).get(axis, 0) for axis in target.axes]
+
+    def run(region: Region) -> tuple[bool, float]:
+        wide = _grow(region, margin, target.shape)
+        pixels = source.read(wide, channel)
+        block: Array = np.empty([s.stop - s.start for s in region], dtype)
+        has_fractions, highest = False, 0.0
+        for slab in cut_slabs(target, region, whole):
+            seen = _grow(slab, margin, target.shape)
+            given = pixels[_within(seen, wide)]
+            result = function(given)
+            if result.shape != given.shape:
+                raise ValueError(
+                    f"function: it returns the shape {result.shape} for {given.shape}"
+                )
+            result = result[_within(slab, seen)]
+            block[_within(slab, region)] = cast(result, dtype)
+            if dtype.kind in "iu" and result.dtype.kind == "f":
+                has_fractions |= bool((result != np.rint(result)).any())
+                highest = max(highest, float(np.abs(result).max(initial=0)))
+        target.levels[0][region] = block
+        return has_fractions, highest
+
+    # A halo is read again for each block: there are no more than the threads need.
+    cuts = cut_blocks(target, whole, parts=2 * (threads or n_threads()))
+    fractions, highest = zip(*in_threads(run, product(*cuts), threads), strict=True)
+    if any(fractions) and max(highest) <= 1:
+        raise ValueError(
+            f"all results lie between 0 and 1, which {dtype} cannot tell apart: scale "
+            "them, or derive the image with dtype=np.float32"
+        )
+    build_pyramid(target, threads)
+
+
+def check_axes(**arguments: Iterable[str]) -> None:
+    """Refuse what is not a letter of `tczyx`, instead of passing over it.
+
+    Raises:
+        ValueError: An argument has another key or letter.
+    """
+    for name, axes in arguments.items():
+        if wrong := [axis for axis in axes if axis not in tuple("tczyx")]:
+            raise ValueError(f"{name}: {wrong}; allowed are the letters t, c, z, y, x")
+
+
+def _grow(region: Region, margin: Iterable[int], shape: Iterable[int]) -> Region:
+    """A region with a margin on all sides, which ends at the border of the image."""
+    return tuple(
+        slice(max(s.start - extra, 0), min(s.stop + extra, extent))
+        for s, extra, extent in zip(region, margin, shape, strict=True)
+    )
+
+
+def _within(inner: Region, outer: Region) -> Region:
+    """Where a region lies in another one that contains it."""
+    return tuple(
+        slice(i.start - o.start, i.stop - o.start)
+        for i, o in zip(inner, outer, strict=True)
+    )
+
+
+def cast(pixels: Array, dtype: DTypeLike) -> Array:
+    """Pixels in another data type; floats become integers by rounding.
+
+    Raises:
+        ValueError: More than a rounding would be lost.
+    """
+    dtype = np.dtype(dtype)
+    if not pixels.size or np.can_cast(pixels.dtype, dtype):
+        return pixels.astype(dtype, copy=False)
+    if dtype.kind not in "iuf" or pixels.dtype.kind not in "iuf":
+        raise ValueError(f"{pixels.dtype} cannot become {dtype}")
+    judged = pixels
+    if dtype.kind == "f":  # which has infinity and NaN too
+        lowest, highest = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+        judged = pixels[np.isfinite(pixels)]
+    else:
+        lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if pixels.dtype.kind == "f":
+            pixels = judged = np.rint(pixels)
+    low, high = judged.min(initial=0).item(), judged.max(initial=0).item()
+    if not (lowest <= low and high <= highest):  # nor is NaN
+        raise ValueError(
+            f"values from {low:g} to {high:g} do not fit into {dtype}, which holds "
+            f"{lowest:g} to {highest:g}: scale or clip them, or derive the image with "
+            "another dtype"
+        )
+    return pixels.astype(dtype)
+
+
+def build_pyramid(image: Image, threads: int | None = None) -> None:
+    """Compute each level from the one before: means of images, nearest of labels.
+
+    Means of integers are rounded, halves to the even number as NumPy does it.
+    """
+    for source, target in pairwise(image.levels):
+
+        def run(region: Region, source: Any = source, target: Any = target) -> None:
+            target[region] = _downsample(
+                source, target, region, mean=not image.is_label
+            )
+
+        level = Image(image.path, image.group, image.metadata, [target])
+        for _ in in_threads(run, product(*cut_blocks(level)), threads):
+            pass
+
+
+def _downsample(source: Any, target: Any, region: Region, *, mean: bool) -> Array:
+    """Pixels of a region of the level `target`, from those of the level before it.
+
+    Nearest pixels instead of means where levels do not differ by whole factors, and for
+    booleans and 64-bit integers, whose sums no NumPy type can hold.
+    """
+    sizes = list(zip(source.shape, target.shape, strict=True))
+    factors = [max(1, round(large / small)) for large, small in sizes]
+    kind, size = source.dtype.kind, source.dtype.itemsize
+    mean = mean and (kind == "f" or (kind in "iu" and size < 8))
+    if not mean or any(
+        small not in (large // factor, math.ceil(large / factor))
+        for (large, small), factor in zip(sizes, factors, strict=True)
+    ):
+        nearest = [
+            ((np.arange(s.start, s.stop) + 0.5) * (large / small)).astype(int)
+            for s, (large, small) in zip(region, sizes, strict=True)
+        ]
+        block = source[tuple(slice(index[0], index[-1] + 1) for index in nearest)]
+        return np.asarray(block[np.ix_(*(index - index[0] for index in nearest))])
+    steps = list(zip(region, factors, strict=True))
+    block = source[tuple(slice(s.start * step, s.stop * step) for s, step in steps)]
+    # The last pixel of an odd size is the mean of one line, not of two.
+    missing = [
+        (0, (s.stop - s.start) * step - n)
+        for (s, step), n in zip(steps, block.shape, strict=True)
+    ]
+    if any(after for _, after in missing):
+        block = np.pad(block, missing, mode="edge")
+    wide = np.float64 if kind == "f" else np.int64 if size == 4 else np.int32
+    total: Array = np.zeros([s.stop - s.start for s in region], wide)
+    for first in product(*(range(step) for step in factors)):
+        lines = zip(first, factors, strict=True)
+        part = block[tuple(slice(start, None, step) for start, step in lines)]
+        np.add(total, part, out=total)
+    count = math.prod(factors)
+    if kind == "f":
+        return np.asarray(total / count, block.dtype)
+    if count % 2:
+        return np.asarray((total + count // 2) // count, block.dtype)
+    # Halves go to the even number, or each level would be brighter than the one before.
+    is_odd = (total // count) & 1
+    return np.asarray((total + (count // 2 - 1) + is_odd) // count, block.dtype)

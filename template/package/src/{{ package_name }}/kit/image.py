@@ -1,0 +1,199 @@
+"""Open an OME-Zarr image or label image: pyramid levels, axes, scale, channels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from .ngff import NgffVersion, group_version, ome_metadata, open_group
+
+Array = NDArray[Any]
+Region = tuple[slice, ...]
+"""One slice for each axis."""
+
+ALLOWED_AXES = {f"{t}{c}{z}yx" for t in ("", "t") for c in ("", "c") for z in ("", "z")}
+
+
+class Channel(BaseModel):
+    """Which channel of an image to use."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    mode: Literal["index", "label", "wavelength_id"] = "index"
+    """Whether the identifier is a position, a channel name or a wavelength ID."""
+
+    identifier: str = "0"
+    """Position (counted from 0), name (such as DAPI) or wavelength ID."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An OME-Zarr image, or label image, on disk.
+
+    Attributes:
+        path: Folder of the image.
+        group: The Zarr group in that folder.
+        metadata: OME metadata as in the file: `multiscales`, `omero`, `image-label`.
+        levels: Arrays of the pyramid, full resolution first.
+    """
+
+    path: Path
+    group: zarr.Group
+    metadata: dict[str, Any]
+    levels: list[zarr.Array[Any]]
+
+    @property
+    def version(self) -> NgffVersion:
+        """NGFF version."""
+        return group_version(self.group)
+
+    @property
+    def axes(self) -> str:
+        """Axes of the arrays in order, one letter each, such as `czyx`."""
+        return "".join(axis["name"] for axis in self.metadata["multiscales"][0]["axes"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape at full resolution."""
+        return self.levels[0].shape
+
+    @property
+    def scale(self) -> dict[str, float]:
+        """Size of a pixel at full resolution by axis, in the unit of that axis."""
+        multiscale = self.metadata["multiscales"][0]
+        scale = np.ones(len(self.axes))
+        for holder in (multiscale["datasets"][0], multiscale):
+            for transformation in holder.get("coordinateTransformations", []):
+                scale *= transformation.get("scale", 1.0)
+        return dict(zip(self.axes, scale.tolist(), strict=True))
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether there is more than one z plane."""
+        return dict(zip(self.axes, self.shape, strict=True)).get("z", 1) > 1
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the pixels are labels, which must never be averaged."""
+        return "image-label" in self.metadata
+
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """Metadata of each channel; empty where there are none."""
+        size = dict(zip(self.axes, self.shape, strict=True)).get("c", 1)
+        channels = (self.metadata.get("omero") or {}).get("channels") or []
+        return [*channels, *([{}] * size)][:size]
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Name of each channel; with its position if it has none, or shares it."""
+        names = [str(channel.get("label") or "") for channel in self.channels]
+        return [
+            name if name and names.count(name) == 1 else f"{name}{index}"
+            for index, name in enumerate(names)
+        ]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label images of this image."""
+        if "labels" not in self.group:
+            return []
+        return list(ome_metadata(self.group["labels"]).get("labels", []))
+
+    def channel_index(self, channel: Channel) -> int:
+        """Position of `channel` on the channel axis.
+
+        Raises:
+            ValueError: There is no such channel; the message lists those that exist.
+        """
+        names = self.channel_names
+        if channel.mode == "index":
+            known = [str(index) for index in range(len(names))]
+        elif channel.mode == "label":
+            known = names
+        else:
+            known = [str(entry.get("wavelength_id")) for entry in self.channels]
+        if known.count(channel.identifier) != 1:
+            raise ValueError(
+                f"channel: {channel.mode} {channel.identifier!r} fits "
+                f"{known.count(channel.identifier)} channels of {self.path}; "
+                f"there are: {', '.join(known) or 'none'}"
+            )
+        return known.index(channel.identifier)
+
+    def read(self, region: Region, channel: int | None = None, level: int = 0) -> Array:
+        """Pixels of a region.
+
+        Args:
+            region: One slice per axis; without the channel axis if `channel` is given.
+            channel: Position on the channel axis, for images with or without that axis.
+            level: Pyramid level; 0 is full resolution.
+
+        Raises:
+            ValueError: A chunk is damaged.
+        """
+        index: list[slice | int] = list(region)
+        if channel is not None and "c" in self.axes:
+            index.insert(self.axes.index("c"), channel)
+        try:
+            return np.asarray(self.levels[level][tuple(index)])
+        except (RuntimeError, ValueError) as error:  # of a codec
+            raise ValueError(f"{self.path} cannot be read: {error}") from error
+
+
+def open_image(
+    path: Path | str, argument: str = "zarr_url", mode: Literal["r", "r+"] = "r"
+) -> Image:
+    """Open an OME-Zarr image.
+
+    Args:
+        path: Folder of the image.
+        argument: Name of the task's argument, for the error messages.
+        mode: `r+` allows to write into its arrays.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+        ValueError: It is no image of NGFF 0.4 or 0.5.
+    """
+    path = Path(path)
+    group = open_group(path, argument, mode)
+    metadata = ome_metadata(group)
+    for kind in ("plate", "well"):
+        if kind in metadata:
+            raise ValueError(f"{argument}: {path} is a {kind}, not one of its images")
+    try:
+        (multiscale, *_) = metadata["multiscales"]
+        version = str(metadata.get("version", multiscale.get("version", "0.4")))
+        if version not in ("0.4", "0.5"):
+            raise ValueError(f"NGFF {version}; allowed are 0.4 and 0.5")
+        levels: list[Any] = [
+            group[dataset["path"]] for dataset in multiscale["datasets"]
+        ]
+        image = Image(path, group, metadata, levels)
+        if not all(isinstance(level, zarr.Array) for level in levels):
+            raise ValueError("a pyramid level is no array")
+        if image.axes not in ALLOWED_AXES or len(image.axes) != levels[0].ndim:
+            raise ValueError(f"axes {image.axes!r} of an array of {levels[0].ndim}")
+        _ = image.scale
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{argument}: {path} is not an image: {reason}") from error
+    return image
+
+
+def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
+    """Open a label image of an image.
+
+    Raises:
+        ValueError: There is no such label; the message lists those that exist.
+    """
+    if name not in image.label_names:
+        raise ValueError(
+            f"{argument}: no label {name!r} in {image.path}; "
+            f"there are: {', '.join(image.label_names) or 'none'}"
+        )
+    return open_image(image.path / "labels" / name, argument)

@@ -1,0 +1,181 @@
+"""Zarr groups and arrays as NGFF wants them: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numcodecs
+import zarr
+from numpy.typing import DTypeLike
+from zarr.codecs import BloscCodec
+from zarr.registry import register_codec
+
+from .publish import locked, repair
+
+NgffVersion = Literal["0.4", "0.5"]
+
+
+class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc] # it has no types
+    """Refuses a chunk of the wrong length, which blosc would read past (Zarr 2)."""
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decompress a chunk."""
+        check_chunk(buf)
+        return super().decode(buf, out)
+
+
+class CheckedBloscCodec(BloscCodec):
+    """The same for Zarr 3."""
+
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        check_chunk(chunk_bytes.as_numpy_array())
+        return super()._decode_sync(chunk_bytes, chunk_spec)
+
+
+def check_chunk(chunk: Any) -> None:
+    """Compare the length of a chunk with what its header says.
+
+    Raises:
+        ValueError: They differ.
+    """
+    size = int.from_bytes(bytes(chunk[12:16]), "little")
+    if len(chunk) < 16 or size != len(chunk):
+        raise ValueError(f"a damaged chunk: it has {len(chunk)} bytes, not {size}")
+
+
+numcodecs.register_codec(CheckedBlosc, "blosc")
+register_codec("blosc", CheckedBloscCodec)
+zarr.config.set({"codecs.blosc": f"{__name__}.CheckedBloscCodec"})
+
+
+def group_version(group: zarr.Group) -> NgffVersion:
+    """NGFF version of an image, well or plate."""
+    return "0.4" if group.metadata.zarr_format == 2 else "0.5"
+
+
+def ome_metadata(group: Any) -> dict[str, Any]:
+    """OME metadata of a Zarr group, wherever its NGFF version keeps them."""
+    attributes = group.attrs.asdict()
+    return dict(attributes.get("ome", attributes))
+
+
+def open_group(
+    path: Path | str, argument: str = "zarr_url", mode: Literal["r", "r+"] = "r"
+) -> zarr.Group:
+    """Open the Zarr group of an image, well or plate.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+        ValueError: There is something, but no Zarr group.
+    """
+    path = Path(path)
+    try:
+        repair(path)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
+    if not path.exists():
+        raise FileNotFoundError(f"{argument}: there is nothing at {path}")
+    try:
+        # Consolidated metadata would hide labels that were added after it was written.
+        return zarr.open_group(path, mode=mode, use_consolidated=False)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ValueError(f"{argument}: {path} is not an OME-Zarr image") from error
+
+
+def new_group(path: Path, version: NgffVersion, metadata: dict[str, Any]) -> zarr.Group:
+    """Create a group with OME metadata."""
+    if version == "0.4":
+        return zarr.create_group(path, zarr_format=2, attributes=metadata)
+    ome = {"ome": {"version": version, **metadata}}
+    return zarr.create_group(path, zarr_format=3, attributes=ome)
+
+
+def new_array(
+    group: zarr.Group,
+    name: str,
+    *,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    shards: Sequence[int] | None = None,
+    dtype: DTypeLike,
+    axes: Iterable[str],
+) -> None:
+    """Create an array: chunk keys with `/`, names of dimensions."""
+    options: dict[str, Any] = {"chunks": tuple(chunks)}
+    if group.metadata.zarr_format == 2:
+        options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+        options["compressors"] = {"id": "blosc", "cname": "zstd", "clevel": 1}
+    else:
+        options["shards"] = shards and tuple(shards)
+        options["dimension_names"] = list(axes)
+        options["compressors"] = BloscCodec(cname="zstd", clevel=1)
+    group.create_array(name, shape=tuple(shape), dtype=dtype, fill_value=0, **options)
+
+
+def check_name(name: str, argument: str) -> None:
+    """Refuse what cannot be the name of a folder, or would be hidden.
+
+    Raises:
+        ValueError: `name` cannot.
+    """
+    if not 0 < len(name) <= 200 or name[0] == "." or set(name) & set("/\\\0"):
+        raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
+
+
+# --- lists that tasks share ---
+
+
+def add_to_image(path: Path) -> None:
+    """Add `labels/<name>` or `tables/<name>` to the list in its image, unless it is there."""
+    folder, kind, name = path.parents[1], path.parent.name, path.name
+    drop_consolidated(path)
+    with locked(folder):
+        image = zarr.open_group(folder, mode="r+", use_consolidated=False)
+        group = image.require_group(kind)
+        attributes: dict[str, Any] = group.attrs.asdict()
+        # NGFF 0.5 keeps its own metadata under "ome"; tables are not part of NGFF.
+        in_ome = kind == "labels" and group.metadata.zarr_format == 3
+        holder = (
+            attributes.setdefault("ome", {"version": "0.5"}) if in_ome else attributes
+        )
+        names = holder.setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+            group.update_attributes(attributes)
+
+
+def add_to_well(path: Path, like: str) -> None:
+    """Add an image to the list in its well, with the acquisition of another one."""
+    try:
+        _ = ome_metadata(open_group(path.parent))["well"]
+    except (FileNotFoundError, KeyError, ValueError):  # it lies in no well
+        return
+    drop_consolidated(path)
+    with locked(path.parent):
+        group = open_group(path.parent, mode="r+")
+        attributes: dict[str, Any] = group.attrs.asdict()
+        images = attributes.get("ome", attributes)["well"]["images"]
+        entries = {entry["path"]: entry for entry in images}
+        if like in entries and path.name not in entries:
+            images.append(entries[like] | {"path": path.name})
+            group.update_attributes(attributes)
+
+
+def drop_consolidated(path: Path) -> None:
+    """Drop the consolidated metadata around `path`, which know nothing of what is new.
+
+    To write them again would take longer with each image of a plate; all readers can do
+    without.
+    """
+    for parent in path.parents[:5]:  # labels, image, well, row, plate
+        (parent / ".zmetadata").unlink(missing_ok=True)
+        file, key = parent / "zarr.json", "consolidated_metadata"
+        if file.exists() and key in json.loads(file.read_text("utf-8")):
+            with locked(parent):
+                metadata = json.loads(file.read_text("utf-8"))
+                metadata.pop(key, None)
+                new = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+                new.write_text(json.dumps(metadata, indent=2), "utf-8")
+                new.replace(file)

@@ -1,0 +1,203 @@
+"""Folders that appear under their name complete or not at all, and locks between tasks.
+
+Each writer of a folder has a hidden one of its own beside it, which takes the place of
+that folder when all is well. What a killed task leaves hidden, the next one removes.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+LOCK_EXPIRES = 10.0  # seconds; a lock is held for milliseconds
+# A folder that is being made: its name, the machine and the process.
+HIDDEN = re.compile(r"\.(.+)\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")
+
+
+@contextmanager
+def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
+    """Give a hidden folder beside `path`; without an error, it becomes `path`.
+
+    Args:
+        path: Folder to make.
+        overwrite: Whether to replace an OME-Zarr that exists.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        FileExistsError: There is something at `path`, and `overwrite` is false.
+        ValueError: It is not OME-Zarr.
+        RuntimeError: Another task has begun to write `path`.
+    """
+    path = path.resolve()
+    repair(path)
+    if path.exists():
+        if not overwrite:
+            raise FileExistsError(
+                f"{argument}: {path} exists; set overwrite, or choose another name"
+            )
+        if not is_zarr(path):
+            raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    take_over(path)
+    partial = _hidden(path)
+    partial.mkdir()
+    # Another task that begins to write `path` takes this folder away. If this one writes
+    # on, it makes the folder anew, but not this file.
+    mark = partial / ".mine"
+    try:
+        mark.touch()
+        yield partial
+        mark.unlink()
+        mark = partial
+        if overwrite:
+            _replace(path, partial)
+        else:
+            partial.rename(path)
+    except Exception as error:
+        if mark.exists():
+            if path.exists() and not overwrite and mark == partial:
+                raise FileExistsError(f"{argument}: {path} exists by now") from error
+            raise
+        raise RuntimeError(
+            f"{argument}: another task is writing {path}, which is left to that one"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if partial.exists():
+            logger.info("%s could not be removed: do it by hand", partial)
+
+
+def take_over(path: Path) -> None:
+    """Remove what others were making of `path`, and what killed tasks left beside it."""
+    remove_leftovers(path, of_the_living=True)
+
+
+def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
+    """Remove what killed tasks left beside `path`; if asked to, all that is to become it."""
+    path = path.resolve()
+    for hidden in path.parent.glob(".*.partial"):
+        made_by = HIDDEN.fullmatch(hidden.name)
+        if made_by is None:
+            continue
+        mine = of_the_living and made_by[1] == path.name
+        if mine or _is_dead(*made_by.group(2, 3)):
+            # Renamed first: a task that is still alive can no longer publish it.
+            removed = _hidden(path)
+            with suppress(OSError):
+                hidden.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
+
+
+def _hidden(path: Path) -> Path:
+    """Name for a folder that only this process writes."""
+    maker = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{maker}.partial")
+
+
+@cache
+def _machine() -> str:
+    """Letters that tell where a process number means this process."""
+    parts = [platform.node()]
+    with suppress(OSError):  # elsewhere than on Linux
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))  # of a container
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
+
+
+def _is_dead(machine: str, process: str) -> bool:
+    """Whether a process of this machine has ended; of another one, nobody knows."""
+    if machine != _machine() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is somebody else's
+        pass
+    return False
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Put `new` in the place of `path`, in one step where the file system can."""
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(path, new):
+        # On NFS, for example; `repair` does what is left after a kill.
+        old = path.with_name(f".{path.name}.old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        old.rename(new)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; only Linux and local file systems can."""
+    if sys.platform != "linux":
+        return False
+    at_cwd, rename_exchange = -100, 2  # constants of Linux
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = (at_cwd, os.fsencode(one), at_cwd, os.fsencode(other))
+    return renameat2 is not None and renameat2(*paths, rename_exchange) == 0
+
+
+def repair(path: Path) -> None:
+    """Undo, or finish, what a task that was killed in `_replace` has left."""
+    path = path.resolve()
+    old = path.parent / f".{path.name}.old"
+    if not old.exists():
+        return
+    time.sleep(1.0)  # unless that task is still at it
+    if is_zarr(path):
+        shutil.rmtree(old, ignore_errors=True)
+    elif path.exists():  # another task has begun to write into what is missing
+        raise ValueError(f"{old} has to take the place of {path}: move it by hand")
+    else:
+        with suppress(OSError):
+            old.rename(path)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether there is a Zarr group, or array, in a folder."""
+    return any((path / name).exists() for name in (".zgroup", ".zarray", "zarr.json"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for the other writers of what tasks share in `path`, also on other nodes.
+
+    Making a folder is atomic on network file systems too, where file locks may not be.
+    """
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
+    made, since = 0, 0.0
+    while True:
+        try:
+            lock.mkdir()
+            break
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if lock.stat().st_mtime_ns != made:  # another holder
+                    made, since = lock.stat().st_mtime_ns, time.monotonic()
+                elif time.monotonic() - since > LOCK_EXPIRES:
+                    lock.rmdir()  # its holder was killed
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            lock.rmdir()

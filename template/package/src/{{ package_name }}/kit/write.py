@@ -1,0 +1,305 @@
+"""Make images and label images: derived from another one, or new.
+
+What is made appears under its name complete or not at all; its pixels are written inside
+the `with`. Importing `ome_zarr` takes a second, which every unit of a task would pay for:
+only what makes new metadata imports it.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike
+
+from .image import Image, open_image
+from .ngff import (
+    NgffVersion,
+    add_to_image,
+    add_to_well,
+    check_name,
+    drop_consolidated,
+    new_array,
+    new_group,
+    open_group,
+)
+from .provenance import MADE_BY, Step, checksum
+from .publish import published
+
+
+@contextmanager
+def derive_image(
+    image: Image,
+    path: Path,
+    *,
+    dtype: DTypeLike | None = None,
+    overwrite: bool = False,
+    made_by: Step | None = None,
+) -> Iterator[Image]:
+    """Make an image with the axes, scale, channels, chunks and codecs of another one.
+
+    Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
+    and, if it lies in a well, in the list of the well. With an error, nothing changes.
+
+    Args:
+        image: The image to derive from.
+        path: Folder of the new image; may be that of `image`, which is then replaced.
+            Nothing else may write into it at that time.
+        dtype: Data type of the pixels, by default that of `image`.
+        overwrite: Whether to replace the pixels of an image that exists at `path`. Its
+            labels and tables are kept.
+        made_by: What the task does, to be written into the image; see `is_made`.
+
+    Raises:
+        FileExistsError: There is something at `path`, and `overwrite` is false.
+        RuntimeError: Another task has begun to write it, or has just overwritten it.
+    """
+    in_place = path.resolve() == image.path.resolve()
+    attributes = deepcopy(image.group.attrs.asdict())
+    record = made_by.record(path) if made_by else None
+    with published(path, overwrite=overwrite, argument="overwrite") as partial:
+        # From here on no other task can publish; one may have, since `image` was opened.
+        if in_place and open_group(path).attrs.asdict() != attributes:
+            raise RuntimeError(f"zarr_url: another task has overwritten {path}")
+        attributes.pop(MADE_BY, None)
+        group = zarr.create_group(
+            partial, zarr_format=image.group.metadata.zarr_format, attributes=attributes
+        )
+        datasets = image.metadata["multiscales"][0]["datasets"]
+        for dataset, level in zip(datasets, image.levels, strict=True):
+            _array_like(level, group, dataset["path"], dtype)
+        derived = open_image(partial, mode="r+")
+        yield derived
+        if record:
+            if in_place:
+                record["sources"]["."] = checksum(derived)
+            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
+        _keep_children(path, partial)
+    if in_place:
+        drop_consolidated(path)
+    else:
+        add_to_well(path, image.path.name)
+
+
+def _array_like(
+    level: "zarr.Array[Any]", group: zarr.Group, name: str, dtype: DTypeLike | None
+) -> None:
+    """Create an array as another one is, but for its data type."""
+    if dtype is None or np.dtype(dtype) == level.dtype:
+        zarr.from_array(group.store, data=level, write_data=False, name=name)
+        return
+    options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    if level.metadata.zarr_format == 3:
+        options["chunk_key_encoding"] = level.metadata.chunk_key_encoding
+        options["dimension_names"] = level.metadata.dimension_names
+    group.create_array(
+        name,
+        shape=level.shape,
+        chunks=level.chunks,
+        shards=level.shards,
+        dtype=dtype,
+        compressors=level.compressors,
+        fill_value=0,
+        **options,
+    )
+
+
+@contextmanager
+def derive_label(
+    image: Image, name: str, *, overwrite: bool = False, made_by: Step | None = None
+) -> Iterator[Image]:
+    """Make a label image (uint32) with the levels of an image and no channel axis.
+
+    Fill it with `map_blocks` or `label_blocks` inside the `with`: at its end the label
+    appears in the image and in its list of labels.
+
+    Args:
+        image: The image to which the label belongs.
+        name: Name of the label.
+        overwrite: Whether to replace a label of this name.
+        made_by: What the task does, to be written into the label; see `is_made`.
+
+    Raises:
+        ValueError: `name` cannot be the name of a folder.
+        FileExistsError: The label exists, and `overwrite` is false.
+    """
+    check_name(name, "label_name")
+    kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
+    multiscale = deepcopy(image.metadata["multiscales"][0]) | {"name": name}
+    multiscale["axes"] = [multiscale["axes"][dim] for dim in kept]
+    for holder in (*multiscale["datasets"], multiscale):
+        for transformation in holder.get("coordinateTransformations", []):
+            for key in {"scale", "translation"} & transformation.keys():
+                transformation[key] = [transformation[key][dim] for dim in kept]
+    metadata = {
+        "multiscales": [multiscale],
+        "image-label": {"version": image.version, "source": {"image": "../../"}},
+    }
+    path = image.path / "labels" / name
+    record = {MADE_BY: made_by.record(path)} if made_by else {}
+    with published(path, overwrite=overwrite, argument="label_name") as partial:
+        group = new_group(partial, image.version, metadata)
+        group.update_attributes(record)
+        for dataset, level in zip(multiscale["datasets"], image.levels, strict=True):
+            shards = level.shards and [level.shards[dim] for dim in kept]
+            new_array(
+                group,
+                dataset["path"],
+                shape=[level.shape[dim] for dim in kept],
+                chunks=[level.chunks[dim] for dim in kept],
+                shards=shards,
+                dtype=np.uint32,
+                axes=[axis["name"] for axis in multiscale["axes"]],
+            )
+        yield open_image(partial, mode="r+")
+    add_to_image(path)
+
+
+@contextmanager
+def create_image(
+    path: Path,
+    *,
+    shape: Sequence[int],
+    axes: str,
+    dtype: DTypeLike,
+    scale: Mapping[str, float],
+    channels: Sequence[str],
+    version: NgffVersion = "0.4",
+    chunk_yx: int = 2048,
+    overwrite: bool = False,
+    made_by: Step | None = None,
+) -> Iterator[Image]:
+    """Make a new image, with a pyramid by factors of two in y and x.
+
+    Args:
+        path: Folder of the new image.
+        shape: Shape at full resolution.
+        axes: Axes in order, such as `czyx`.
+        dtype: Data type of the pixels.
+        scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
+        channels: Name of each channel.
+        version: NGFF version.
+        chunk_yx: Size of a chunk in y and x; a chunk has one plane.
+        overwrite: Whether to replace the pixels of an image that exists at `path`.
+        made_by: What the task does, to be written into the image; see `is_made`.
+
+    Raises:
+        FileExistsError: There is something at `path`, and `overwrite` is false.
+    """
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import write_multiscales_metadata
+
+    if overwrite and path.exists():
+        open_image(path, "overwrite")
+    shapes = [tuple(shape)]
+    while max(shapes[-1][-2:]) > 256:
+        *other, y, x = shapes[-1]
+        shapes.append((*other, math.ceil(y / 2), math.ceil(x / 2)))
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {
+                    "type": "scale",
+                    "scale": [
+                        scale.get(axis, 1.0) * (2.0**level if axis in "yx" else 1.0)
+                        for axis in axes
+                    ],
+                }
+            ],
+        }
+        for level in range(len(shapes))
+    ]
+    units = {
+        axis: "second" if axis == "t" else "micrometer" for axis in axes if axis != "c"
+    }
+
+    record = {MADE_BY: made_by.record(path)} if made_by else {}
+    with published(path, overwrite=overwrite, argument="overwrite") as partial:
+        group = new_group(partial, version, {})
+        write_multiscales_metadata(
+            group,
+            datasets,
+            fmt=format_from_version(version),
+            axes=list(axes),
+            axes_units=units,
+            name=path.name,
+        )
+        for level, level_shape in enumerate(shapes):
+            chunks = [1] * (len(axes) - 2) + [
+                min(chunk_yx, n) for n in level_shape[-2:]
+            ]
+            new_array(
+                group,
+                str(level),
+                shape=level_shape,
+                chunks=chunks,
+                dtype=dtype,
+                axes=axes,
+            )
+        yield open_image(partial, mode="r+")
+        _write_channels(open_image(partial, mode="r+"), channels)
+        open_group(partial, mode="r+").update_attributes(record)
+        _keep_children(path, partial)
+
+
+def _write_channels(image: Image, names: Sequence[str]) -> None:
+    """Write the names of the channels, with a display range that shows something."""
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import add_metadata
+
+    smallest = image.levels[-1]
+    dtype = smallest.dtype
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    colors = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
+    channels = []
+    for index, name in enumerate(names):
+        # One plane in the middle of the stack is enough.
+        middle = {"c": index, "z": smallest.shape[image.axes.find("z")] // 2, "t": 0}
+        plane = smallest[tuple(middle.get(axis, slice(None)) for axis in image.axes)]
+        finite = np.asarray(plane)[np.isfinite(plane)]
+        start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0, 1)
+        window = {
+            "min": float(limits.min),
+            "max": float(limits.max),
+            "start": float(start),
+            "end": max(float(end), float(start) + 1.0),
+        }
+        color = colors[index % len(colors)] if len(names) > 1 else "FFFFFF"
+        channels.append(
+            {"label": name, "color": color, "active": True, "window": window}
+        )
+    group = zarr.open_group(image.path, mode="r+")
+    add_metadata(
+        group, {"omero": {"channels": channels}}, format_from_version(image.version)
+    )
+
+
+def _keep_children(path: Path, partial: Path) -> None:
+    """Link into `partial` what lies in the image at `path` beside its pyramid."""
+    if not path.exists():
+        return
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:  # no hard links on this file system
+            shutil.copy2(source, target)
+
+    replaced = {level.name.split("/")[1] for level in open_image(path).levels}
+    replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
+    others = shutil.ignore_patterns(".*.partial")  # being written
+    for child in path.iterdir():
+        target = partial / child.name
+        if child.name in replaced or target.exists():
+            continue
+        if child.is_dir():
+            shutil.copytree(child, target, copy_function=link, ignore=others)
+        else:
+            link(str(child), str(target))
