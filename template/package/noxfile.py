@@ -4,6 +4,7 @@
 # ///
 """The verbs of this package: `nox` runs the checks, `nox --list` shows the rest."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGE = Path("src", PROJECT["project"]["name"].replace("-", "_"))
+ANSWERS = Path(".copier-answers.yml")
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -21,12 +23,58 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def run_tool(session: nox.Session, name: str) -> None:
+    """Run a tool of the template, at the version that this package has of it."""
+    text = ANSWERS.read_text("utf-8") if ANSWERS.exists() else ""
+    found = re.search(r"^_src_path: ['\"]?(.+?)['\"]?$", text, re.MULTILINE)
+    source = found[1] if found else ""
+    if ":" not in source and not Path(source).expanduser().is_absolute():
+        session.error(
+            f"_src_path in {ANSWERS} is {source!r}, seen from another folder: write the "
+            "absolute path, or the URL, of the template there"
+        )
+    session.install("copier>=9.19")
+    # No password is asked for, and a server that says nothing is left after a minute.
+    session.env["GIT_TERMINAL_PROMPT"] = "0"
+    session.env["GIT_HTTP_LOW_SPEED_LIMIT"] = "1"
+    session.env["GIT_HTTP_LOW_SPEED_TIME"] = "60"
+    tools = Path(".nox", "tools")
+    shutil.rmtree(tools, ignore_errors=True)
+    tools.mkdir(parents=True)  # the path of the answers begins there
+    said = session.run(
+        *("copier", "recopy", "--quiet", "--defaults", "--overwrite", tools),
+        *("--vcs-ref=:current:", "--data=scaffold=tools"),
+        f"--answers-file=../../{ANSWERS}",
+        log=False,
+        silent=True,
+        success_codes=range(256),
+    )
+    if not (tools / f"{name}.py").exists():
+        lines = said.splitlines() or [f"it has no {name}.py"]
+        reason = next((line for line in lines if "fatal: " in line), lines[-1])
+        session.error(
+            f"No template at {source}: {re.split('fatal: |Error: ', reason)[-1]}\n"
+            f"If it has moved, write where it is now as _src_path into {ANSWERS}. If it "
+            "lacks the _commit of that file, run `git fetch --tags` in it, also with "
+            "`--unshallow` if it is a shallow clone, or write one that it has"
+        )
+    session.install_and_run_script(tools / f"{name}.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install(*group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
+
+
+@nox.session(default=False)
+def format(session: nox.Session) -> None:
+    """Repair style and formatting, as far as ruff can."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", "--fix-only", *session.posargs)
+    session.run("ruff", "format")
 
 
 @nox.session
@@ -53,8 +101,8 @@ def manifest(session: nox.Session) -> None:
 @nox.session(default=False)
 def new_task(session: nox.Session) -> None:
     """Add a task: `-- "Deconvolve Image" --type parallel`; `-- --help` says more."""
-    session.install("-e", ".", *group("template"))
-    session.run("python", "-m", f"{PACKAGE.name}.dev.new_task", *session.posargs)
+    session.install("-e", ".")
+    run_tool(session, "new_task")
     session.install("-e", ".")  # what an added example depends on
     session.run("python", PACKAGE / "dev" / "create_manifest.py")
 
@@ -64,16 +112,13 @@ def server(session: nox.Session) -> None:
     """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
     # The server runs the tasks in an environment of its own, as does this session.
     session.install("-e", ".", "--no-deps")
-    session.install(*group("server"))
-    session.run("python", "-m", f"{PACKAGE.name}.dev.run_on_server", *session.posargs)
+    run_tool(session, "server")
 
 
 @nox.session(default=False)
 def template(session: nox.Session) -> None:
     """Compare with the template, newer or not; `-- diff`, `-- update`, `-- restore FILE`."""
-    session.install(*group("template"))
-    # By path: importing the package may need what is not installed here.
-    session.run("python", PACKAGE / "dev" / "template.py", *session.posargs)
+    run_tool(session, "template")
     if session.posargs == ["update"]:
         session.notify("manifest", posargs=[])
 

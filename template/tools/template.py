@@ -1,3 +1,6 @@
+# /// script
+# dependencies = ["copier>=9.19", "pyyaml"]
+# ///
 """Compare this package with the template that it was made from, or update it.
 
     nox -s template [-- update | diff [FILE...] | restore FILE...]
@@ -9,49 +12,48 @@ Without an argument it exits with 0 if nothing is to be done, or with the sum of
 import argparse
 import difflib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Iterable
+from contextlib import redirect_stderr
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import copier
 import yaml
-from copier.errors import CopierError
+from copier.errors import CopierError, DirtyLocalWarning
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path.cwd()
 ANSWERS = PROJECT / ".copier-answers.yml"
 MANIFEST = "__FRACTAL_MANIFEST__.json"
 
 # These stay as the template has them, but for the task list. What else it has made is the
-# owner's from then on; pyproject.toml, LICENSE and CITATION.cff belong to both.
+# owner's from then on; pyproject.toml, .gitignore, LICENSE and CITATION.cff are both's.
 TEMPLATE_OWNED = (
     ".github/dependabot.yml",
     ".github/workflows/*.yml",
     ".pre-commit-config.yaml",
     "noxfile.py",
-    "src/*/blocks.py",
-    "src/*/fractal_io.py",
-    "src/*/ome_zarr_io.py",
     "src/*/dev/*.py",
+    "src/*/kit/*.py",
+    "src/*/kit/ruff.toml",
     "tests/conftest.py",
     "tests/test_manifest.py",
 )
 # Dependabot may be ahead of the template.
 PINNED_ACTION = re.compile(r"@[0-9a-f]{40} # v\S+")
 
-# No password is asked for, and a server that says nothing is left after a minute.
-os.environ |= {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
-    "GIT_HTTP_LOW_SPEED_TIME": "60",
-}
+# Copier warns that a template is a shallow clone, and takes changes that are not committed:
+# the package would record a version that exists nowhere.
+warnings.filterwarnings("ignore", module="copier")
+warnings.filterwarnings("error", category=DirtyLocalWarning)
 
 
 class TemplateError(Exception):
@@ -59,21 +61,8 @@ class TemplateError(Exception):
 
 
 def recorded_answers() -> dict[str, Any]:
-    """Return the answers that this package was made with.
-
-    Raises:
-        TemplateError: They are not there, or do not lead to the template.
-    """
-    try:
-        answers = dict(yaml.safe_load(ANSWERS.read_text(encoding="utf-8")))
-        source = answers["_src_path"]
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise TemplateError(f"{ANSWERS} does not name the template: {error}") from error
-    if ":" not in source and not Path(source).expanduser().is_absolute():
-        raise TemplateError(
-            f"_src_path in {ANSWERS.name} is {source!r}, seen from another folder: "
-            "write the absolute path, or the URL, of the template there"
-        )
+    """Return the answers that this package was made with; they led here."""
+    answers: dict[str, Any] = yaml.safe_load(ANSWERS.read_text(encoding="utf-8"))
     return answers
 
 
@@ -270,7 +259,14 @@ def update() -> None:
         before = contents(render(Path(folder, "before")))
         ours = contents(PROJECT, before)
         try:
-            copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
+            # Copier says there, three times, that a template has no tags.
+            with redirect_stderr(StringIO()):
+                copier.run_update(PROJECT, defaults=True, overwrite=True, quiet=True)
+        except DirtyLocalWarning as error:
+            raise TemplateError(
+                f"No update from {source}: it has changes that are not committed. "
+                "Commit them first."
+            ) from error
         except (CopierError, OSError, ValueError) as error:
             reason = last_line(error)
             raise TemplateError(f"No update from {source}: {reason}") from error

@@ -1,3 +1,6 @@
+# /// script
+# dependencies = ["copier>=9.19", "pyyaml", "tomlkit>=0.13"]
+# ///
 """Add a task to this package, or a worked example of its template.
 
     nox -s new_task -- "Deconvolve Image" --type parallel
@@ -19,15 +22,11 @@ from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-import tomlkit
+from merge import TASK_LIST, Refused, task_name, tasks, with_dependencies, with_tasks
+from package import PACKAGE, PROJECT, PYPROJECT
+from template import ANSWERS, TemplateError, recorded_answers, render
 
-from .template import ANSWERS, PROJECT, TemplateError, recorded_answers, render
-
-PACKAGE = Path(__file__).resolve().parents[1]
-TASK_LIST = PACKAGE / "dev" / "task_list.py"
-PYPROJECT = PROJECT / "pyproject.toml"
-MARKER = "# Add your own tasks below this line."
-MODELS = "fractal_task_tools.task_models"
+RESERVED = Path(__file__).with_name("reserved_names.txt").read_text("utf-8").split()
 TYPES = {
     "parallel": "once for each image",
     "non_parallel": "once for all images",
@@ -37,10 +36,6 @@ TYPES = {
 }
 
 Files = dict[Path, str]
-
-
-class Refused(Exception):
-    """What cannot be added."""
 
 
 # --- what is added ---
@@ -56,22 +51,11 @@ def new_task(name: str, task_type: str, folder: Path) -> Files:
     """
     name = name.strip()
     module = module_name(name)
-    render(
-        folder,
-        scaffold="task",
-        task_name=name,
-        task_type=task_type,
-        task_module=module,
-    )
-    reserved = folder / "reserved_names.txt"
-    files = read(
-        path
-        for path in [*folder.rglob("*.py"), *folder.rglob("*.md")]
-        if path.name != TASK_LIST.name
-    )
+    render(folder, scaffold=f"task/{task_type}", task_name=name, task_module=module)
+    files = read(path for path in folder.rglob("*") if path.is_file())
     files = {PROJECT / path.relative_to(folder): text for path, text in files.items()}
-    entry = (folder / TASK_LIST.relative_to(PROJECT)).read_text(encoding="utf-8")
-    check(files, entry, reserved.read_text(encoding="utf-8").split())
+    entry = files.pop(TASK_LIST)
+    check(files, entry, RESERVED)
     return files | {TASK_LIST: with_tasks(entry)}
 
 
@@ -111,19 +95,28 @@ def module_name(name: str) -> str:
     """
     letters = unicodedata.normalize("NFKD", name)
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    module = re.sub(r"[\W_]+", "_", plain.lower()).strip("_")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", module):
-        raise Refused(
-            f"{name!r} gives no name for a module: begin with a letter, and use letters "
-            "from a to z, digits and blanks, at most 40. Once the task is there, its "
-            f"name in {TASK_LIST.name} may be any other."
-        )
+    words = re.sub(r"[\W_]+", " ", plain.lower()).split()
+    # No module begins with a digit: that of `3D Stitch` is stitch_3d.
+    first = next((n for n, word in enumerate(words) if not word[0].isdigit()), 0)
+    module = "_".join(words[first:] + words[:first])
     if not name.isprintable() or '"' in name or "\\" in name:
         raise Refused(
             f"{name!r} is no name for a task: use one line of text without double "
             "quotes and backslashes."
         )
-    return module
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", module):
+        problem = (
+            "gives no name for a module: begin a word with a letter, and use letters "
+            "from a to z, digits and blanks, at most 40"
+        )
+    elif module.startswith("test"):
+        problem = "is the name of a test to pytest and ruff: begin with another word"
+    else:
+        return module
+    raise Refused(
+        f"{name!r} {problem}. Once the task is there, its name in {TASK_LIST.name} may "
+        "be any other."
+    )
 
 
 # --- what must not be there yet ---
@@ -158,12 +151,13 @@ def check(files: Files, entry: str, reserved: list[str]) -> None:
 
 def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
     """Yield why a module cannot have this name."""
-    if (PACKAGE / module).exists():
-        yield f"{(PACKAGE / module).relative_to(PROJECT)} exists."
+    there = [PACKAGE / module, PACKAGE / "dev" / f"{module}.py"]
+    if found := next((path for path in there if path.exists()), None):
+        yield f"{found.relative_to(PROJECT)} exists: choose another name."
     elif (
         module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
         # A server finds the modules of a package before all others. The first path is
-        # the folder that this is run in.
+        # the folder of this tool.
         or PathFinder.find_spec(module, sys.path[1:]) is not None
     ):
         yield (
@@ -176,14 +170,23 @@ def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str
 
 def siblings(files: Files) -> set[Path]:
     """Return the modules of this package that new modules import."""
+    kit = PACKAGE / "kit" / "__init__.py"
+    homes: dict[str, str] = {}  # of what `kit` offers
+    for node in ast.walk(ast.parse(kit.read_text("utf-8") if kit.exists() else "")):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
+    modules = set()
+    for path, text in files.items():
+        for node in ast.walk(ast.parse(text)) if path.parent == PACKAGE else ():
+            if isinstance(node, ast.ImportFrom) and node.module:
+                package, _, module = node.module.partition(".")
+                if package == PACKAGE.name and module == "kit":
+                    names = (alias.name for alias in node.names)
+                    modules |= {homes.get(name, "kit.__init__") for name in names}
+                elif package == PACKAGE.name:
+                    modules.add(module)
     return {
-        PACKAGE / f"{node.module.removeprefix(f'{PACKAGE.name}.')}.py"
-        for path, text in files.items()
-        if path.parent == PACKAGE
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.ImportFrom)
-        and node.module
-        and node.module.startswith(f"{PACKAGE.name}.")
+        PACKAGE.joinpath(*module.split(".")).with_suffix(".py") for module in modules
     }
 
 
@@ -199,106 +202,6 @@ def defined_names(text: str) -> list[str]:
         elif isinstance(node, ast.Assign):
             names += map(ast.unparse, node.targets)
     return names
-
-
-# --- the task list and the dependencies ---
-
-
-def task_list(text: str) -> ast.Assign | ast.AnnAssign | None:
-    """Return the statement that makes TASK_LIST."""
-    for node in ast.parse(text, TASK_LIST.name).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and re.match(
-            r"TASK_LIST\b", ast.unparse(node)
-        ):
-            return node
-    return None
-
-
-def tasks(text: str) -> list[ast.expr]:
-    """Return the entries of a task list."""
-    node = task_list(text)
-    return node.value.elts if node and isinstance(node.value, ast.List) else []
-
-
-def task_name(task: ast.expr) -> str:
-    """Return the name in an entry of a task list."""
-    for keyword in task.keywords if isinstance(task, ast.Call) else []:
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-            return str(keyword.value.value).strip()
-    return ast.unparse(task)
-
-
-def with_tasks(new: str) -> str:
-    """Return the task list with the entries of another one at its end.
-
-    Raises:
-        Refused: The marker is gone.
-    """
-    text = TASK_LIST.read_text(encoding="utf-8")
-    before, marker, after = text.partition(MARKER)
-    own, bracket, rest = after.partition("\n]")
-    for task in tasks(new):
-        own += f"\n    {ast.get_source_segment(new, task)},"
-    result = f"{before}{marker}{own}{bracket}{rest}"
-    try:
-        complete = len(tasks(result)) == len(tasks(text)) + len(tasks(new))
-    except SyntaxError:
-        complete = False
-    if not complete:
-        raise Refused(
-            f"{TASK_LIST.relative_to(PROJECT)}: there is no place for a task. Write the "
-            f"line\n    {MARKER}\nabove the last line of TASK_LIST, which is ]."
-        )
-    for task in tasks(new):
-        if isinstance(task, ast.Call):
-            result = with_model(result, ast.unparse(task.func))
-    return result
-
-
-def with_model(text: str, model: str) -> str:
-    """Import the model of a task, and allow it in the list, if the owner removed it."""
-    body = ast.parse(text).body
-    imports = [n for n in body if isinstance(n, ast.ImportFrom) and n.module == MODELS]
-    if not imports:
-        raise Refused(
-            f"{TASK_LIST.relative_to(PROJECT)}: import {model} from {MODELS}."
-        )
-    names = {ast.unparse(alias) for alias in imports[0].names}
-    if model not in names:
-        lines = "".join(f"    {name},\n" for name in sorted(names | {model}))
-        old = ast.get_source_segment(text, imports[0]) or ""
-        text = text.replace(old, f"from {MODELS} import (\n{lines})", 1)
-
-    node = task_list(text)
-    if isinstance(node, ast.AnnAssign):
-        old = ast.get_source_segment(text, node.annotation) or ""
-        union = set(re.findall(r"\w+Task\b", old))
-        if union and model not in union:
-            union.add(model)
-            new = f"list[{' | '.join(sorted(union))}]"
-            if len(f"TASK_LIST: {new} = [") > 88:
-                lines = "\n    | ".join(sorted(union))
-                new = f"list[\n    {lines}\n]"
-            text = text.replace(old, new, 1)
-    return text
-
-
-def with_dependencies(other: str) -> str:
-    """Return pyproject.toml with those dependencies of another one that it lacks."""
-    document = tomlkit.parse(PYPROJECT.read_text(encoding="utf-8"))
-    ours = document["project"]["dependencies"]
-    for line in tomlkit.parse(other)["project"]["dependencies"]:
-        names = [distribution(known) for known in ours]
-        name = distribution(line)
-        if name not in names:
-            later = (index for index, known in enumerate(names) if known > name)
-            ours.insert(next(later, len(names)), line)
-    return tomlkit.dumps(document)
-
-
-def distribution(requirement: str) -> str:
-    """Return the normalised name in a requirement such as `scikit_image>=0.25`."""
-    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement.strip())[0]).lower()
 
 
 # --- run ---
@@ -354,8 +257,14 @@ def main() -> None:
     write(files)
     if arguments.example:
         print("README.md and tests/test_workflow.py are yours, and stay as they are.")
+        print("Next: `nox`.")
     else:
-        print("Replace the functions whose docstrings say so, then run `nox`.")
+        print(
+            "Next: replace the functions whose docstrings say so, then run\n"
+            "  nox -s format      after each change, so that its style is right\n"
+            "  nox -s manifest    after each change of an argument or a docstring\n"
+            "  nox                all checks"
+        )
 
 
 if __name__ == "__main__":

