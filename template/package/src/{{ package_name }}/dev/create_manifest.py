@@ -4,115 +4,180 @@ import argparse
 import difflib
 import json
 import logging
+import re
 import sys
-from collections.abc import Iterator
+import traceback
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from fractal_task_tools import _create_manifest, task_models
+from pydantic_core import SchemaValidator
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MANIFEST = PACKAGE / "__FRACTAL_MANIFEST__.json"
+RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
+Schema = dict[str, Any]
+# Before fractal-task-tools 0.5, None has no place in a schema, and the form sends no blank.
+OLD = _create_manifest.ARGS_SCHEMA_VERSION == "pydantic_v2"
 
-# The web form shows nothing of a task if it meets another keyword in its schema.
-KEYWORDS = """
-    $defs $ref additionalProperties allOf anyOf const contentEncoding contentMediaType
-    default deprecated description discriminator enum examples exclusiveMaximum
-    exclusiveMinimum format items maxItems maxLength maxProperties maximum minItems
-    minLength minProperties minimum multipleOf oneOf pattern patternProperties
-    prefixItems properties propertyNames readOnly required title type uniqueItems
-    writeOnly
+# What to do about a mistake, by what is said of it: the first that fits.
+REMEDIES = {
+    r"\[E05": "give it a default: the form needs none, fractal-task-tools does",
+    r"\[E(03|06|08|1[012])": "take words: the form has this, fractal-task-tools has not",
+    r"\[E07": "take None: the form has no blank text",
+    r"\[E\d|JsonSchema|core schema": "give it one type, which JSON can hold",
+    "'properties'": "let each argument have a name: no `*args`, and none before a `/`",
+    "'TASK_LIST'|task_models|iterable": "list tasks of fractal_task_tools.task_models",
+    rf"'{PACKAGE.name}\.|executable|\.py'|empty name|StopI": "name a X.py that defines X",
+    "docs_link": "DOCS_LINK begins with https://, or is None",
+    "docs_|codec|directory": "take a text, or file:docs_info/X.md",
+    "meta_": "take what JSON can hold, such as {'mem': 4000}",
+    "should|twice|Extra|stores|required": "correct it, or leave it out",
+}
+# What the web form knows of JSON Schema (else it stays empty), and Pydantic's word for it.
+KNOWN = """
+    $comment $defs $ref additionalProperties allOf anyOf array:list boolean:bool const
+    contains contentEncoding contentMediaType contentSchema default dependentRequired
+    deprecated description discriminator else enum examples exclusiveMaximum:lt
+    exclusiveMinimum:gt format if integer:int items maxContains maxItems:max_length
+    maxLength:max_length maxProperties maximum:le minContains minItems:min_length
+    minLength:min_length minProperties minimum:ge multipleOf:multiple_of not nullable
+    number:float object:typed-dict oneOf pattern:pattern patternProperties prefixItems
+    properties propertyNames readOnly required string:str then title type
+    unevaluatedItems unevaluatedProperties uniqueItems writeOnly
 """
+NAMES = {word.split(":")[0]: word.partition(":")[2] for word in KNOWN.split()}
+FORMATS = "binary date date-time duration email ipv4 ipv6 password regex time uri uuid"
+# The patterns that JavaScript shares with Python, piece by piece.
+CHAR = r"\\(?:[\^$\\.*+?()[\]{}|/fnrtv]|0(?!\d)|x[\da-fA-F]{2}|u[\da-fA-F]{4})"
+KIND = r"\\[dDsSwW]"
+ITEM = rf"(?:[^\\\]]|{CHAR}|\\[-b])"
+PATTERN = re.compile(
+    r"(?:[$^|]|\\[Bb]|\((?:\?(?:[:=!]|<[!=]))?"
+    rf"|(?:[^\\^$.*+?()[\]{{}}|]|[.)]|{CHAR}|{KIND}|\\[1-9]\d*"
+    rf"|\[\^?(?:{ITEM}-{ITEM}|{ITEM}(?!-{KIND})|{KIND}(?!-[^\]]))*\])"
+    r"(?:(?:[*+?]|\{\d+(?:,\d*)?\})\??)?)*"
+)
 
 
 def create_manifest() -> str:
     """Return the text of the manifest, or exit with what has to be changed first."""
-    task_list = import_module(f"{PACKAGE.name}.dev.task_list")
-    # The models of fractal-tasks-core, which older task lists import, have no type.
-    for number, task in enumerate(task_list.TASK_LIST):
-        if not hasattr(task, "type"):
-            model = getattr(task_models, type(task).__name__)
-            task_list.TASK_LIST[number] = model(**task.model_dump(exclude_unset=True))
-    create = partial(
-        _create_manifest.create_manifest,
-        raw_package_name=PACKAGE.name,
-        task_list_path="dev.task_list",
-    )
+    rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+    names = {"raw_package_name": PACKAGE.name, "task_list_path": "dev.task_list"}
+    place = "TASK_LIST"
     try:
-        manifest = create()
-    except ValueError as error:
-        # It does not say which task it is about.
-        for task in [*task_list.TASK_LIST]:
-            task_list.TASK_LIST[:] = [task]
-            try:
-                create()
-            except ValueError as reason:
-                hint = " (give it a type that JSON can hold)"
-                unsupported = "Unsupported" in str(reason)
-                sys.exit(f"{task.name}: {reason}{hint if unsupported else ''}")
-        sys.exit(str(error))
-    problems = [
-        f"{task['name']}: {problem}."
-        for task in manifest["task_list"]
-        for kind in ("args_schema_non_parallel", "args_schema_parallel")
-        if kind in task
-        for problem in arguments_problems(task[kind])
-    ]
-    if problems:
-        sys.exit("\n".join(problems))
+        module: Any = import_module(f"{PACKAGE.name}.dev.task_list")
+        tasks, module.TASK_LIST = [*module.TASK_LIST], []
+        manifest: Schema = _create_manifest.create_manifest(**names)
+        for number, task in enumerate(tasks):
+            place = getattr(task, "name", "").strip() or f"TASK_LIST[{number}]"
+            # The models of fractal-tasks-core, which older task lists import, have no type.
+            if not hasattr(task, "type"):
+                model = getattr(task_models, type(task).__name__)
+                task = model(**task.model_dump(exclude_unset=True))
+            module.TASK_LIST = [task]
+            (entry,) = _create_manifest.create_manifest(**names)["task_list"]
+            rules.Task.model_validate(entry)
+            for kind in ("non_parallel", "parallel"):
+                if schema := entry.get(f"args_schema_{kind}"):
+                    check_arguments(schema)
+            manifest["task_list"].append(entry)
+        place = "AUTHORS or names"
+        rules.Manifest.model_validate(manifest)
+    except (Exception, SystemExit) as error:
+        for frame in traceback.extract_tb(error.__traceback__):
+            file = Path(frame.filename)
+            if file.is_relative_to(PACKAGE) and file != Path(__file__).resolve():
+                place += f" ({file.name}, line {frame.lineno})"
+        if path := ".".join(reversed(getattr(error, "__notes__", []))):
+            place += f": argument `{path}` or its default breaks the web form"
+        text = f"{place}: {rules.explain(error) or repr(error)}"
+        remedies = [REMEDIES[key] for key in REMEDIES if re.search(key, text)]
+        sys.exit(f"{text} ({remedies[0]})" if remedies else text)
     return json.dumps(manifest, indent=2) + "\n"
 
 
-def arguments_problems(schema: dict[str, Any]) -> Iterator[str]:
-    """Yield which arguments fractal-task-tools accepts and the web form does not."""
+def check_arguments(schema: Schema) -> None:
+    """Refuse arguments that fractal-task-tools accepts and the web form does not."""
     if schema.get("additionalProperties") is not False:
-        yield "argument `**kwargs` is hidden by the web form: name each argument"
-    for name, argument in schema["properties"].items():
-        if name in ("args", "kwargs"):
-            yield f"argument `{name}` is hidden by the web form: give it another name"
-        for problem in schema_problems(argument, schema.get("$defs", {})):
-            yield f"argument `{name}` breaks the web form: {problem}"
+        raise ValueError("the web form hides `**kwargs`: name each argument")
+    fields = schema["properties"].items()
+    fields = {name: field for name, field in fields if name not in RESERVED_ARGUMENTS}
+    form_schema(schema | {"properties": fields}, schema.get("$defs", {}))
 
 
-def schema_problems(
-    schema: dict[str, Any], models: dict[str, Any], inside: tuple[str, ...] = ()
-) -> Iterator[str]:
-    """Yield what breaks the web form in the schema of an argument or a part of it."""
-    if unknown := schema.keys() - KEYWORDS.split():
-        yield f"JSON Schema does not know {', '.join(sorted(unknown))}"
-    if schema.get("format", "").endswith("path"):
-        yield "it is a path; take a `str`"
-    if any("discriminator" in option for option in schema.get("anyOf", [])):
-        yield "a discriminated union can not be optional; give it a default instead"
-    try:
-        json.dumps(schema.get("default"), allow_nan=False)
-    except ValueError:
-        yield "its default is not finite; take None"
+def form_schema(schema: Schema, models: Schema) -> Schema:
+    """Return how Pydantic checks what the form sends, if it can show that at all."""
+    match schema:
+        case {"$ref": ref, **rest}:
+            if (name := ref.removeprefix("#/$defs/")) not in models:
+                raise ValueError(f"the model {name} contains itself")
+            others = {key: models[key] for key in models if key != name}
+            return form_schema(models[name] | rest, others)
+        case {"anyOf": [one, {"type": "null"}], **rest} | {"allOf": [one], **rest}:
+            return form_schema(rest | one | {"nullable": True}, models)
 
-    model = schema.get("$ref", "").removeprefix("#/$defs/")
-    if model in inside:
-        yield f"the model {model} contains itself"
-    elif model:
-        yield from schema_problems(models[model], models, (*inside, model))
-    for keyword in ("properties", "patternProperties"):
-        for part in schema.get(keyword, {}).values():
-            yield from schema_problems(part, models, inside)
-    for keyword in ("allOf", "anyOf", "oneOf", "prefixItems"):
-        for part in schema.get(keyword, []):
-            yield from schema_problems(part, models, inside)
-    for keyword in ("additionalProperties", "items"):
-        if isinstance(part := schema.get(keyword), dict):
-            yield from schema_problems(part, models, inside)
+    inner, get = partial(form_schema, models=models), schema.get
+    kind, options = str(get("type")), get("enum", [])
+    items, sizes = get("prefixItems"), {get("minItems"), get("maxItems")}
+    fields, extra = get("properties", {}), get("additionalProperties")
+    if not (NAMES.get(kind) or options or "oneOf" in schema):
+        raise ValueError("take one type, or with None, or models with a discriminator")
+    if unknown := schema.keys() - NAMES.keys():
+        raise ValueError(f"it knows no {', '.join(sorted(unknown))}: leave it out")
+    if get("format", "date") not in FORMATS.split():
+        raise ValueError(f"it knows no format {get('format')}: take a `str`")
+    if not PATTERN.fullmatch(get("pattern", "")):
+        raise ValueError(f"JavaScript knows no pattern {get('pattern')}: write another")
+    if float(get("multipleOf", 1)).as_integer_ratio()[1] > 1024:
+        raise ValueError("JavaScript cannot count in such steps: take none, or 1/2^n")
+    if lost := [o for o in options if str(o).strip() != (str(o) if o else "None")]:
+        raise ValueError(f"it loses the options {lost}: take words")
+    if sizes != {len(items) if items else None} and (items or len(sizes) == 1):
+        raise ValueError("a tuple has a fixed size, a list has not: take a model")
+    if extra is True or "patternProperties" in schema:
+        raise ValueError("it cannot add a value of any type: take `dict[str, float]`")
+
+    core: Schema = {"type": NAMES.get(kind), "strict": True, "allow_inf_nan": False}
+    core |= {NAMES[key]: schema[key] for key in schema if NAMES[key]}
+    core |= {"regex_engine": "python-re", "fields": {}, "extra_behavior": "allow"}
+    if "oneOf" in schema:
+        core = {"type": "union", "choices": [*map(inner, schema["oneOf"])]}
+    elif options or "const" in schema:
+        core = {"type": "literal", "expected": options or [schema["const"]]}
+    elif items:
+        core = {"type": "tuple", "items_schema": [*map(inner, items)]}
+    elif kind == "array":
+        core["items_schema"] = inner(get("items", {}))
+    elif kind == "object":
+        inner({"type": "string"} | get("propertyNames", {}))
+        core |= {"extras_schema": inner(extra)} if extra else {}
+    elif get("format") in ("date-time", "time"):
+        core["pattern"] = r"(Z|[+-]\d\d:\d\d)$"
+    for name, field in fields.items():
+        try:
+            if not OLD and name not in get("required", []) and "default" not in field:
+                raise ValueError("its default is lost: take one that JSON can hold")
+            core["fields"][name] = {"type": "typed-dict-field", "schema": inner(field)}
+        except ValueError as error:
+            error.add_note(name)
+            raise
+    if get("nullable") and "oneOf" not in schema:
+        core = {"type": "nullable", "schema": core}
+    if "default" in schema and not OLD:
+        text = json.dumps(schema["default"], separators=(",", ":"))
+        if re.search(r'"(\s|\\[nrt])|(\s|\\[nrt])"|""|"\*+"', text):
+            raise ValueError(f"it strips the default {text}: take another")
+        SchemaValidator(core).validate_python(schema["default"])
+    return core
 
 
 def main() -> None:
     """Write the manifest, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, show what differs"
-    )
+    parser.add_argument("--check", action="store_true", help="only show what differs")
     check = parser.parse_args().check
 
     # fractal-task-tools logs each of its steps.
@@ -123,11 +188,9 @@ def main() -> None:
     if not check:
         MANIFEST.write_text(new, encoding="utf-8", newline="\n")
         return
-    old = MANIFEST.read_text(encoding="utf-8")
-    names = (f"{MANIFEST.name} (on disk)", f"{MANIFEST.name} (from the tasks)")
-    sys.stdout.writelines(
-        difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names)
-    )
+    old = MANIFEST.read_text(encoding="utf-8") if MANIFEST.exists() else ""
+    texts = old.splitlines(True), new.splitlines(True)
+    sys.stdout.writelines(difflib.unified_diff(*texts, "on disk", "from the tasks"))
     if new != old:
         sys.exit("The manifest is out of date: run `nox -s manifest`.")
 

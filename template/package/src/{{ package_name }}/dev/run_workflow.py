@@ -8,6 +8,7 @@ filtered as on the server. This is no scheduler: for a cluster, use the server.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -15,39 +16,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from ..fractal_io import ImageUpdate, InitTaskOutput, TaskOutput, Types
-from .server_rules import (
-    Image,
-    Job,
-    OutputsLost,
-    Step,
-    Task,
-    WorkflowError,
-    explain,
-    find_executable,
-    find_tasks,
-    merge_units,
-    read_job,
-    read_json,
-    select_images,
-    update_images,
-    warn,
-)
+from ..kit.fractal import InitTaskOutput, TaskOutput, Types
+from . import server_rules as rules
+from .server_rules import Image, Job, OutputsLost, Step, Task, WorkflowError, warn
 
-__all__ = ["WorkflowError", "run_workflow"]
-
-PACKAGE = Path(__file__).resolve().parents[1]
 MAX_UNITS = 20_000
 MAX_ROWS = 50
+# Where tasks may keep models: servers set this too. It stays, for the next workflow.
+CACHE = {"FRACTAL_CACHE_DIR": os.environ.get("HOME", "/tmp") + "/.cache/fractal"}
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Output = TypeVar("Output", TaskOutput, InitTaskOutput)
 Running = set["subprocess.Popen[bytes]"]
@@ -72,12 +59,7 @@ def run_workflow(
     *,
     zarr_dir: str | Path,
     images: Iterable[Mapping[str, Any]] = (),
-    manifest: str | Path | Mapping[str, Any] | None = None,
-    package_root: str | Path | None = None,
-    python: str = sys.executable,
-    workers: int | None = None,
-    type_filters: Mapping[str, bool] | None = None,
-    attribute_filters: Mapping[str, Sequence[Any]] | None = None,
+    **options: Any,
 ) -> list[Image]:
     """Run a workflow, say how it goes, and return the image list that it leaves.
 
@@ -85,12 +67,8 @@ def run_workflow(
         workflow: The workflow, or its file.
         zarr_dir: The folder below which tasks create images.
         images: The image list to begin with.
-        manifest: The manifest of the tasks, or its file; by default this package's.
-        package_root: The folder of the executables; by default this package's.
-        python: The interpreter for the tasks.
-        workers: How many units run at a time; by default one per core.
-        type_filters: The job's filters by type.
-        attribute_filters: The job's filters by attribute, with the values that match.
+        **options: What else a `Job` has: workers, type_filters, attribute_filters; or
+            manifest, package_root and python for other tasks than this package's.
 
     Raises:
         WorkflowError: If the input is not valid, or a task fails.
@@ -98,18 +76,9 @@ def run_workflow(
     image_list: list[Any] = [*images]
     name = None
     try:
-        job = read_job(
-            workflow=workflow,
-            manifest=manifest or PACKAGE / "__FRACTAL_MANIFEST__.json",
-            package_root=package_root or PACKAGE,
-            zarr_dir=str(zarr_dir),
-            images=image_list,
-            type_filters=type_filters or {},
-            attribute_filters=attribute_filters or {},
-            python=python,
-            workers=os.cpu_count() if workers is None else workers,
-        )
-        steps = find_tasks(job)
+        given = options | {"workflow": workflow, "images": image_list}
+        job = rules.read_job(zarr_dir=str(zarr_dir), **given)
+        steps = rules.find_tasks(job)
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
         with tempfile.TemporaryDirectory(prefix="fractal-") as folder:
@@ -135,7 +104,7 @@ def run_task(
     inputs: list[Image] = []
     if not task.is_converter:
         filters = filters | task.input_types | (step.type_filters or {})
-        inputs = select_images(images, filters, job.attribute_filters)
+        inputs = rules.select_images(images, filters, job.attribute_filters)
     show_images("before (* input)", images, inputs, "*", job.zarr_dir)
     if not inputs and not task.is_converter:
         raise WorkflowError(
@@ -155,8 +124,8 @@ def run_task(
         except WorkflowError as error:
             print(f"  failed: {error.unit}: {error.reason}")
             failures.append(error)
-    output = merge_units(outputs, task, urls)
-    after = update_images(images, output, task, job.zarr_dir)
+    output = rules.merge_units(outputs, task, urls)
+    after = rules.update_images(images, output, task, job.zarr_dir)
     updates = {update.zarr_url for update in output.image_list_updates}
     updated = [image for image in after if image["zarr_url"] in updates]
     show_images("after (+ new or updated)", after, updated, "+", job.zarr_dir)
@@ -169,10 +138,11 @@ def plan_units(
     """Return the units of a task; for a compound task, its init function says which."""
     calls: list[dict[str, Any]] = [{"zarr_url": url} for url in urls]
     if task.type != "parallel":
-        args = {"zarr_dir": job.zarr_dir, **(step.args_non_parallel or {})}
+        args: dict[str, Any] = step.args_non_parallel or {}
+        args = {"zarr_dir": job.zarr_dir, **args}
         if not task.is_converter:
             args["zarr_urls"] = urls
-        executable = find_executable(job, task, "non_parallel")
+        executable = rules.find_executable(job, task, "non_parallel")
         unit = Unit("non-parallel unit", executable, args, folder / "non_parallel")
         if task.type.endswith("non_parallel"):
             return [unit]
@@ -186,7 +156,7 @@ def plan_units(
     return [
         Unit(
             f"unit {number} ({call['zarr_url']})",
-            find_executable(job, task, "parallel"),
+            rules.find_executable(job, task, "parallel"),
             call | (step.args_parallel or {}),
             folder / str(number),
         )
@@ -196,7 +166,7 @@ def plan_units(
 
 def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
     """Run units to their ends, a few at a time, or kill them when interrupted."""
-    start, total, terminal = time.monotonic(), len(units), sys.stdout.isatty()
+    start, total = time.monotonic(), len(units)
     running: Running = set()
     futures: list[Future[Any]] = []
     with ThreadPoolExecutor(job.workers) as pool:
@@ -204,18 +174,9 @@ def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
             for unit in units:
                 futures.append(pool.submit(run_unit, unit, job.python, running))
             for done, _ in enumerate(chain([None], as_completed(futures))):
-                if (
-                    terminal
-                    or done == total
-                    or (done and done % (total // 10 + 1) == 0)
-                ):
+                if done == total or (done and done % (total // 10 + 1) == 0):
                     seconds = time.monotonic() - start
-                    end = "\r" if terminal and done < total else "\n"
-                    print(
-                        f"  {done} of {total} units, {seconds:.1f} s",
-                        end=end,
-                        flush=True,
-                    )
+                    print(f"  {done} of {total} units, {seconds:.1f} s", flush=True)
         except BaseException as error:
             pairs = zip(units, futures, strict=False)
             killed = [unit.name for unit, future in pairs if future.running()]
@@ -229,8 +190,7 @@ def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
             raise
     if noisy := sum("warning" in unit.log().lower() for unit in units):
         warn(f"newer servers flag {noisy} units, as 'warning' occurs in their logs")
-    ended_well = [u for u, f in zip(units, futures, strict=True) if not f.exception()]
-    if silent := sum(not (unit.folder / "out.json").exists() for unit in ended_well):
+    if silent := sum(not f.exception() and f.result() is None for f in futures):
         warn(f"{silent} units wrote no output, which the server takes for an empty one")
     return futures
 
@@ -259,7 +219,10 @@ def run_process(command: list[str], log: Path, running: Running) -> int:
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
+            env=CACHE | os.environ,
             start_new_session=True,  # a group, to be killed as a whole
+            # PR_SET_PDEATHSIG: it dies with this runner, though what it starts does not.
+            preexec_fn=partial(LIBC.prctl, 1, signal.SIGKILL) if LIBC else None,
         )
     running.add(process)
     code = process.wait()
@@ -285,18 +248,14 @@ def read_output(model: type[Output], unit: Unit, future: Future[Any]) -> Output:
             return model()
         if not isinstance(output, dict):
             raise OutputsLost(f"the output is not a JSON object: {output!r:.100}")
-        with suppress(AttributeError, KeyError, TypeError):  # the model is to complain
-            for item in output["image_list_updates"]:
-                for key in item.keys() - ImageUpdate.model_fields.keys():
-                    warn(f"{unit.name}: the server ignores {key}={item.pop(key)!r}")
+        rules.drop_unknown(output.get("image_list_updates"), unit.name)
         return model.model_validate(output)
     except WorkflowError as failure:
         error = failure
     except ValidationError as mistakes:
-        unstorable = {mistake["type"] for mistake in mistakes.errors()} == {
-            "not_storable"
-        }
-        error = (OutputsLost if unstorable else WorkflowError)(explain(mistakes))
+        kinds = {mistake["type"] for mistake in mistakes.errors()}
+        failed = OutputsLost if kinds == {"not_storable"} else WorkflowError
+        error = failed(rules.explain(mistakes))
     error.unit, error.log = unit.name, unit.log()
     raise error
 
@@ -307,9 +266,7 @@ def show_images(
     """Print an image list as a table with a column for each attribute and type."""
     print(f"  {title}: {len(images)} images")
     kinds = ("attributes", "types")
-    columns = sorted(
-        {(k, name) for image in images for k in kinds for name in image[k]}
-    )
+    columns = sorted({(k, name) for i in images for k in kinds for name in i[k]})
     marks = {id(image) for image in marked}
     table = [["", "image", *(name for _, name in columns)]] if images else []
     for image in images[:MAX_ROWS]:
@@ -329,18 +286,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workflow", metavar="WORKFLOW.json")
     parser.add_argument("--zarr-dir", required=True, type=os.path.abspath)
-    parser.add_argument(
-        "--images", metavar="IMAGES.json", help="the list to begin with"
-    )
+    parser.add_argument("--images", help="the list to begin with: a JSON file")
     parser.add_argument("--workers", type=int, help="units at a time; default: cores")
-    args = parser.parse_args()
+    options = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
-        images = read_json(Path(args.images)) if args.images else []
-        run_workflow(
-            args.workflow, zarr_dir=args.zarr_dir, images=images, workers=args.workers
-        )
+        if "images" in options:
+            options["images"] = rules.read_json(Path(options["images"]))
+        run_workflow(**options)
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt as interrupt:

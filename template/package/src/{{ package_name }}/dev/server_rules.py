@@ -1,30 +1,35 @@
 """The rules of fractal-server, as far as they can be known without running anything.
 
 What a workflow and a manifest may say, which images a task gets, and how its outputs
-change the image list. Whatever the server accepts although it will hurt is printed as a
-warning. Used by `run_workflow`.
+change the image list. What the server accepts although it will hurt prints a warning.
 """
 
+import copy
 import json
+import os
 import re
-from collections import Counter
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
+    HttpUrl,
+    JsonValue,
     PositiveInt,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
 
-from ..fractal_io import (
+from ..kit.fractal import (
     ImageUpdate,
     TaskOutput,
     Types,
@@ -34,8 +39,8 @@ from ..fractal_io import (
     strip_names,
 )
 
+PACKAGE = Path(__file__).resolve().parents[1]
 RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
-FORBIDDEN_IN_EXECUTABLES = set(" `#$&*()\\|[]{};<>?!")
 
 Image = dict[str, Any]
 
@@ -77,8 +82,8 @@ def explain(error: Exception) -> str:
     """Say what is wrong, in a line for each mistake."""
     if not isinstance(error, ValidationError):
         return str(error)
-    mistakes = error.errors()
-    return "\n".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)
+    mistakes = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+    return "\n".join(": ".join(filter(None, mistake)) for mistake in mistakes)
 
 
 def read_json(path: Path) -> Any:
@@ -89,67 +94,86 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {error}") from error
 
 
-def _unreserved(args: dict[str, Any]) -> dict[str, Any]:
-    if reserved := RESERVED_ARGUMENTS & args.keys():
-        raise ValueError(f"set by Fractal, not by a workflow: {sorted(reserved)}")
-    json.dumps(args)
-    return storable(args)
-
-
 def _of_one_type(values: list[Any]) -> list[Any]:
     if len({type(value) for value in values}) != 1:
         raise ValueError("must be a list of values of one type, and not empty")
     return values
 
 
-Args = Annotated[
-    dict[str, Any], AfterValidator(strip_names), AfterValidator(_unreserved)
-]
+def _unique(items: list[Any]) -> list[Any]:
+    names = [getattr(i, "zarr_url", getattr(i, "name", i)) for i in items]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"listed twice (blanks are stripped): {sorted(repeated)}")
+    return items
+
+
+STORABLE, STRIPPED = AfterValidator(storable), AfterValidator(strip_names)
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), STORABLE]
+Json = Annotated[dict[str, JsonValue], STRIPPED, STORABLE]
 FilterValues = Annotated[list[int | float | str | bool], AfterValidator(_of_one_type)]
-AttributeFilters = Annotated[dict[str, FilterValues], AfterValidator(strip_names)]
+AttributeFilters = Annotated[dict[str, FilterValues], STRIPPED, STORABLE]
+# It becomes a part of a command line.
+Executable = Annotated[str, Field(pattern=r"^[^\s'\"`#$&*()\\|\[\]{};<>?!]+$")]
 TASK_TYPE = r"^(parallel|(converter_)?(non_parallel|compound))$"
 
 
 class TaskReference(BaseModel, extra="forbid"):
     """How a workflow names a task."""
 
-    pkg_name: str
-    version: str | None = None
-    name: str
+    pkg_name: Text
+    version: Text | None = None
+    name: Text
 
 
 class Step(BaseModel, extra="forbid"):
     """A task with its arguments, as part of a workflow."""
 
     task: TaskReference
-    args_parallel: Args | None = None
-    args_non_parallel: Args | None = None
+    args_parallel: Json | None = None
+    args_non_parallel: Json | None = None
     type_filters: Types | None = None
-    meta_parallel: dict[str, Any] | None = None  # resources: of use on the server only
-    meta_non_parallel: dict[str, Any] | None = None
-    alias: str | None = None
-    description: str | None = None
+    input_filters: None = None  # before fractal-server 2.11; they become type_filters
+    meta_parallel: Json | None = None  # resources: of use on the server only
+    meta_non_parallel: Json | None = None
+    alias: Text | None = None
+    description: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_filters(cls, step: Any) -> Any:
+        match step:
+            case {"input_filters": {"attributes": {**all}, **old}, **new} if not all:
+                types = {"type_filters": old.get("types", {})}
+                return step if "type_filters" in new else new | types
+        return step
 
 
 class Workflow(BaseModel, extra="forbid"):
     """A workflow as Fractal exports it."""
 
-    name: str
-    description: str | None = None
+    name: Text
+    description: Text | None = None
     task_list: Annotated[list[Step], Field(min_length=1)]
 
 
 class Task(BaseModel):
     """A task of the manifest."""
 
-    name: str
+    name: Text
     type: Annotated[str, Field(pattern=TASK_TYPE)]
-    executable_parallel: str | None = None
-    executable_non_parallel: str | None = None
-    args_schema_parallel: dict[str, Any] | None = None
-    args_schema_non_parallel: dict[str, Any] | None = None
+    executable_parallel: Executable | None = None
+    executable_non_parallel: Executable | None = None
+    args_schema_parallel: Json | None = None
+    args_schema_non_parallel: Json | None = None
+    meta_parallel: Json = {}
+    meta_non_parallel: Json = {}
     input_types: Types = {}
     output_types: Types = {}
+    category: Text | None = None
+    modality: Text | None = None
+    tags: Annotated[list[Text], AfterValidator(_unique)] = []
+    docs_info: Annotated[str | None, STORABLE] = None
+    docs_link: Annotated[HttpUrl | None, BeforeValidator(storable)] = None
 
     @property
     def is_converter(self) -> bool:
@@ -170,35 +194,46 @@ class Task(BaseModel):
 class Manifest(BaseModel):
     """The manifest of a task package."""
 
-    task_list: list[Task]
+    manifest_version: Literal["2"]
+    task_list: Annotated[list[Task], AfterValidator(_unique)]
+    authors: Text | None = None
 
 
-class Job(BaseModel):
-    """All that a run is given."""
+class Job(BaseModel, extra="forbid"):
+    """All that a run is given, of which a workflow is enough to check it."""
 
     workflow: Workflow
+    zarr_dir: ZarrDir = "/"
+    images: Annotated[list[ImageUpdate], AfterValidator(_unique)] = []
+    type_filters: Types = {}
+    attribute_filters: AttributeFilters = {}
     manifest: Manifest
-    package_root: Path
-    zarr_dir: ZarrDir
-    images: list[ImageUpdate]
-    type_filters: Types
-    attribute_filters: AttributeFilters
-    python: str
-    workers: PositiveInt
+    package_root: Path = PACKAGE  # the folder of the executables
+    python: str = sys.executable
+    workers: PositiveInt = os.cpu_count() or 1  # units at a time
+
+
+def drop_unknown(updates: Any, where: str) -> None:
+    """Delete what the server ignores of an image, with a warning."""
+    with suppress(AttributeError, TypeError):  # the model is to complain
+        for update in updates:
+            for key in update.keys() - ImageUpdate.model_fields.keys():
+                warn(f"{where}: the server ignores {key}={update.pop(key)!r}")
 
 
 def read_job(**given: Any) -> Job:
     """Read the files among what was given, and validate all of it."""
+    given.setdefault("manifest", PACKAGE / "__FRACTAL_MANIFEST__.json")
     try:
         for name in ("workflow", "manifest"):
             if isinstance(given[name], str | Path):
                 given[name] = read_json(Path(given[name]))
+        given["images"] = copy.deepcopy(given.get("images", []))
+        drop_unknown(given["images"], "the image list")
         job = Job.model_validate(given)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, RecursionError, TypeError, ValueError) as error:
         raise WorkflowError(explain(error)) from error
-    urls = Counter(image.zarr_url for image in job.images)
-    if repeated := [url for url, count in urls.items() if count > 1]:
-        raise WorkflowError(f"images that are listed twice: {repeated}")
+    urls = [image.zarr_url for image in job.images]
     if outside := [url for url in urls if not Path(url).is_relative_to(job.zarr_dir)]:
         raise WorkflowError(f"images outside {job.zarr_dir}: {outside}")
     if any(None in image.attributes.values() for image in job.images):
@@ -211,21 +246,24 @@ def find_tasks(job: Job) -> list[tuple[Step, Task]]:
     package = re.sub(r"[-_.]+", "-", job.package_root.absolute().name.lower())
     tasks = {task.name: task for task in job.manifest.task_list}
     for step in job.workflow.task_list:
-        name = step.task.name
-        if step.task.pkg_name != package:
-            raise WorkflowError(
-                f"{name!r} is in {step.task.pkg_name}, not in {package}"
-            )
+        name, home = step.task.name, step.task.pkg_name
+        if home != package:
+            raise WorkflowError(f"{name!r} is in {home}, not in {package}")
         if name not in tasks:
             raise WorkflowError(f"{package} has no task {name!r}, only {sorted(tasks)}")
         for kind in ("parallel", "non_parallel"):
             args = getattr(step, f"args_{kind}") or {}
+            if reserved := sorted(RESERVED_ARGUMENTS & args.keys()):
+                raise WorkflowError(f"{name!r}, args_{kind}: Fractal sets {reserved}")
             if args and not getattr(tasks[name], f"executable_{kind}"):
                 warn(f"{name!r} has no such part: nobody reads its args_{kind}")
-            schema = getattr(tasks[name], f"args_schema_{kind}") or {"properties": args}
+            schema = getattr(tasks[name], f"args_schema_{kind}") or {}
             known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
-            if unknown := sorted(args.keys() - known):
+            unknown = sorted(args.keys() - known)
+            if unknown and schema.get("additionalProperties", True) is False:
                 raise WorkflowError(f"{name!r} knows {sorted(known)}, not {unknown}")
+            if missing := known & {*schema.get("required", [])} - args.keys():
+                raise WorkflowError(f"{name!r} needs {sorted(missing)}")
         for key, value in (step.type_filters or {}).items():
             if tasks[name].input_types.get(key, value) != value:
                 raise WorkflowError(f"{name!r}: {key}={value} contradicts input_types")
@@ -241,8 +279,6 @@ def find_executable(job: Job, task: Task, kind: str) -> Path:
     name: str | None = getattr(task, f"executable_{kind}")
     if name is None:
         raise WorkflowError(f"a {task.type} task needs an executable_{kind}")
-    if FORBIDDEN_IN_EXECUTABLES & set(name):
-        raise WorkflowError(f"the executable {name!r} has a blank or special character")
     if not (job.package_root / name).is_file():
         raise WorkflowError(f"there is no executable {job.package_root / name}")
     return job.package_root / name
@@ -289,7 +325,7 @@ def update_images(
                 warn(f"{url} is not below {zarr_dir}, which the server overlooks")
         elif origin in (None, url):
             base, origin = listed[url], listed[url]["origin"]
-        if not Path(url).exists():
+        if not os.access(url, os.F_OK):  # which may be too long for a path
             warn(f"{url} is not on disk")
         for name in update.types.keys() & task.output_types.keys():
             if update.types[name] != task.output_types[name]:
