@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -25,9 +24,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "template" / "tools"))
+
+from template import TEMPLATE_OWNED  # noqa: E402
+
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 ANSWERS = ".copier-answers.yml"
 MANIFEST = "__FRACTAL_MANIFEST__.json"
+RUFF = ".ruff.toml"  # which ruff reads before any other
 
 # By what people write in pyproject.toml; others have no counterpart in the template.
 LICENSES = {
@@ -36,18 +40,10 @@ LICENSES = {
     "gpl-3.0-or-later": "GPL-3.0-or-later",
     "mit": "MIT",
 }
-# What a `dev` extra has and the tests do not need, or have from the template.
-NO_TEST_REQUIREMENTS = {
-    "build",
-    "bumpver",
-    "hatch",
-    "mypy",
-    "notebook",
-    "pre-commit",
-    "pytest",
-    "ruff",
-    "ty",
-}
+# What owners call the requirements of their tests, where their CI does not tell.
+TEST_NAMES = ("test", "tests", "testing", "dev")
+# What CI installs for another end.
+NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
 
 
 class Refused(Exception):
@@ -273,7 +269,7 @@ def compare_files(
 def is_owned(name: str) -> bool:
     """Is this a file that the template gives, and never again changes?"""
     owned = ("README.md", "CHANGELOG.md", "task_list.py", MANIFEST, "test_workflow.py")
-    return name.endswith(owned)
+    return name.endswith(owned) or Path(name).match("src/*/*.py")
 
 
 def find_reason(package: Package, rendered: Path, name: str) -> str:
@@ -283,8 +279,10 @@ def find_reason(package: Package, rendered: Path, name: str) -> str:
     if file.parts[:2] == (".github", "workflows") and workflows.is_dir():
         others = ", ".join(sorted(path.name for path in workflows.iterdir()))
         return f"the package has workflows of its own ({others})"
-    images = file.name in ("ome_zarr_io.py", "blocks.py", "conftest.py")
-    if images and not has_image_layer(package, rendered):
+    if file.name == "ruff.toml":
+        return f"{RUFF} leaves the template's files to the template"
+    kit = file.parent.name == "kit" and file.name not in ("__init__.py", "fractal.py")
+    if (kit or file.name == "conftest.py") and not has_image_layer(package, rendered):
         return "needs ome-zarr and zarr 3, which the package does not depend on"
     license = find_license(package)
     if file.name in ("LICENSE", "CITATION.cff") and license.lower() not in LICENSES:
@@ -310,41 +308,102 @@ def has_image_layer(package: Package, rendered: Path) -> bool:
 
 
 def new_groups(package: Package, rendered: Path) -> str:
-    """Return the dependency groups of the template, with what the package's tests need."""
+    """Return the dependency groups of the template, but for `test`: that is the package's."""
     text = (rendered / "pyproject.toml").read_text(encoding="utf-8")
     (groups,) = re.findall(r"^\[dependency-groups\]\n.*?(?=\n+^\[)", text, re.M | re.S)
-    extras = package.project.get("optional-dependencies", {})
-    skip = NO_TEST_REQUIREMENTS | {package.name}
-    needed = {
-        text: None  # a set that keeps the order
-        for extra in ("test", "tests", "dev")
-        for text in extras.get(extra, [])
-        if normalise(Requirement(text).name) not in skip
-    }
-    more = "".join(f", {json.dumps(text)}" for text in needed)
     (test,) = re.findall(r"^test = \[.*\]$", groups, re.M)
-    return groups.replace(test, f"{test[:-1]}{more}]") + "\n"
+    own = package.pyproject.get("dependency-groups", {})
+    if names := [name for name in TEST_NAMES if name in own]:
+        needed = f'{{ include-group = "{names[0]}" }}'
+    else:
+        needed = ", ".join(map(json.dumps, test_requirements(package)))
+    return groups.replace(test, f"test = [{needed}]") + "\n"
 
 
-def new_tables(package: Package, rendered: Path, names: list[str]) -> str:
-    """Return the tables to add to pyproject.toml: groups, and which files are not ours."""
-    groups = new_groups(package, rendered)
-    script = package.modules.relative_to(package.root) / "dev" / "template.py"
-    owned = runpy.run_path(str(rendered / script))["TEMPLATE_OWNED"]
-    files = {path for pattern in owned for path in rendered.glob(pattern)}
+def test_requirements(package: Package) -> list[str]:
+    """Return what its own tests run with.
+
+    An extra by its name: its requirements, one by one, may resolve to other versions.
+    """
+    extras = package.project.get("optional-dependencies", {})
+    used: list[str] = []
+    more: list[str] = []
+    for path in sorted((package.root / ".github" / "workflows").glob("*.y*ml")):
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"pip install (.+)", text) if "pytest" in text else ():
+            used += re.findall(r"\w[\w.-]*", "".join(re.findall(r"\.\[.+?\]", line)))
+            if not re.search(r"""(^| )["']?[-.]|\$""", line):
+                more += [word.strip("\"'") for word in line.split()]
+    used = sorted({*used} & {*extras}) or [x for x in TEST_NAMES if x in extras][:1]
+    names = {text: normalise(Requirement(text).name) for text in more}
+    found = [text for text in names if names[text] not in NO_TEST_REQUIREMENTS]
+    inside = [Requirement(text).name for name in used for text in extras[name]]
+    if not {"pytest", package.name} & {*map(normalise, [*inside, *names.values()])}:
+        found.append("pytest")
+    return [f"{package.name}[{','.join(used)}]"] * bool(used) + found
+
+
+def new_tables(
+    package: Package, rendered: Path, add: list[str], names: list[str]
+) -> str:
+    """Return the tables to add to pyproject.toml: groups, and whose rules hold for what."""
+    tool = package.pyproject.get("tool", {})
     mine = [
-        f"  {json.dumps(name)},\n"
-        for name in sorted(names)
-        if rendered / name in files and not name.endswith("/create_manifest.py")
+        name
+        for name in find_owned(rendered, names)
+        if not name.endswith("/create_manifest.py")
     ]
+    groups = new_groups(package, rendered)
     tables = [] if "dependency-groups" in package.pyproject else [groups]
-    if mine and "fractal-template" not in package.pyproject.get("tool", {}):
-        tables.append(f"[tool.fractal-template]\nmine = [\n{''.join(mine)}]\n")
+    if mine and "fractal-template" not in tool:
+        tables.append(f"[tool.fractal-template]\nmine = {toml_list(mine)}\n")
+    # One that is written as a list in one piece can not be continued.
+    text = (package.root / "pyproject.toml").read_text(encoding="utf-8")
+    overrides = tool.get("mypy", {}).get("overrides")
+    if "mypy" in tool and (not overrides or "[[tool.mypy.overrides]]" in text):
+        module = package.modules.name
+        modules = [f"{module}.kit.*"] + [
+            f"{module}.dev.{Path(name).stem}"
+            for name in find_owned(rendered, add)
+            if Path(name).match("dev/*.py") and Path(name).stem != "__init__"
+        ]
+        tables.append(
+            "# The template checks its own types.\n[[tool.mypy.overrides]]\n"
+            f"module = {toml_list(modules)}\nignore_errors = true\n"
+        )
     return "\n".join(tables)
 
 
-def write(package: Package, rendered: Path, add: list[str], tables: str) -> None:
-    """Add files, tables of pyproject.toml and the answers."""
+def ruff_rules(package: Package, add: list[str]) -> str:
+    """Return a configuration by which the owner's rules judge the owner's files only."""
+    file = "ruff.toml" if (package.root / "ruff.toml").exists() else "pyproject.toml"
+    kit = (package.modules / "kit").relative_to(package.root).as_posix()
+    added = [name for name in add if name.endswith(".py")]
+    names = [name for name in added if not name.startswith(f"{kit}/")]
+    return (
+        f"# Your rules are those of {file}. What the template brought is checked there.\n"
+        f'extend = "{file}"\nextend-exclude = {toml_list([*names, kit])}\n'
+    )
+
+
+def toml_list(names: list[str]) -> str:
+    """Return names in lines of their own."""
+    return "[\n" + "".join(f"  {json.dumps(name)},\n" for name in names) + "]"
+
+
+def find_owned(rendered: Path, names: list[str]) -> list[str]:
+    """Return which of these files stay as the template has them."""
+    files = {path for pattern in TEMPLATE_OWNED for path in rendered.glob(pattern)}
+    return [name for name in sorted(names) if rendered / name in files]
+
+
+def write(
+    package: Package, rendered: Path, add: list[str], tables: str, rules: str
+) -> None:
+    """Add files, tables of pyproject.toml, what ruff leaves alone, and the answers."""
+    file = package.root / RUFF
+    if not file.exists():
+        file.write_text(rules, encoding="utf-8", newline="\n")
     for name in add:
         file = package.root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -358,7 +417,9 @@ def write(package: Package, rendered: Path, add: list[str], tables: str) -> None
     shutil.copy(rendered / ANSWERS, package.root)
 
 
-def decisions(package: Package, rendered: Path, kept: list[str]) -> Iterator[str]:
+def decisions(
+    package: Package, rendered: Path, add: list[str], kept: list[str]
+) -> Iterator[str]:
     """Yield what a person has to do before the manifest's check and the tests work."""
     module = package.modules.relative_to(package.root).as_posix()
     task_list = (package.modules / "dev" / "task_list.py").read_text(encoding="utf-8")
@@ -400,6 +461,9 @@ def decisions(package: Package, rendered: Path, kept: list[str]) -> Iterator[str
     old_pythons = SpecifierSet(package.project.get("requires-python", ""))
     if "3.10" in old_pythons:
         yield 'pyproject.toml: the files of the template need requires-python = ">=3.11".'
+    if (package.root / RUFF).exists():
+        rules = ruff_rules(package, add).partition("\nextend-")[2]
+        yield f"{RUFF}: so that it leaves the template's files alone, add to it:\nextend-{rules}"
     if "noxfile.py" in kept:
         yield "noxfile.py: copy the sessions `manifest` and `tests` of the template into yours."
     for test in sorted((package.root / "tests").glob("test_*.py")):
@@ -444,14 +508,16 @@ def report(
 ) -> Iterator[str]:
     """Yield what was done, and what is left to do, in lines."""
     root = package.root
+    to_do = list(decisions(package, rendered, add, kept))
     yield f"{package.name} is under this template. `git diff` and `git status` show what is new."
     yield ""
     yield "Added:"
     yield from (f"  {name}" for name in add)
     yield "  pyproject.toml: at its end, what the sessions of nox install, and which files you keep"
+    if f"{RUFF}: " not in "".join(to_do):
+        yield f"  {RUFF}: your rules of ruff, for your files only"
     yield f"  {ANSWERS}: the answers to this template, instead of any other's"
     yield ""
-    to_do = list(decisions(package, rendered, kept))
     if to_do:
         yield "To do, so that `nox -s manifest -- --check` and `nox -s tests` work:"
         yield from (f"  {number}. {text}" for number, text in enumerate(to_do, 1))
@@ -493,7 +559,8 @@ def adopt(root: Path, template: str, folder: Path) -> list[str]:
         rendered = folder.resolve() / package.name
         render(template, rendered, answers)
         add, kept, left_out = compare_files(package, rendered)
-        tables = new_tables(package, rendered, [*kept, *left_out])
+        tables = new_tables(package, rendered, add, [*kept, *left_out])
+        rules = ruff_rules(package, add)
         lines = list(report(package, rendered, add, kept, left_out))
     except (
         InvalidRequirement,
@@ -502,7 +569,7 @@ def adopt(root: Path, template: str, folder: Path) -> list[str]:
         yaml.YAMLError,
     ) as error:
         raise Refused(f"{root} has a file that is not valid: {error}") from error
-    write(package, rendered, add, tables)
+    write(package, rendered, add, tables, rules)
     return lines
 
 

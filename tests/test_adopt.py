@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -297,7 +298,7 @@ def test_the_manifest_and_the_tests_work_after_what_the_report_says(
         ]
     nox(package, "-s", "manifest", "--", "--check")
     log = nox(package, "-s", "tests")
-    for test in ("test_brighten.py", "test_manifest.py", "test_workflow.py"):
+    for test in ("test_brighten.py", "test_manifest.py"):
         assert re.search(rf"{test} [.s]+ ", log)
     commit(package)
     # What the owner keeps has not drifted.
@@ -316,14 +317,15 @@ def test_what_the_package_has_stays(layout, released, tmp_path):
     assert after["pyproject.toml"].startswith(before["pyproject.toml"])
     added = {
         "noxfile.py",
-        "src/lab_tasks/fractal_io.py",
         "src/lab_tasks/dev/create_manifest.py",
         "src/lab_tasks/dev/run_workflow.py",
+        "src/lab_tasks/kit/__init__.py",
+        "src/lab_tasks/kit/fractal.py",
         "tests/test_manifest.py",
     }
     assert added <= after.keys()
     for name in after.keys() - before.keys():
-        assert f"\n  {name}\n" in report
+        assert re.search(rf"\n  {re.escape(name)}(\n|: )", report), name
     assert "  .gitignore\n" in report
     assert "tests/test_valid_manifest.py: it needs the network" in report
     assert (
@@ -335,7 +337,9 @@ def test_what_the_package_has_stays(layout, released, tmp_path):
         ".github/workflows/ci.yml",
         ".github/workflows/release.yml",
         "CHANGELOG.md",
-        "src/lab_tasks/ome_zarr_io.py",
+        "src/lab_tasks/kit/blocks.py",
+        "src/lab_tasks/kit/image.py",
+        "src/lab_tasks/kit/ruff.toml",
         "src/lab_tasks/py.typed",
         "tests/conftest.py",
     }
@@ -366,12 +370,7 @@ def test_the_answers_come_from_the_package(released, tmp_path):
     groups = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))[
         "dependency-groups"
     ]
-    assert groups["test"] == [
-        "pytest~=9.0",
-        "devtools",
-        "jsonschema<5",
-        'tomli; python_version < "3.11"',
-    ]
+    assert groups["test"] == ["lab-tasks[dev]"]
 
 
 def test_an_update_later_brings_the_template_and_leaves_the_owners_files(
@@ -385,8 +384,7 @@ def test_an_update_later_brings_the_template_and_leaves_the_owners_files(
     before = contents(package)
 
     for path in (template / "template" / "package").rglob("*.py*"):
-        if path.name[:8] != "__init__":
-            append("\n# The template's.\n", path)
+        append("\n# The template's.\n", path)
     (pyproject,) = (template / "template" / "package").glob("pyproject.toml*")
     text = pyproject.read_text("utf-8")
     pyproject.write_text(text.replace("ruff~=", "ruff~=9"), "utf-8")
@@ -401,9 +399,10 @@ def test_an_update_later_brings_the_template_and_leaves_the_owners_files(
     assert after["pyproject.toml"].decode() == old.replace("ruff~=", "ruff~=9")
     for name in (
         "noxfile.py",
-        "src/lab_tasks/fractal_io.py",
         "src/lab_tasks/dev/create_manifest.py",
         "src/lab_tasks/dev/run_workflow.py",
+        "src/lab_tasks/kit/__init__.py",
+        "src/lab_tasks/kit/fractal.py",
         "tests/test_manifest.py",
     ):
         assert after[name].endswith(b"# The template's.\n"), name
@@ -452,17 +451,141 @@ def test_a_package_with_groups_and_an_image_layer_gets_what_it_lacks(
     report = run_adopt(package, released)
     after = (package / "pyproject.toml").read_text(encoding="utf-8")
     assert after.removeprefix(before) == (
-        '\n[tool.fractal-template]\nmine = [\n  "src/lab_tasks/dev/__init__.py",\n]\n'
+        '\n[tool.fractal-template]\nmine = [\n  "src/lab_tasks/dev/__init__.py",\n'
+        '  "src/lab_tasks/kit/ruff.toml",\n]\n'
     )
     (missing,) = re.findall(r"add to \[dependency-groups\]:\n((?:     .+\n)+)", report)
     groups = tomllib.loads(re.sub("^ +", "", missing, flags=re.M))
-    assert groups.keys() == {"server", "template", "test", "types"}
+    assert groups.keys() == {"test", "types"}
     for name in (
-        "src/lab_tasks/ome_zarr_io.py",
+        "src/lab_tasks/kit/image.py",
         "tests/conftest.py",
         ".github/workflows/ci.yml",
     ):
         assert (package / name).is_file()
+
+
+EXTRAS = "\n[project.optional-dependencies]\n{}\n"
+PYTEST = EXTRAS.format(
+    'dev = ["pytest<9"]\ntests = ["pytest"]\nall = ["lab-tasks[dev]"]'
+)
+CI = "name: Ours\nrun: {}\nrun: pytest\n"
+TESTED = {
+    "by CI": (PYTEST, CI.format("python -m pip install -e .[dev]"), '"lab-tasks[dev]"'),
+    "by CI, and more": (
+        PYTEST,
+        CI.format(
+            "pip install -U pip\nrun: pip install '.[dev,all]'\nrun: pip install wget build 'a<2'"
+        ),
+        '"lab-tasks[all,dev]", "wget", "a<2"',
+    ),
+    "by name": (PYTEST, "name: Ours\n", '"lab-tasks[tests]"'),
+    "by name, from elsewhere": (
+        EXTRAS.format('testing = ["a @ git+https://example.org/a.git@dev"]'),
+        CI.format("pip install torch --index-url https://example.org"),
+        '"lab-tasks[testing]", "pytest"',
+    ),
+    "by a group": (
+        '\n[dependency-groups]\ntesting = ["pytest<9"]\n',
+        CI,
+        '{ include-group = "testing" }',
+    ),
+    "not at all": ("", CI, '"pytest"'),
+}
+
+
+@pytest.mark.parametrize(("tables", "workflow", "wanted"), TESTED.values(), ids=TESTED)
+def test_its_tests_run_with_what_they_ran_with(
+    released, tmp_path, tables, workflow, wanted
+):
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    pyproject = package / "pyproject.toml"
+    text = re.sub(r"\n\[project.opt[^\[]+\[.*", "", pyproject.read_text("utf-8"))
+    pyproject.write_text(text + tables, encoding="utf-8")
+    write(package, {".github/workflows/build_and_test.yml": workflow})
+    commit(package)
+    report = run_adopt(package, released)
+    added = pyproject.read_text("utf-8").removeprefix(text + tables)
+    assert f"test = [{wanted}]\n" in (report if "group" in wanted else added)
+
+
+def judge(package: Path, *paths: str) -> str:
+    """Return what the owner's ruff says."""
+    said = ""
+    for command in (["check", "--output-format=concise"], ["format", "--check"]):
+        options = ("--no-cache", "--quiet", "--force-exclude", *paths)
+        done = subprocess.run(
+            ["ruff", *command, *options],
+            cwd=package,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said += done.stdout + done.stderr
+    return said
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "ruff.toml"])
+@pytest.mark.parametrize("layout", ["0.4", "0.6"])
+def test_the_owners_lint_says_what_it_said(released, tmp_path, layout, file):
+    package = make_package(tmp_path / "lab-tasks", layout)
+    # Without INP001, as `dev` becomes a package.
+    rules = "line-length = 100\n[{0}lint]\nselect = ['ALL']\nignore = ['INP001']\n[{0}format]\nquote-style = 'single'\n"
+    text, _, _ = (
+        (package / "pyproject.toml").read_text("utf-8").partition("[tool.ruff]")
+    )
+    if file == "ruff.toml":
+        write(package, {"pyproject.toml": text, file: rules.format("")})
+    else:
+        write(package, {file: text + "[tool.ruff]\n" + rules.format("tool.ruff.")})
+    commit(package)
+    before = judge(package)
+    for name in ("brighten.py", "dev/task_list.py"):
+        assert before.count(f"src/lab_tasks/{name}") >= 2
+    run_adopt(package, released)
+    assert judge(package) == before
+    # As a hook calls it.
+    files = sorted(name for name in contents(package) if name.endswith(".py"))
+    assert sorted(judge(package, *files)) == sorted(before)
+
+
+def test_a_ruff_file_that_would_hide_ours_is_left_to_the_owner(released, tmp_path):
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    write(package, {".ruff.toml": "line-length = 100\n"})
+    commit(package)
+    report = run_adopt(package, released)
+    assert (package / ".ruff.toml").read_text() == "line-length = 100\n"
+    (lines,) = re.findall(r"add to it:\n(extend-exclude = \[\n(?:  .+\n)+\])", report)
+    append(f"{lines}\n", package / ".ruff.toml")
+    assert "kit" not in judge(package)
+    assert "noxfile.py" not in judge(package)
+
+
+@pytest.mark.parametrize("overrides", ["", "[[tool.mypy.overrides]]\nmodule = 'a'\n"])
+def test_the_owners_types_are_as_they_were(
+    released, tmp_path, richest_python, overrides
+):
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    append(
+        f"\n[tool.mypy]\nfiles = ['src']\nstrict = true\ndisallow_any_expr = true\n{overrides}",
+        package / "pyproject.toml",
+    )
+    commit(package)
+
+    def errors() -> list[str]:
+        done = subprocess.run(
+            [richest_python, "-m", "mypy", "--cache-dir", tmp_path / "mypy"],
+            cwd=package,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        return done.stdout.splitlines()[:-1]
+
+    before = errors()
+    assert "src/lab_tasks/dev/task_list.py" in "".join(before)
+    run_adopt(package, released)
+    assert errors() == before
 
 
 def test_old_images_libraries_keep_the_image_layer_out(released, tmp_path):
