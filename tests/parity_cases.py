@@ -25,6 +25,9 @@ class Case:
     zarr_dir: str = DIR
     type_filters: dict[str, Any] = field(default_factory=dict)
     attribute_filters: dict[str, Any] = field(default_factory=dict)
+    # What else stands in the workflow, and in the manifest.
+    workflow: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 def text(output: str) -> Answer:
@@ -353,17 +356,82 @@ CASES += [
     Case("converter without its executable", [parallel(NOTHING, output_types=T), step("converter_non_parallel", NOTHING)], AB, fails=True),
     Case("converter_compound without init", [parallel(NOTHING, output_types=T), step("converter_compound", NOTHING)], AB, fails=True),
     Case("input_types that are no booleans", [parallel(NOTHING, input_types={"t": "x"})], AB, fails=True),
+    Case("an executable with a blank", [parallel(NOTHING, executable_parallel="parallel 0.py")], AB, fails=True),
+    Case("an executable with a special character", [parallel(NOTHING, executable_parallel="parallel$0.py")], AB, fails=True),
+    Case("an executable with a quotation mark", [parallel(NOTHING, executable_parallel="parallel'0.py")], AB, fails=True),
+    # Filters of before fractal-server 2.11.
+    Case("old filters", [parallel(NOTHING, input_filters={"types": {"is_3D": True}, "attributes": {}}, output_types=T)], MIXED),
+    Case("old filters without types", [parallel(NOTHING, input_filters={"attributes": {}}, output_types=T)], MIXED),
+    Case("null old filters", [parallel(NOTHING, input_filters=None, type_filters={"is_3D": True}, output_types=T)], MIXED),
+    Case("old filters for attributes", [parallel(NOTHING, input_filters={"types": {}, "attributes": {"n": [1]}})], MIXED, fails=True),
+    Case("old filters without attributes", [parallel(NOTHING, input_filters={"types": {}})], MIXED, fails=True),
+    Case("old filters that are no booleans", [parallel(NOTHING, input_filters={"types": {"is_3D": "x"}, "attributes": {}})], MIXED, fails=True),
+    Case("old filters as a list", [parallel(NOTHING, input_filters=[])], MIXED, fails=True),
+    Case("old filters and new ones", [parallel(NOTHING, input_filters={"types": {}, "attributes": {}}, type_filters={})], MIXED, fails=True),
+    # Names, of which the server strips blanks, and other texts.
+    Case("blanks around names", [parallel(NOTHING, task={"pkg_name": " my-tasks", "name": "Task 0 ", "version": " 1"}, output_types=T)], AB, workflow={"name": " w "}),
+    Case("blanks around the name in the manifest", [parallel(NOTHING, in_manifest={"name": " Task 0 "}, output_types=T)], AB),
+    Case("a workflow without a name", [parallel(NOTHING)], AB, workflow={"name": " "}, fails=True),
+    Case("a workflow without a description", [parallel(NOTHING)], AB, workflow={"description": ""}, fails=True),
+    Case("a workflow with an unknown key", [parallel(NOTHING)], AB, workflow={"id": 1}, fails=True),
+    Case("NUL in the workflow's name", [parallel(NOTHING)], AB, workflow={"name": "a\0"}, fails=True),
+    Case("half a character in the workflow's name", [parallel(NOTHING)], AB, workflow={"name": "\ud800"}, fails=True),
+    Case("no version", [parallel(NOTHING, task={"pkg_name": "my-tasks", "name": "Task 0", "version": None}, output_types=T)], AB),
+    Case("a blank version", [parallel(NOTHING, task={"pkg_name": "my-tasks", "name": "Task 0", "version": ""})], AB, fails=True),
+    Case("a blank task", [parallel(NOTHING, task={"pkg_name": "my-tasks", "name": " "})], AB, fails=True),
+    Case("a blank package", [parallel(NOTHING, task={"pkg_name": "", "name": "Task 0"})], AB, fails=True),
+    Case("a blank alias", [parallel(NOTHING, alias="")], AB, fails=True),
+    Case("a blank description of a step", [parallel(NOTHING, description=" ")], AB, fails=True),
+    # Half of a character, which is two in JSON.
+    Case("half a character in an argument", [parallel(NOTHING, args_parallel={"a": "\ud800"})], AB, fails=True),
+    Case("half a character deep in an argument", [parallel(NOTHING, args_parallel={"a": [{"b": "\udc00"}]})], AB, fails=True),
+    Case("half a character as an argument's name", [parallel(NOTHING, args_parallel={"\ud800": 1})], AB, fails=True),
+    Case("half a character in a resource", [parallel(NOTHING, meta_parallel={"a": "\ud800"})], AB, fails=True),
+    Case("half a character in a filter", [parallel(NOTHING)], AB, attribute_filters={"well": ["A1", "\ud800"]}, fails=True),
+    Case("half a character in an image", [parallel(NOTHING)], [image(A, {"n": "\ud800"})], fails=True),
+    Case("a whole character in an argument", [parallel({A: echo(C)}, args_parallel={"a": "\U0001f52c"})], AB),
+    # Resources, of use on the server only.
+    Case("resources", [parallel(NOTHING, meta_parallel={"mem": 1}, meta_non_parallel={"cpus_per_task": 2}, output_types=T)], AB),
+    Case("NaN in a resource", [parallel(NOTHING, meta_parallel={"mem": float("nan")})], AB, fails=True),
+    Case("a resource without a name", [parallel(NOTHING, meta_parallel={" ": 1})], AB, fails=True),
+    Case("resources twice but for blanks", [parallel(NOTHING, meta_parallel={"a": 1, "a ": 2})], AB, fails=True),
+    Case("resources as a list", [parallel(NOTHING, meta_parallel=["mem"])], AB, fails=True),
+    # More filters of the job.
+    Case("NaN in an attribute filter", [parallel(NOTHING)], MIXED, attribute_filters={"n": [1.0, float("nan")]}, fails=True),
+    Case("NUL in an attribute filter", [parallel(NOTHING)], AB, attribute_filters={"well": ["A1", "\0"]}, fails=True),
+    Case("NUL in a type filter", [parallel(NOTHING)], AB, type_filters={"\0": True}, fails=True),
+    # Arguments of a task with `**kwargs`, whose schema does not name them.
+    Case("more arguments of any type", [parallel({A: echo(C)}, args_parallel={"other": 1}, args_schema_parallel={"properties": {}})], AB),
+    Case("more arguments of a type", [parallel({A: echo(C)}, args_parallel={"other": 1}, args_schema_parallel={"properties": {}, "additionalProperties": {"type": "integer"}})], AB),
+    # The image list.
+    Case("an image with an unknown key", [parallel(NOTHING, output_types=T)], [{**image(A), "path": "x"}]),
+    Case("a URL that is too long for a path", [parallel({A: out(up(f"{DIR}/{'x' * 5000}"))})], AB),
+    Case("an image that is too long for a path", [parallel(NOTHING, output_types=T)], [image(f"{DIR}/{'x' * 5000}")]),
+    # What is collected.
+    Case("all that a task may say", [parallel(NOTHING, in_manifest={"category": "c", "modality": "m", "tags": ["a"], "docs_info": "", "docs_link": "https://a", "meta_parallel": {"mem": 1}}, output_types=T)], AB, manifest={"authors": "A"}),
+    *(
+        Case(f"a task with {key}={value!r}", [parallel(NOTHING, in_manifest={key: value})], AB, fails=True)
+        for key, value in (
+            ("name", " "), ("category", ""), ("modality", " "), ("tags", [""]), ("tags", ["a", "a "]), ("tags", None), ("docs_link", "a.org"), ("docs_link", ""), ("input_types", None), ("output_types", {" ": True}),
+            ("meta_parallel", {"": 1}), ("meta_parallel", {"a": float("nan")}), ("meta_parallel", None), ("docs_info", "\0"), ("docs_info", 1),
+        )
+    ),
+    Case("two tasks of one name", [parallel(NOTHING), parallel(NOTHING, in_manifest={"name": "Task 0"})], AB, fails=True),
+    Case("blank authors", [parallel(NOTHING)], AB, manifest={"authors": ""}, fails=True),
+    Case("authors as a list", [parallel(NOTHING)], AB, manifest={"authors": ["A"]}, fails=True),
+    Case("a manifest of another version", [parallel(NOTHING)], AB, manifest={"manifest_version": "1"}, fails=True),
 ]
 
 # What the server accepts and `run_workflow` refuses, on purpose.
 
 STRICTER = [
     # The server would start the earlier tasks, and let this one crash.
-    Case("an unknown argument", [parallel(NOTHING, args_parallel={"sigmaa": 1}, args_schema_parallel={"properties": {"sigma": {}}})], AB),
+    Case("an unknown argument", [parallel(NOTHING, args_parallel={"sigmaa": 1}, args_schema_parallel={"properties": {"sigma": {}}, "additionalProperties": False})], AB),
+    Case("a missing argument", [parallel(NOTHING, args_parallel={}, args_schema_parallel={"properties": {"sigma": {}, "zarr_url": {}}, "required": ["sigma", "zarr_url"]})], AB),
     # Its second entry can neither be updated nor removed.
     Case("an image that is listed twice", [converter(out(up(B)))], [image(A), image(f"{A}/")]),
-    # A current server exports them as type_filters.
-    Case("filters of before fractal-server 2.11", [parallel(NOTHING, input_filters={"types": {}, "attributes": {}})], AB),
+    # It could be either of them.
+    Case("two tasks of one name but for blanks", [parallel(NOTHING), parallel(NOTHING, in_manifest={"name": "Task 0 "}, task={"pkg_name": "my-tasks", "name": "Task 0"})], AB),
 ]
 
 # Too many, where two units are allowed.

@@ -31,11 +31,15 @@ def write_package(folder: Path, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Write the tasks of a workflow; return the workflow, the manifest and the folder."""
     folder.mkdir(exist_ok=True)
     in_workflow = {
+        "alias",
         "args_parallel",
         "args_non_parallel",
-        "type_filters",
+        "description",
         "input_filters",
+        "meta_parallel",
+        "meta_non_parallel",
         "task",
+        "type_filters",
     }
     task_list, step_list = [], []
     for index, step in enumerate(steps):
@@ -49,9 +53,12 @@ def write_package(folder: Path, steps: list[dict[str, Any]]) -> dict[str, Any]:
                 one_for_all = answers.keys() <= {"text", "exit", "echo", "print"}
                 script = {"*": answers} if one_for_all else answers
                 executable.with_suffix(".json").write_text(json.dumps(script))
-        fields = {key: step[key] for key in step.keys() - {"answers", "init"}}
+        apart = {"answers", "init", "in_manifest"}
+        fields = {key: step[key] for key in step.keys() - apart}
         task_list.append(
-            task | {key: fields[key] for key in fields.keys() - in_workflow}
+            task
+            | {key: fields[key] for key in fields.keys() - in_workflow}
+            | step.get("in_manifest", {})
         )
         reference = {"task": {"pkg_name": "my-tasks", "name": task["name"]}}
         step_list.append(

@@ -39,8 +39,23 @@ Images = list[dict[str, Any]]
 
 def require_storable(value: Any) -> None:
     """Refuse what PostgreSQL refuses in JSON."""
-    if re.search(r"(?<!\\)\\u0000", json.dumps(value, allow_nan=False)):
+    text = json.dumps(value, allow_nan=False)
+    if re.search(r"(?<!\\)\\u0000", text):
         raise ValueError("unsupported Unicode escape sequence")
+    # Half of a character, which is written as two.
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+def collect(manifest: dict[str, Any], package_root: Path, python: str) -> list[Any]:
+    """Return the tasks that a server would find in a package."""
+    tasks = prepare_tasks_metadata(
+        package_manifest=ManifestV2(**manifest),
+        package_root=package_root,
+        python_bin=Path(python),
+        package_version="1",
+    )
+    require_storable([task.model_dump() for task in tasks])
+    return tasks
 
 
 class Database:
@@ -107,13 +122,7 @@ def run_on_server(
     except ValueError as error:
         return error, images
     try:
-        collected = prepare_tasks_metadata(
-            package_manifest=ManifestV2(**manifest),
-            package_root=package_root,
-            python_bin=Path(python),
-            package_version="1",
-        )
-        tasks = {task.name: task for task in collected}
+        tasks = {task.name: task for task in collect(manifest, package_root, python)}
         steps = []
         for order, imported in enumerate(WorkflowImport(**workflow).task_list):
             fields = imported.model_dump(exclude_none=True, exclude={"task"})
@@ -134,6 +143,7 @@ def run_on_server(
             raise ValueError("Workflow has empty task list")
         require_storable(workflow)
         job = JobCreate(type_filters=type_filters, attribute_filters=attribute_filters)
+        require_storable(job.model_dump())
         settings = SimpleNamespace(jobs_runner_config={})
         context = optional(
             local.LocalRunner, fractal_job_id=1, resource_id=1, user_cache_dir=""

@@ -29,8 +29,9 @@ from rendering import ROOT
 package = ModuleType("template_package")
 package.__path__ = [str(ROOT / "template/package/src/{{ package_name }}")]
 sys.modules[package.__name__] = package
-fractal_io = importlib.import_module("template_package.fractal_io")
+fractal_io = importlib.import_module("template_package.kit.fractal")
 local = importlib.import_module("template_package.dev.run_workflow")
+rules = importlib.import_module("template_package.dev.server_rules")
 
 REAL_PROCESSES = [
     case
@@ -45,7 +46,10 @@ REAL_PROCESSES = [
 
 def both(case: Case, folder: Path) -> tuple[Any, Any]:
     """Run a case here and on the server; return error and image list of each."""
-    job = scripted_task.write_package(folder / "my_tasks", case.steps) | {
+    job = scripted_task.write_package(folder / "my_tasks", case.steps)
+    job["workflow"] |= case.workflow
+    job["manifest"] |= case.manifest
+    job |= {
         "python": sys.executable,
         "zarr_dir": case.zarr_dir,
         "images": case.images,

@@ -96,11 +96,17 @@ def test_a_stale_manifest_is_shown_and_not_overwritten(package, richest_python):
     assert manifest.read_text() == stale
 
 
+def test_a_missing_manifest_is_out_of_date(package, richest_python):
+    (import_folder(package) / "__FRACTAL_MANIFEST__.json").unlink()
+    with pytest.raises(RuntimeError, match="out of date: run `nox -s manifest`"):
+        check(package, richest_python, "--check")
+
+
 def test_a_task_that_has_no_manifest_is_named(package, richest_python):
     task = import_folder(package) / "gaussian_blur.py"
     task.write_text(task.read_text().replace("suffix: str =", "suffix="))
     with pytest.raises(
-        RuntimeError, match=r"\nGaussian Blur: .*/suffix \(give it a type"
+        RuntimeError, match=r"\nGaussian Blur: .*/suffix \(give it one type"
     ):
         check(package, richest_python)
 

@@ -25,7 +25,7 @@ from parity_cases import (
 )
 from rendering import ROOT
 from scripted_task import write_package
-from test_fractal_contract import local
+from test_fractal_contract import local, rules
 
 HANG = """
 import os, signal, subprocess, sys, time
@@ -122,13 +122,25 @@ def test_wrong_output_is_explained(
         (
             {
                 "args_parallel": {"sigmaa": 1},
-                "args_schema_parallel": {"properties": {"sigma": {}, "zarr_url": {}}},
+                "args_schema_parallel": {
+                    "properties": {"sigma": {}, "zarr_url": {}},
+                    "additionalProperties": False,
+                },
             },
             r"'Task 0' knows \['sigma'\], not \['sigmaa'\]",
         ),
         (
+            {
+                "args_schema_parallel": {
+                    "properties": {"sigma": {}, "zarr_url": {}},
+                    "required": ["sigma", "zarr_url"],
+                },
+            },
+            r"'Task 0' needs \['sigma'\]",
+        ),
+        (
             {"args_parallel": {"zarr_url": "/x"}},
-            r"args_parallel: .* set by Fractal.*'zarr_url'",
+            r"'Task 0', args_parallel: Fractal sets \['zarr_url'\]",
         ),
         (
             {"type_filters": {"t": True}, "input_types": {"t": False}},
@@ -138,7 +150,7 @@ def test_wrong_output_is_explained(
         ({"executable_parallel": "no.py"}, "there is no executable .*no.py"),
         (
             {"executable_parallel": "a task.py"},
-            "'a task.py' has a blank or special character",
+            "manifest.task_list.0.executable_parallel: String should match pattern",
         ),
         ({"type": "serial"}, "manifest.task_list.0.type: "),
     ],
@@ -171,6 +183,24 @@ def test_unreadable_file_is_a_workflow_error(
         local.run_workflow(**job | {name: file}, zarr_dir=tmp_path)
 
 
+def test_a_workflow_can_be_checked_before_there_is_anything_to_run_it_on(
+    tmp_path: Path,
+) -> None:
+    steps = [parallel(NOTHING), compound(NOTHING), converter_compound(NOTHING)]
+    job = write_package(tmp_path / "my_tasks", steps)
+    found = rules.find_tasks(rules.read_job(**job))
+    assert [task.type for _, task in found] == [
+        "parallel",
+        "compound",
+        "converter_compound",
+    ]
+    job["workflow"]["task_list"][2]["task"]["name"] = "Task 3"
+    with pytest.raises(local.WorkflowError, match="no task 'Task 3'"):
+        rules.find_tasks(rules.read_job(**job))
+    with pytest.raises(local.WorkflowError, match="imagess: Extra inputs"):
+        rules.read_job(**job, imagess=[])
+
+
 def test_a_workflow_that_begins_without_images_is_told_how_to_have_some(tmp_path):
     job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
     with pytest.raises(local.WorkflowError, match="--images"):
@@ -196,6 +226,7 @@ def test_missing_interpreter_is_a_workflow_error(
         ),
         (parallel(out(up("{dir}/new"))), "/new is not on disk"),
         (parallel(out(up("{dir}/a", path="x"))), "the server ignores path='x'"),
+        (parallel(out(up("{dir}/a"))), "the image list: the server ignores size=3"),
         (
             parallel(out(up("{dir}/a", types={"t": False})), output_types={"t": True}),
             "output_types overrule t=False",
@@ -206,6 +237,7 @@ def test_missing_interpreter_is_a_workflow_error(
         ),
         (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 units"),
         (parallel({"print": "hello"}), "2 units wrote no output"),
+        (parallel({"{dir}/a": text("null")}), "2 units wrote no output"),
         (parallel(NOTHING, args_non_parallel={"s": 1}), "reads its args_non_parallel"),
     ],
 )
@@ -218,13 +250,25 @@ def test_what_the_server_tolerates_is_warned_about(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     step = json.loads(json.dumps(step).replace("{dir}", str(zarr_dir)))
+    images[0]["size"] = 3
     local.run_workflow(
         **write_package(tmp_path / "my_tasks", [step]), zarr_dir=zarr_dir, images=images
     )
+    assert images[0]["size"] == 3
     lines = [
         line for line in capsys.readouterr().out.splitlines() if "warning: " in line
     ]
     assert any(re.search(warning, line) for line in lines), lines
+
+
+def test_a_new_image_inherits_from_its_origin(tmp_path: Path, zarr_dir: Path) -> None:
+    url = str(zarr_dir / "a")
+    image = {"zarr_url": url, "origin": None, "attributes": {"n": 1}, "types": {}}
+    copy = parallel(out(up(f"{url}_copy", origin=url)), output_types={"copied": True})
+    job = write_package(tmp_path / "my_tasks", [copy])
+    image_list = local.run_workflow(**job, zarr_dir=zarr_dir, images=[image])
+    new = {"zarr_url": f"{url}_copy", "origin": url, "types": {"copied": True}}
+    assert image_list == [image, image | new]
 
 
 def test_tables_show_the_image_list_before_and_after(
@@ -279,7 +323,7 @@ def command(tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]) -> lis
     shutil.copytree(
         source / "dev", package / "dev", ignore=shutil.ignore_patterns("*.jinja")
     )
-    shutil.copy(source / "fractal_io.py", package)
+    shutil.copytree(source / "kit", package / "kit")
     job = write_package(
         package,
         [compound(units(up(images[0]["zarr_url"])), NOTHING), parallel(NOTHING)],
@@ -322,6 +366,45 @@ def test_command_line_fails_with_the_log_of_the_unit(
     assert done.returncode == 1
     assert done.stderr.startswith("\nTask 1: unit 1 (")
     assert done.stderr.endswith("exit code 1\n\nno more disk\n\n")
+
+
+@pytest.mark.parametrize("cache", [None, "/models"])
+def test_units_have_a_cache_that_stays_as_on_the_server(
+    cache: str | None, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(
+        "import os; raise SystemExit(os.environ['FRACTAL_CACHE_DIR'])"
+    )
+    environment = os.environ | {"HOME": str(tmp_path / "home")}
+    environment.pop("FRACTAL_CACHE_DIR", None)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment | ({"FRACTAL_CACHE_DIR": cache} if cache else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = cache or str(tmp_path / "home" / ".cache" / "fractal")
+    assert done.stderr.endswith(f"exit code 1\n\n{expected}\n\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_a_unit_dies_with_a_killed_runner_though_not_what_it_started(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(HANG)
+    runner = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    pids = tmp_path / "my_tasks" / "parallel_1.pids"
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    unit, child = pids.read_text().split()
+    try:
+        runner.kill()
+        runner.wait()
+        wait_until(lambda: not is_alive(unit))
+        assert is_alive(child)
+    finally:
+        os.kill(int(child), signal.SIGKILL)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

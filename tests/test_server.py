@@ -64,7 +64,7 @@ def test_the_newest_server_has_the_same_rules(richest, tmp_path):
     python = make_environment(
         tmp_path / "venv",
         *("--editable", richest),
-        *("copier", "fractal-server>=2.26", "hypothesis", "pytest~=9.0"),
+        *("copier", "fractal-server>=2.26", "hypothesis", "nox", "pytest~=9.0"),
         python=find_python("3.13"),
     )
     modules = ["tests/test_fractal_contract.py", "tests/test_run_workflow.py"]

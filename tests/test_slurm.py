@@ -1,14 +1,19 @@
 """`nox -s server -- --slurm`: a workflow by a SLURM of one node, where there is one."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
-from my_fractal_tasks.dev import guard, run_on_server, slurm
+from rendering import import_folder
 from test_package import nox
 from test_server import write_workflow
+
+import guard
+import slurm
 
 CONVERT = "Convert TIFFs to OME-Zarr"
 IGNORE = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -21,54 +26,67 @@ def slurm_or_skip() -> None:
         pytest.skip(str(error))
 
 
-def run_main(monkeypatch, *arguments: object) -> str:
-    """Run what nox runs; return its complaint, which has to come before all servers."""
-    monkeypatch.setattr(run_on_server, "Guard", None)
-    monkeypatch.setattr(sys, "argv", ["run_on_server", *map(str, arguments)])
-    with pytest.raises(SystemExit) as error:
-        run_on_server.main()
+@pytest.fixture
+def server(monkeypatch, richest) -> ModuleType:
+    """Import the tool as nox runs it, in the folder of the package; it starts nothing."""
+    monkeypatch.chdir(richest)
+    module = importlib.import_module("server")
+    monkeypatch.setattr(module, "start_server", None)
+    return module
+
+
+def complaint(server: ModuleType, *arguments: object) -> str:
+    """Return what the tool complains about before it starts anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["server", *map(str, arguments)])
+        with pytest.raises(SystemExit) as error:
+            server.main()
     return str(error.value)
 
 
 def test_it_names_the_programs_that_are_missing_and_their_packages(
-    monkeypatch, tmp_path
+    server, monkeypatch, tmp_path
 ):
     program = tmp_path / "squeue"
     program.touch(mode=0o755)
     monkeypatch.setattr(slurm, "PATH", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
-    complaint = run_main(monkeypatch, "--slurm")
-    assert "munged, slurmctld, slurmd, sbatch" in complaint
-    assert "squeue" not in complaint
-    assert "packages slurm-wlm and munge" in complaint
+    said = complaint(server, "--slurm")
+    assert "munged, slurmctld, slurmd, sbatch" in said
+    assert "squeue" not in said
+    assert "packages slurm-wlm and munge" in said
 
 
-def test_it_says_that_it_needs_linux(monkeypatch):
+def test_it_says_that_it_needs_linux(server, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert "needs Linux" in run_main(monkeypatch, "--slurm")
+    assert "needs Linux" in complaint(server, "--slurm")
 
 
 @pytest.mark.parametrize(
-    ("meta", "complaint"),
+    ("meta", "problem"),
     [
         ({"mem": "lots"}, "meta_parallel.mem: Value error, 'lots' is neither"),
         ({"mem": 0}, "meta_parallel.mem: Input should be greater than 0"),
         ({"cpus_per_task": "two"}, "meta_parallel.cpus_per_task: Input should be"),
     ],
 )
-def test_it_refuses_a_request_that_is_no_number(monkeypatch, tmp_path, meta, complaint):
-    monkeypatch.setattr(run_on_server, "check_programs", lambda: None)
+def test_it_refuses_a_request_that_is_no_number(
+    server, monkeypatch, tmp_path, meta, problem
+):
+    monkeypatch.setattr(server, "check_programs", lambda: None)
     step = {"task": {"pkg_name": "my-fractal-tasks", "name": CONVERT}}
     workflow = {"name": "w", "task_list": [step | {"meta_parallel": meta}]}
     file = tmp_path / "workflow.json"
     file.write_text(json.dumps(workflow), encoding="utf-8")
-    message = run_main(monkeypatch, file, "--slurm")
-    assert message.strip().startswith(f"{CONVERT}: {complaint}")
+    said = complaint(server, file, "--slurm")
+    assert said.strip().startswith(f"{CONVERT}: {problem}")
 
 
-def test_requests_of_the_workflow_come_before_those_of_the_task_list():
+def test_requests_of_the_workflow_come_before_those_of_the_task_list(richest):
+    file = import_folder(richest) / "__FRACTAL_MANIFEST__.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
     step = {"task": {"name": CONVERT}, "meta_parallel": {"mem": "3G"}}
-    requests = slurm.read_requests({"task_list": [step]})
+    requests = slurm.read_requests(manifest, {"task_list": [step]})
     assert requests == {
         (0, CONVERT, "non_parallel"): slurm.Request(cpus_per_task=1, mem=2000),
         (0, CONVERT, "parallel"): slurm.Request(cpus_per_task=2, mem=3000),
