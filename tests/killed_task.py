@@ -26,7 +26,9 @@ CONTEXT.set_forkserver_preload(
 )
 COUNTED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "shutil.rmtree"}
 # What a task puts beside its image, and its output.
-HIDDEN = re.compile(r"\.[^.]+(\.zarr)?\.(\w{8}\.partial|unfinished|old|lock)|out\.json")
+HIDDEN = re.compile(
+    r"\..+\.([0-9a-f]{8}-[0-9]+-[0-9a-f]{8}\.partial|old|lock)|out\.json"
+)
 
 
 def run_and_kill(
@@ -77,14 +79,14 @@ def _run(
     result: Any,
 ) -> None:
     import zarr
-    from my_fractal_tasks import blocks, ome_zarr_io
+    from my_fractal_tasks.kit import blocks, publish
 
     # Which of two threads makes a folder first would change the count.
     blocks.n_threads = lambda: 1
     zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
-    ome_zarr_io.LOCK_EXPIRES = 0.5
+    publish.LOCK_EXPIRES = 0.5
     if not exchange:
-        ome_zarr_io._exchange = lambda *_: False
+        publish._exchange = lambda *_: False
     function = convert_tiffs
     if task != "convert_tiffs":
         function = getattr(importlib.import_module(f"my_fractal_tasks.{task}"), task)

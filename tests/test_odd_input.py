@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from my_fractal_tasks import ome_zarr_io
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
+from my_fractal_tasks.kit import open_image, plate_images
 from my_fractal_tasks.measure_features import measure_features
-from my_fractal_tasks.ome_zarr_io import open_image
 from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
@@ -30,7 +29,7 @@ def convert(folder, **arguments):
     for item in convert_tiffs_init(**arguments)["parallelization_list"]:
         convert_tiffs_compute(**item)
     plate = folder / f"{arguments.get('plate_name', 'plate')}.zarr"
-    images = ome_zarr_io.plate_images(plate)
+    images = plate_images(plate)
     return {
         str(p.relative_to(plate)): np.asarray(open_image(p).levels[0]) for p in images
     }
@@ -98,6 +97,63 @@ def planes_in_names_and_pages(folder):
         tifffile.imwrite(folder / f"A01_z{z}.tif", STACK)
 
 
+def several_positions(folder):
+    with tifffile.TiffWriter(folder / "A01.ome.tif", ome=True) as file:
+        for plane in STACK:
+            file.write(plane, metadata={"axes": "YX"})
+
+
+def positions_in_a_set_of_files(folder):
+    """As Micro-Manager writes them: the metadata of each file name all of them."""
+    images = "".join(
+        f'<Image ID="Image:{n}"><Pixels ID="Pixels:{n}" DimensionOrder="XYZCT" '
+        'Type="uint16" SizeX="50" SizeY="40" SizeZ="1" SizeC="1" SizeT="1">'
+        f'<Channel ID="Channel:{n}:0"/><TiffData IFD="0" PlaneCount="1">'
+        f'<UUID FileName="A01_f{n}.ome.tif">urn:uuid:{n}</UUID></TiffData>'
+        "</Pixels></Image>"
+        for n in range(2)
+    )
+    for n in range(2):
+        tifffile.imwrite(
+            folder / f"A01_f{n}.ome.tif",
+            STACK[n],
+            metadata=None,
+            description='<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/'
+            f'Schemas/OME/2016-06" UUID="urn:uuid:{n}">{images}</OME>',
+        )
+
+
+@pytest.mark.parametrize("write", [several_positions, positions_in_a_set_of_files])
+def test_positions_are_not_taken_for_z_planes(tmp_path, write):
+    write(tmp_path)
+    with pytest.raises(ValueError, match=r"tiff_dir: .*[25] images: write one file"):
+        convert(tmp_path)
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*_{row}{column}[_s{field}].tif", "Exp_B02_s1.tif"),  # S01?
+        ("{row}{column}*{z}.tif", "A01_z12.tif"),
+        ("{row}{column}{field}.tif", "A0123.tif"),
+        ("*{row}{column}[_*]_t{t}.tif", "xB02_t1_t2.tif"),
+    ],
+)
+def test_a_name_that_fits_in_two_ways_is_refused(tmp_path, pattern, name):
+    tifffile.imwrite(tmp_path / name, STACK)
+    with pytest.raises(ValueError, match=r"pattern: .* in two ways"):
+        convert(tmp_path, pattern=pattern)
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+def test_a_name_that_fits_in_one_way_is_read(tmp_path):
+    for field in (1, 2):
+        tifffile.imwrite(tmp_path / f"Exp_B02_s{field}_w1.tif", STACK[field])
+    images = convert(tmp_path, pattern="*_{row}{column}_s{field}_w*.tif")
+    assert (images["B/02/0f2"] == STACK[2]).all()
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -131,14 +187,6 @@ def test_a_conversion_goes_on_only_as_it_began(tmp_path):
         with pytest.raises(FileExistsError, match="plate_name"):
             convert_tiffs_init(**arguments, **changed)
     assert len(convert(tmp_path)) == 3
-
-
-def test_a_leftover_of_a_killed_task_does_not_switch_off_the_protection(tmp_path):
-    tifffile.imwrite(tmp_path / "A01.tif", STACK)
-    convert(tmp_path)
-    (tmp_path / ".plate.zarr.unfinished").write_text("1")
-    with pytest.raises(FileExistsError, match="plate_name"):
-        convert(tmp_path)
 
 
 def test_what_is_not_ome_zarr_is_never_replaced(tmp_path):

@@ -16,14 +16,14 @@ from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
-from my_fractal_tasks.measure_features import measure_features
-from my_fractal_tasks.ome_zarr_io import (
+from my_fractal_tasks.kit import (
     ome_metadata,
     open_group,
     open_image,
     open_label,
     plate_images,
 )
+from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation

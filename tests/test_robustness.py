@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from functools import partial
 
 import numpy as np
@@ -11,17 +12,20 @@ import pytest
 import tifffile
 import zarr
 from killed_task import HIDDEN, run_and_kill
-from my_fractal_tasks import ome_zarr_io
-from my_fractal_tasks.blocks import build_pyramid
 from my_fractal_tasks.gaussian_blur import gaussian_blur
-from my_fractal_tasks.ome_zarr_io import (
+from my_fractal_tasks.kit import (
+    Step,
+    build_pyramid,
     create_image,
     derive_image,
     derive_label,
-    is_overwritten,
+    is_made,
+    map_blocks,
     open_image,
     open_label,
     plate_images,
+    provenance,
+    publish,
 )
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import PACKAGE, write_image, write_plate
@@ -104,11 +108,8 @@ def test_a_killed_task_loses_nothing_and_succeeds_when_run_again(
         for name, levels in seen.items():
             old = name in before and equal(levels, before[name])
             assert old or equal(levels, after[name]), (moment, name)
-        again = arguments
-        published = seen.keys() == after.keys() and "the input" not in case
-        if published and not list(work.rglob(".*.unfinished")):
-            again = arguments | {"overwrite": True}
-        assert run(again), moment
+        # Also if all was done, and only Fractal does not know it.
+        assert run(arguments), moment
         result = visible_images(work)
         assert result.keys() == after.keys(), moment
         assert all(equal(result[name], after[name]) for name in after), moment
@@ -133,10 +134,7 @@ def test_a_killed_conversion_goes_on_when_run_again(tmp_path, version):
         for image in plate_images(plate) if plate.exists() else ():
             if image.exists():
                 assert (open_image(image).levels[0][0] == pixels).all((1, 2)).any()
-        # All is there, and only Fractal does not know it: the plate exists.
-        done = plate.exists() and all(image.exists() for image in plate_images(plate))
-        again = arguments | {"zarr_dir": str(folder), "overwrite": done}
-        assert run(again), moment
+        assert run(arguments | {"zarr_dir": str(folder)}), moment
         for image, plane in zip(plate_images(plate), pixels, strict=True):
             assert (open_image(image).levels[0][0] == plane).all()
         hidden = [path for path in folder.rglob(".*") if HIDDEN.fullmatch(path.name)]
@@ -166,31 +164,91 @@ def test_a_step_that_has_overwritten_its_input_is_not_applied_to_its_result(
 def test_metadata_that_a_step_writes_arrive(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path, "cyx")
-    with derive_image(open_image(path), path, overwrite=True, step={"x": 1}) as image:
-        image.group.update_attributes({"mine": 1})
+    image = open_image(path)
+    step = Step("mine", {"x": 1}, [image])
+    with derive_image(image, path, overwrite=True, made_by=step) as derived:
+        derived.group.update_attributes({"mine": 1})
     attributes = open_image(path).group.attrs.asdict()
     assert attributes["mine"] == 1
-    assert "overwritten_by" in attributes
+    assert attributes["made_by"]["task"] == "mine"
 
 
 def test_a_step_that_json_cannot_hold_is_refused_before_anything_is_done(tmp_path):
     write_image(tmp_path / "image.zarr")
     image = open_image(tmp_path / "image.zarr")
-    assert not is_overwritten(image, {"x": (1, 2)})
-    for step in ({"x": tmp_path}, {"x": float("nan")}):
-        with pytest.raises((TypeError, ValueError), match="JSON"):
-            is_overwritten(image, step)
+    before = contents(tmp_path)
+    assert not is_made(image.path, Step("mine", {"x": (1, tmp_path)}, [image]))
+    for value in (object(), float("nan")):
+        step = Step("mine", {"x": value}, [image])
+        with pytest.raises(ValueError, match=r"JSON|serialize"):
+            is_made(image.path, step)
+        with pytest.raises(ValueError, match=r"JSON|serialize"):  # noqa: SIM117
+            with derive_image(image, tmp_path / "new.zarr", made_by=step):
+                pytest.fail("it began")
+    assert contents(tmp_path) == before
 
 
-def test_a_step_that_makes_a_new_image_is_not_recorded(tmp_path):
+def test_a_new_image_does_not_say_that_it_was_made_as_its_source(tmp_path):
     (path,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]}, axes="yx")
     new = path.with_name("0new")
     gaussian_blur(zarr_url=str(path), overwrite_input=True)
-    with derive_image(open_image(path), new, step={"x": 1}) as image:
+    with derive_image(open_image(path), new) as image:
         build_pyramid(image)
     assert plate_images(tmp_path / "plate.zarr") == [path, new]
-    assert "overwritten_by" in open_image(path).group.attrs
-    assert "overwritten_by" not in open_image(new).group.attrs
+    assert "made_by" in open_image(path).group.attrs
+    assert "made_by" not in open_image(new).group.attrs
+
+
+RESULTS = {
+    "gaussian_blur": ("image_blurred.zarr", {"sigma_xy": 2}),
+    "threshold_segmentation": ("image.zarr/labels/objects", {"min_size": 3}),
+    "measure_features": ("image.zarr/tables/features", {"label_name": "other"}),
+}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("task", RESULTS)
+def test_the_same_unit_finds_its_result_and_another_one_is_refused(
+    tmp_path, task, version
+):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version)
+    for name in ("objects", "other") if task == "measure_features" else ():
+        threshold_segmentation(zarr_url=str(path), label_name=name)
+    run = partial(import_task(task), zarr_url=str(path))
+    name, other = RESULTS[task]
+    result = tmp_path / name
+    output = run()
+    record = zarr.open_group(result, mode="r").attrs["made_by"]
+    assert record["task"] == task
+    assert (record["package"], record["version"]) == ("my-fractal-tasks", "0.1.0")
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+
+    assert run() == output
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    with pytest.raises(FileExistsError):
+        run(**other)
+    run(overwrite=True)  # what a user wants to be made again
+    assert result.stat().st_ino != before[result]
+    assert any(
+        p.stat().st_mtime_ns != before[p] for p in result.rglob("*") if p in before
+    )
+    image = open_image(path, mode="r+")
+    image.levels[0][0, 0, 0] += 1
+    with pytest.raises(FileExistsError):
+        run()
+
+
+def test_the_conversion_of_other_files_is_another_one(tmp_path):
+    tiff = tmp_path / "A01.tif"
+    convert = import_task("convert_tiffs_init")
+    arguments = {"zarr_dir": str(tmp_path), "tiff_dir": str(tmp_path)}
+    tifffile.imwrite(tiff, np.zeros((8, 8), np.uint8))
+    output = convert(**arguments)
+    assert convert(**arguments) == output
+    tifffile.imwrite(tiff, np.ones((8, 9), np.uint8))
+    with pytest.raises(FileExistsError, match="plate_name"):
+        convert(**arguments)
 
 
 @pytest.mark.parametrize("change", ["pixels", "another step", "a new image"])
@@ -209,7 +267,8 @@ def test_a_step_is_applied_again_once_something_else_has_changed(tmp_path, chang
     before = np.asarray(open_image(path).levels[0])
     gaussian_blur(zarr_url=str(path), sigma_xy=2, overwrite_input=True)
     after = np.asarray(open_image(path).levels[0])
-    assert (after == gaussian_filter(before, (0, 2, 2))).all()
+    blurred = gaussian_filter(before.astype(np.float32), (0, 2, 2))
+    assert (after == np.rint(blurred)).all()
     assert (after != before).any()
 
 
@@ -293,7 +352,7 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
     link = tmp_path / "link" / "linked.zarr"
     link.parent.mkdir()
     link.symlink_to(path)
-    monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
+    monkeypatch.setattr(publish, "_exchange", lambda *_: False)
     for name in (path, link):
         (tmp_path / "image.zarr").rename(tmp_path / ".image.zarr.old")
         assert (open_image(name).levels[0][...] == pixels).all()
@@ -305,16 +364,17 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-@pytest.mark.parametrize("step", [None, {"blur": 1}])
-def test_two_tasks_that_write_the_same_image_do_not_mix(tmp_path, version, step):
+@pytest.mark.parametrize("recorded", [False, True])
+def test_two_tasks_that_write_the_same_image_do_not_mix(tmp_path, version, recorded):
     """One of them fails; what is there is whole."""
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx", version)
     image = open_image(path)
-    entered = derive_image(image, path, overwrite=True, step=step)
+    step = Step("mine", {}, [image]) if recorded else None
+    entered = derive_image(image, path, overwrite=True, made_by=step)
     first = entered.__enter__()
     first.levels[0][...] = 6
-    with derive_image(image, path, overwrite=True, step=step) as second:
+    with derive_image(image, path, overwrite=True, made_by=step) as second:
         # This makes its folder anew, which the second has removed.
         first.levels[0][...] = 6
         first.group.update_attributes({"mine": 6})
@@ -333,16 +393,16 @@ def test_a_task_whose_folder_is_taken_at_the_last_moment_changes_nothing(
 ):
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx")
-    replace = ome_zarr_io._replace
+    replace = publish._replace
 
     def after_another_has_begun(path, new):
-        ome_zarr_io._remove_partial(path)
+        publish.take_over(path)
         replace(path, new)
 
-    monkeypatch.setattr(ome_zarr_io, "_replace", after_another_has_begun)
+    monkeypatch.setattr(publish, "_replace", after_another_has_begun)
     if not exchange:
-        monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
-    with pytest.raises(FileNotFoundError):
+        monkeypatch.setattr(publish, "_exchange", lambda *_: False)
+    with pytest.raises(RuntimeError, match="another task is writing"):
         gaussian_blur(zarr_url=str(path), overwrite_input=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
     assert (open_image(path).levels[0][...] == pixels).all()
@@ -374,7 +434,7 @@ def test_a_step_does_not_begin_with_what_another_task_has_just_made(tmp_path):
     gaussian_blur(zarr_url=str(path), overwrite_input=True)
     once = np.asarray(open_image(path).levels[0])
     with pytest.raises(RuntimeError, match="another task has overwritten"):  # noqa: SIM117
-        with derive_image(image, path, overwrite=True, step={"x": 1}):
+        with derive_image(image, path, overwrite=True):
             pytest.fail("it began")
     assert (open_image(path).levels[0][...] == once).all()
 
@@ -415,7 +475,7 @@ def test_what_a_killed_replacement_left_behind_does_not_stop_the_next(
     path = tmp_path / "image.zarr"
     write_image(path, "cyx")
     shutil.copytree(path, tmp_path / ".image.zarr.old")  # killed after the second step
-    monkeypatch.setattr(ome_zarr_io, "_exchange", lambda *_: False)
+    monkeypatch.setattr(publish, "_exchange", lambda *_: False)
     gaussian_blur(zarr_url=str(path), overwrite_input=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.zarr"]
 
@@ -454,7 +514,7 @@ def test_the_lock_of_a_killed_task_expires(tmp_path, monkeypatch):
     path = tmp_path / "image.zarr"
     write_image(path, "yx")
     (tmp_path / ".image.zarr.lock").mkdir()
-    monkeypatch.setattr(ome_zarr_io, "LOCK_EXPIRES", 0.5)
+    monkeypatch.setattr(publish, "LOCK_EXPIRES", 0.5)
     threshold_segmentation(zarr_url=str(path))
     assert open_image(path).label_names == ["objects"]
     assert not (tmp_path / ".image.zarr.lock").exists()
@@ -576,3 +636,260 @@ def test_a_unit_with_bad_input_exits_with_an_error(
     assert message in done.stderr
     args_json.unlink()
     assert contents(tmp_path) == before
+
+
+ON_BLOSC = {  # tasks that read the pixels of an image
+    "gaussian_blur": {},
+    "threshold_segmentation": {},
+    "measure_features": {"label_name": "mask", "overwrite": True},
+    "register_acquisitions_compute": {"init_args": {"reference": "image.zarr"}},
+    "check_images": {"read_pixels": True},
+}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("cname", ["lz4", "zstd", "blosclz", "zlib"])
+def test_a_chunk_that_is_cut_off_is_refused_by_every_task(tmp_path, version, cname):
+    """Blosc itself reads past the end of it; whether it notices is luck."""
+    path, reference = tmp_path / "damaged.zarr", tmp_path / "image.zarr"
+    pixels = write_image(reference, "cyx", version)
+    write_image(path, "cyx", version)
+    group = zarr.open_group(path, mode="r+")
+    codec = zarr.codecs.BloscCodec(cname=cname, typesize=2)
+    if version == "0.4":
+        codec = {"id": "blosc", "cname": cname}
+    for level in ("0", "1"):
+        step = 2 ** int(level)
+        options = {"chunks": (1, 101, 83), "compressors": codec, "overwrite": True}
+        if version == "0.4":
+            options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+        else:
+            options["dimension_names"] = list("cyx")
+        group.create_array(level, data=pixels[..., ::step, ::step], **options)
+    image = open_image(path)
+    with derive_label(image, "mask") as label:
+        map_blocks(lambda block: block > 300, image, label, channel=0)
+    chunk = path / "0" / ("0/0/0" if version == "0.4" else "c/0/0/0")
+    whole = chunk.read_bytes()
+    for cut in (whole[:-1], whole[: len(whole) // 2], whole[:17], whole + b"x"):
+        chunk.write_bytes(cut)
+        for task, arguments in ON_BLOSC.items():
+            urls = {"zarr_url": str(path)}
+            if task == "check_images":
+                urls = {"zarr_urls": [str(path)], "zarr_dir": str(tmp_path)}
+            if "init_args" in arguments:
+                arguments = {"init_args": {"reference": str(reference)}}
+            with pytest.raises(ValueError, match=r"damaged.zarr.* a damaged chunk"):
+                import_task(task)(**urls, **arguments)
+    chunk.write_bytes(whole)
+    for folder in (tmp_path, path / "labels"):
+        assert not [p for p in folder.iterdir() if "partial" in p.name]
+
+
+def test_what_a_killed_task_left_is_removed_by_the_next_that_writes_beside_it(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    hidden = publish._hidden(path).name
+    _, machine, pid = publish.HIDDEN.fullmatch(hidden).groups()
+    others = {
+        hidden.replace(f"{machine}-{pid}", f"{machine}-{dead}"): False,
+        hidden.replace("image.zarr", "of_this_process.zarr"): True,
+        hidden.replace("image", "a").replace(machine, "0" * 8): True,  # who knows?
+        ".image.zarr.partial": True,  # not a task's
+        hidden.replace("image", "b").replace(f"-{pid}-", f"-{dead}-"): False,
+    }
+    for name in others:
+        (tmp_path / name / "0").mkdir(parents=True)
+    gaussian_blur(zarr_url=str(path))
+    for name, stays in others.items():
+        assert (tmp_path / name).exists() == stays, name
+
+
+def test_the_loser_of_two_equal_units_says_so(tmp_path):
+    path, new = tmp_path / "image.zarr", tmp_path / "new.zarr"
+    write_image(path, "yx")
+    image = open_image(path)
+    entered = derive_image(image, new)
+    first = entered.__enter__()
+    with derive_image(image, new) as second:
+        second.levels[0][...] = 7
+        build_pyramid(second)
+    # However it finds that its folder is gone.
+    with pytest.raises(RuntimeError, match=r"overwrite: another task is writing .*new"):
+        entered.__exit__(*raised(lambda: open_image(first.path)))
+    assert (open_image(new).levels[0][...] == 7).all()
+    assert {p.name for p in tmp_path.iterdir()} == {"image.zarr", "new.zarr"}
+
+
+def raised(function):
+    try:
+        function()
+    except Exception as error:
+        return type(error), error, error.__traceback__
+    raise AssertionError("it did not fail")
+
+
+def test_a_full_disk_leaves_nothing_and_says_so_in_the_last_line(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    before = {p.name for p in tmp_path.iterdir()}
+    (tmp_path / "args.json").write_text(json.dumps({"zarr_url": str(path)}))
+    code = f"""
+import errno, runpy, sys
+from zarr.storage import LocalStore
+async def full(self, key, value, **_):
+    raise OSError(errno.ENOSPC, "No space left on device", key)
+LocalStore.set = full
+sys.argv[1:] = ["--args-json", "args.json", "--out-json", "out.json"]
+runpy.run_path({str(PACKAGE / "gaussian_blur.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gaussian_blur failed: ")
+    assert "No space left on device" in last
+    (tmp_path / "args.json").unlink()
+    assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_what_can_not_be_removed_is_named(tmp_path, monkeypatch, caplog):
+    """The replaced image may belong to somebody else."""
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    caplog.set_level("INFO")
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.shutil, "rmtree", lambda *_, **__: None)
+        gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    (hidden,) = tmp_path.glob(".*.partial")
+    assert f"{hidden} could not be removed" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_readers_of_consolidated_metadata_see_what_is_new(tmp_path, version):
+    plate = tmp_path / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]}, version, axes="yx")
+    with warnings.catch_warnings(action="ignore"):
+        for folder in (path, path.parent, plate):
+            zarr.consolidate_metadata(folder)
+    gaussian_blur(zarr_url=str(path))
+    threshold_segmentation(zarr_url=str(path))
+    import_task("measure_features")(zarr_url=str(path))
+    for folder, inside in ((path, ""), (path.parent, "0/"), (plate, "A/01/0/")):
+        group = zarr.open_group(folder, mode="r")  # by them, if there are any
+        assert f"{inside}labels/objects/0" in group
+        attributes = group[f"{inside}labels"].attrs.asdict()
+        assert attributes.get("ome", attributes)["labels"] == ["objects"]
+        assert group[f"{inside}tables"].attrs["tables"] == ["features"]
+    group = zarr.open_group(plate, mode="r")
+    assert "A/01/0blurred/0" in group
+    attributes = group["A/01"].attrs.asdict()
+    images = attributes.get("ome", attributes)["well"]["images"]
+    assert [image["path"] for image in images] == ["0", "0blurred"]
+
+
+def test_an_image_of_ngff_0_4_need_not_say_its_version(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    attributes = json.loads((path / ".zattrs").read_text())
+    del attributes["multiscales"][0]["version"]
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    check = import_task("check_images")
+    assert check(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+    gaussian_blur(zarr_url=str(path))
+    threshold_segmentation(zarr_url=str(path))
+    attributes["multiscales"][0]["axes"].reverse()
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(ValueError, match="axes"):
+        check(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["pixel sizes", "channel names", "code", "a file"])
+def test_what_a_result_depends_on_besides_pixels_makes_another_step(
+    tmp_path, monkeypatch, kind
+):
+    path, model = tmp_path / "image.zarr", tmp_path / "image.zarr" / "model.json"
+    write_image(path, "cyx")
+    model.write_text("1")
+
+    def made() -> bool:
+        image = open_image(path)
+        return is_made(tmp_path / "new.zarr", Step("mine", {}, [model, image]))
+
+    with derive_image(
+        open_image(path),
+        tmp_path / "new.zarr",
+        made_by=Step("mine", {}, [model, open_image(path)]),
+    ) as new:
+        build_pyramid(new)
+    assert made()
+    attributes = json.loads((path / ".zattrs").read_text())
+    if kind == "pixel sizes":
+        dataset = attributes["multiscales"][0]["datasets"][0]
+        dataset["coordinateTransformations"][0]["scale"] = [1, 0.25, 0.25]
+    elif kind == "channel names":
+        attributes["omero"]["channels"][0]["label"] = "Hoechst"
+    elif kind == "a file":
+        model.write_text("22")
+    else:
+        package = tmp_path / "my_package"
+        shutil.copytree(PACKAGE, package)
+        (package / "gaussian_blur.py").write_text("# another algorithm")
+        monkeypatch.setattr(provenance, "__file__", str(package / "kit" / "x.py"))
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    assert not made()
+
+
+def test_what_changes_while_a_step_runs_is_not_what_it_was_made_from(tmp_path):
+    path, new = tmp_path / "image.zarr", tmp_path / "new.zarr"
+    write_image(path, "yx")
+    image = open_image(path, mode="r+")
+    step = Step("mine", {}, [image])
+    assert not is_made(new, step)
+    image.levels[0][0, 0] += 1
+    with derive_image(image, new, made_by=step) as derived:
+        build_pyramid(derived)
+    assert not is_made(new, Step("mine", {}, [open_image(path)]))
+
+
+def test_an_image_that_waits_for_its_repair_is_never_deleted(tmp_path):
+    """A label was written into the place of the image, after its task was killed."""
+    path, old = tmp_path / "image.zarr", tmp_path / ".image.zarr.old"
+    pixels = write_image(path, "yx")
+    path.rename(old)
+    (path / "labels" / "objects").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"zarr_url: .*\.old has to take the place of"):
+        open_image(path)
+    shutil.rmtree(path)
+    assert (open_image(path).levels[0][...] == pixels).all()
+
+
+def test_what_appears_meanwhile_is_not_replaced_without_being_asked(tmp_path):
+    path, new = tmp_path / "image.zarr", tmp_path / "new.zarr"
+    write_image(path, "yx")
+    entered = derive_image(open_image(path), new)
+    build_pyramid(entered.__enter__())
+    write_image(new, "yx")
+    with pytest.raises(FileExistsError, match=r"overwrite: .*new.zarr exists by now"):
+        entered.__exit__(None, None, None)
+    assert "made_by" not in open_image(new).group.attrs
+    assert {p.name for p in tmp_path.iterdir()} == {"image.zarr", "new.zarr"}
+
+
+def test_a_unit_that_is_done_leaves_alone_who_replaces_its_result(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    gaussian_blur(zarr_url=str(path))
+    new = tmp_path / "image_blurred.zarr"
+    with derive_image(open_image(path), new, overwrite=True) as derived:
+        gaussian_blur(zarr_url=str(path))
+        derived.levels[0][...] = 7
+        build_pyramid(derived)
+    assert (open_image(new).levels[0][...] == 7).all()

@@ -1,0 +1,351 @@
+"""No result of the kit depends on threads, blocks or chunks, and none is lost in a cast."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
+from my_fractal_tasks.kit import (
+    blocks,
+    build_pyramid,
+    cast,
+    create_image,
+    derive_image,
+    derive_label,
+    each_block,
+    label_blocks,
+    map_blocks,
+    open_image,
+    open_label,
+)
+from my_fractal_tasks.measure_features import measure_features
+from package_images import read_table, write_image
+from scipy import ndimage
+
+SIZES = {"t": 2, "c": 2, "z": 5, "y": 24, "x": 20}
+LEAST = {"y": 5, "x": 7}
+
+
+@st.composite
+def layouts(draw, axes):
+    """Chunks of any size."""
+    return {
+        axis: draw(st.integers(LEAST.get(axis, 1), SIZES[axis] + 2), label=axis)
+        for axis in axes
+    }
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_labels_do_not_depend_on_threads_blocks_or_chunks(
+    tmp_path_factory, monkeypatch, data
+):
+    axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "tzyx"]), label="axes")
+    wholes = ["", "yx"] + (["zyx"] if "z" in axes else [])
+    whole = data.draw(st.sampled_from(wholes), label="whole")
+    version = data.draw(st.sampled_from(["0.4", "0.5"]), label="version")
+    threads = data.draw(st.integers(1, 8), label="threads")
+    voxels = data.draw(st.sampled_from([1, 200, 1000, 2**21]), label="voxels")
+    rng = np.random.default_rng(data.draw(st.integers(0, 3), label="seed"))
+    shape = [SIZES[axis] for axis in axes]
+    noise = rng.normal(size=shape)
+    sigma = [0 if axis == "t" else 1.5 for axis in axes]
+    pixels = (ndimage.gaussian_filter(noise, sigma) > 0.05) * np.uint16(1000)
+    path = tmp_path_factory.mktemp("labels") / "image.zarr"
+    write_image(
+        path, axes, version, pixels=pixels, chunks=data.draw(layouts(axes), "chunks")
+    )
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", voxels)
+
+    def segment(block):
+        if whole:
+            sizes = dict(zip(axes, block.shape, strict=True))
+            assert all(sizes[axis] == SIZES[axis] for axis in whole)
+            assert all(n == 1 for axis, n in sizes.items() if axis not in whole)
+        structure = ndimage.generate_binary_structure(block.ndim, 1)
+        if "t" in axes:
+            structure[[0, 2]] = False
+        return ndimage.label(block > 300, structure)[0]
+
+    image = open_image(path)
+    with derive_label(image, "objects") as label:
+        n_objects = label_blocks(segment, image, label, whole=whole, threads=threads)
+
+    found = np.asarray(open_label(image, "objects").levels[0])
+    structure = ndimage.generate_binary_structure(len(axes), 1)
+    if "t" in axes:
+        structure[[0, 2]] = False
+    expected, n_expected = ndimage.label(pixels > 300, structure)
+    assert n_objects == n_expected
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4, 8, None])
+@pytest.mark.parametrize("z_chunk", [1, 2, 5])
+def test_objects_of_planes_that_number_them_by_themselves_stay_apart(
+    tmp_path, threads, z_chunk
+):
+    """One object for each plane, that touch none of the next, all called 1."""
+    pixels = np.zeros((5, 40, 30), np.uint16)
+    for z in range(5):
+        pixels[z, 3 * z : 3 * z + 3, 5:20] = 1000
+        pixels[z, 30:35, 6 * z : 6 * z + 5] = 1000
+    write_image(tmp_path / "image.zarr", "zyx", pixels=pixels, chunks={"z": z_chunk})
+    image = open_image(tmp_path / "image.zarr")
+    with derive_label(image, "objects") as label:
+        n_objects = label_blocks(
+            lambda block: ndimage.label(block > 0)[0],
+            image,
+            label,
+            whole="yx",
+            threads=threads,
+        )
+    assert n_objects == 10
+
+
+def test_labels_of_two_objects_that_touch_in_a_plane_stay_two(tmp_path):
+    """A function that tells them apart sees the whole plane; across z they become one."""
+    pixels = np.full((4, 40, 30), 7, np.uint16)
+    write_image(tmp_path / "image.zarr", "zyx", pixels=pixels, chunks={"y": 8, "x": 8})
+    image = open_image(tmp_path / "image.zarr")
+
+    def halves(plane):
+        labels = np.ones(plane.shape, int)
+        labels[:, 20:] = 2_000_000_000  # numbers may have gaps
+        return labels
+
+    with derive_label(image, "halves") as label:
+        assert label_blocks(halves, image, label, whole="yx") == 2
+    found = np.asarray(open_label(image, "halves").levels[0])
+    assert (found[:, :20] == 1).all()
+    assert (found[:, 20:] == 2).all()
+
+
+@pytest.mark.parametrize("bad", [-1, 0.5, np.nan, True])
+def test_what_is_no_label_is_refused(tmp_path, bad):
+    write_image(tmp_path / "image.zarr", "yx")
+    image = open_image(tmp_path / "image.zarr")
+    with pytest.raises(ValueError, match="uint32"):  # noqa: SIM117
+        with derive_label(image, "objects") as label:
+            label_blocks(lambda block: np.full(block.shape, bad), image, label)
+    assert open_image(image.path).label_names == []
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
+    tmp_path_factory, monkeypatch, data
+):
+    axes = data.draw(st.sampled_from(["yx", "zyx", "czyx", "tczyx"]), label="axes")
+    wholes = ["", "yx"] + (["zyx"] if "z" in axes else [])
+    whole = data.draw(st.sampled_from(wholes), label="whole")
+    halo = data.draw(st.dictionaries(st.sampled_from("zyx"), st.integers(0, 4)), "halo")
+    threads = data.draw(st.integers(1, 8), label="threads")
+    voxels = data.draw(st.sampled_from([1, 200, 1000, 2**21]), label="voxels")
+    path = tmp_path_factory.mktemp("pixels") / "image.zarr"
+    pixels = write_image(
+        path,
+        axes,
+        pixels=np.random.default_rng(0).integers(
+            0, 60000, [SIZES[axis] for axis in axes], np.uint16
+        ),
+        chunks=data.draw(layouts(axes), "chunks"),
+    )
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", voxels)
+    size = [2 * halo.get(axis, 0) + 1 for axis in axes]
+
+    def function(block):
+        result = ndimage.uniform_filter(block.astype(float), size, mode="constant")
+        if whole:  # it may use all that it sees of these axes
+            dims = tuple(axes.index(axis) for axis in whole)
+            result = result - result.min(axis=dims, keepdims=True)
+        return result
+
+    image = open_image(path)
+    new = path.with_name("new.zarr")
+    with derive_image(image, new, dtype=np.float64) as derived:
+        map_blocks(function, image, derived, halo=halo, whole=whole, threads=threads)
+    found = np.asarray(open_image(new).levels[0])
+    # Beyond the border of the image is 0 for both; blocks end nowhere else.
+    np.testing.assert_allclose(found, function(pixels), atol=1e-6)
+
+
+def test_one_thread_can_be_asked_for(tmp_path):
+    write_image(tmp_path / "image.zarr", "czyx", chunks={"y": 20, "x": 20})
+    image = open_image(tmp_path / "image.zarr")
+    at_once, most = 0, 0
+
+    def function(block, *_):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        np.sort(np.random.default_rng(0).normal(size=20_000))
+        at_once -= 1
+        return block
+
+    with derive_image(image, tmp_path / "new.zarr") as new:
+        map_blocks(function, image, new, threads=1)
+    with derive_label(image, "objects") as label:
+        label_blocks(lambda b: 0 * function(b), image, label, channel=0, threads=1)
+    list(each_block(lambda _, block: function(block), image, threads=1))
+    assert most == 1
+
+
+def test_sums_of_blocks_are_the_same_on_every_machine(tmp_path, monkeypatch):
+    path = tmp_path / "image.zarr"
+    pixels = np.random.default_rng(0).normal(size=(5, 101, 83)).astype(np.float32)
+    write_image(path, "zyx", pixels=pixels, chunks={"y": 20, "x": 20})
+    image = open_image(path)
+    with derive_label(image, "objects") as label:
+        map_blocks(lambda _: np.ones(pixels.shape, int), image, label, whole="zyx")
+    tables = []
+    for threads in (1, 3, 64):
+        monkeypatch.setattr(blocks, "n_threads", lambda threads=threads: threads)
+        measure_features(zarr_url=str(path), overwrite=True)
+        tables.append(read_table(path, "features"))
+    assert tables[0] == tables[1] == tables[2]
+
+
+CASTS = [
+    # values, from, into; None: refused
+    ([0.4, 0.6, 200.5], float, np.uint8, [0, 1, 200]),
+    ([-1, 5], np.int16, np.uint16, None),
+    ([-0.6, 5], float, np.uint16, None),
+    ([-0.4, 5], float, np.uint16, [0, 5]),
+    ([255.4], float, np.uint8, [255]),
+    ([255.6], float, np.uint8, None),
+    ([300], int, np.uint8, None),
+    ([np.nan, 1], float, np.uint8, None),
+    ([np.inf, 1], float, np.int32, None),
+    ([2.0**64], float, np.uint64, None),
+    ([1e300], float, np.float32, None),
+    ([7e4], np.float32, np.float16, None),
+    ([np.nan, np.inf, 0.1], float, np.float32, np.float32([np.nan, np.inf, 0.1])),
+    ([True, False], bool, np.uint8, [1, 0]),
+    ([1j], complex, np.uint8, None),
+    ([2**40], np.int64, np.float32, [2**40]),
+    ([], float, np.uint8, []),
+]
+
+
+@pytest.mark.parametrize(("values", "old", "new", "expected"), CASTS)
+def test_a_cast_rounds_or_is_refused(values, old, new, expected):
+    pixels = np.array(values, old)
+    if expected is None:
+        with pytest.raises(ValueError, match=np.dtype(new).name):
+            cast(pixels, new)
+    else:
+        found = cast(pixels, new)
+        assert found.dtype == new
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda block: block.astype(int) - 1000, "from -.* uint16, which holds 0"),
+        (lambda block: block * 100.0, "65535"),
+        (lambda block: block / block.max(), "between 0 and 1"),
+        (lambda block: block * np.nan, "nan"),
+    ],
+)
+def test_what_an_integer_image_can_not_hold_is_an_error(tmp_path, function, message):
+    write_image(tmp_path / "image.zarr", "yx", chunks={"y": 20})
+    image = open_image(tmp_path / "image.zarr")
+    with pytest.raises(ValueError, match=message):  # noqa: SIM117
+        with derive_image(image, tmp_path / "new.zarr") as new:
+            map_blocks(function, image, new)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.zarr"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_image_of_another_type_can_be_derived(tmp_path, version):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "czyx", version, chunks={"y": 20})
+    image = open_image(path)
+    with derive_image(image, tmp_path / "new.zarr", dtype=np.float32) as new:
+        map_blocks(lambda block: block / 65535, image, new)
+    new = open_image(tmp_path / "new.zarr")
+    assert [level.dtype for level in new.levels] == [np.float32] * 2
+    assert new.levels[0].chunks == image.levels[0].chunks
+    np.testing.assert_allclose(new.levels[0][...], pixels / np.float32(65535))
+    assert (tmp_path / "new.zarr" / "0" / "0" / "0").is_dir() == (version == "0.4")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_a_blur_is_neither_darker_nor_brighter(dtype):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, np.iinfo(dtype).max, (1000, 1000), dtype)
+    exact = ndimage.gaussian_filter(pixels.astype(float), 2)
+    error = blur(pixels, (2, 2)) - exact
+    assert abs(error).max() < 0.505  # float32 has 24 bits
+    assert abs(error.mean()) < 0.001
+
+
+def test_a_smaller_level_is_neither_darker_nor_brighter(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 4000, (2048, 2048), np.uint16)
+    with create_image(
+        tmp_path / "image.zarr",
+        shape=pixels.shape,
+        axes="yx",
+        dtype=pixels.dtype,
+        scale={},
+        channels=["DAPI"],
+    ) as image:
+        image.levels[0][...] = pixels
+        build_pyramid(image)
+    for level in open_image(tmp_path / "image.zarr").levels[1:3]:
+        assert abs(np.mean(level[...]) - pixels.mean()) < 0.01
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_of_any_size_are_blurred_and_measured(tmp_path, dtype):
+    path = tmp_path / "image.zarr"
+    pixels = np.random.default_rng(0).normal(1000, 1, (60, 50)).astype(dtype)
+    write_image(path, "yx", pixels=pixels, chunks={"y": 20, "x": 20})
+    gaussian_blur(zarr_url=str(path), sigma_xy=2)
+    blurred = open_image(tmp_path / "image_blurred.zarr").levels[0]
+    assert blurred.dtype == dtype
+    exact = ndimage.gaussian_filter(pixels.astype(float), 2)
+    np.testing.assert_allclose(blurred[...], exact, rtol=2 * np.finfo(dtype).eps)
+    image = open_image(path)
+    with derive_label(image, "objects") as label:
+        map_blocks(lambda _: np.ones(pixels.shape, int), image, label, whole="yx")
+    measure_features(zarr_url=str(path))
+    (row,) = read_table(path, "features")
+    values = pixels.astype(float)
+    assert row["mean_DAPI"] == pytest.approx(values.mean(), rel=1e-12)
+    assert row["std_DAPI"] == pytest.approx(values.std(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"halo": {"yx": 2}}, "halo: .'yx'.; allowed"),
+        ({"halo": {"Y": 2}}, "halo: .'Y'.; allowed"),
+        ({"whole": "YX"}, "whole: .'Y', 'X'.; allowed"),
+        ({"function": lambda block: block[..., :1]}, "function: it returns the shape"),
+        ({"function": lambda block: block.mean()}, "function: it returns the shape"),
+    ],
+)
+def test_arguments_that_would_be_passed_over_are_refused(tmp_path, arguments, message):
+    write_image(tmp_path / "image.zarr", "yx", chunks={"y": 20})
+    image = open_image(tmp_path / "image.zarr")
+    with pytest.raises(ValueError, match=message):  # noqa: SIM117
+        with derive_image(image, tmp_path / "new.zarr") as new:
+            map_blocks(
+                **{"function": lambda block: block} | arguments,
+                source=image,
+                target=new,
+            )
+    assert not (tmp_path / "new.zarr").exists()
