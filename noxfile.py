@@ -43,7 +43,7 @@ def demo(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     package = folder / "my-fractal-tasks"
     session.install("copier>=9.19")
-    session.run("copier", "copy", "--quiet", "--defaults", ".", package)
+    session.run("copier", "copy", "--quiet", "--defaults", Path.cwd(), package)
     session.install("-e", package)
     session.run("python", "demo/run.py", folder)
     session.log("The package: %s", package)
@@ -55,9 +55,10 @@ def server(session: nox.Session) -> None:
     folder = Path(session.cache_dir, "server").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("test"), "tifffile")
-    session.run("python", "tests/rendering.py", folder / "package")
+    package, template = folder / "package", folder / "template"
+    session.run("python", "tests/rendering.py", package, template)
     session.run("python", "tests/test_server.py", folder)
-    session.chdir(folder / "package")
+    session.chdir(package)
     session.run("nox", "-s", "server", "--", folder / "workflow.json", *session.posargs)
 
 
@@ -71,13 +72,20 @@ def adopt(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Compare the examples with the shortest programs that do the same; `-- --help`."""
+    """Compare the examples with the shortest programs, and with ngio's way; `-- --help`."""
     folder = Path(session.cache_dir, "benchmark").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("render"))
     session.run("python", "tests/rendering.py", folder / "package")
-    session.install("-e", folder / "package")
-    session.run("python", "benchmark/run.py", folder, *session.posargs)
+    # As pip does: without it, the first start of each program would take twice as long.
+    compiled = {"UV_COMPILE_BYTECODE": "1"}
+    session.install("-e", folder / "package", env=compiled)
+    python = folder / "ngio" / "bin" / "python"
+    session.run("uv", "venv", "--python", Path(session.bin, "python"), folder / "ngio")
+    install = ("uv", "pip", "install", "--quiet", "--python", python)
+    session.run(*install, "ngio>=1.1", "scikit-image", env=compiled)
+    command = ("benchmark/run.py", folder, "--ngio", python, *session.posargs)
+    session.run("python", *command)
 
 
 @nox.session(default=False)

@@ -4,6 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import nox.project
 import pytest
 import rendering
 
@@ -26,10 +27,16 @@ def richest(render: rendering.Render, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Interpreter with every dependency that a generated package can have."""
+    """Interpreter with what a generated package, and the tools of its template, need.
+
+    But for the servers: their client is enough to check types.
+    """
+    tool = nox.project.load_toml(rendering.TOOLS / "new_task.py")
     return rendering.make_environment(
         tmp_path_factory.mktemp("environment") / "venv",
         richest,
+        *tool["dependencies"],
+        *("httpx", "types-PyYAML"),
         "--group",
         f"{richest / 'pyproject.toml'}:dev",
         python=sys.executable,

@@ -1,6 +1,7 @@
 """Render the template, and make environments for what was rendered.
 
-As a script: render the package with all examples into the folder that is given.
+As a script: render the package with all examples into the folder that is given. If its
+tools will be needed, give a second one, for the template to stay in.
 """
 
 import os
@@ -33,6 +34,7 @@ QUESTIONS = {
     and details.get("ask", True)
 }
 EXAMPLES = QUESTIONS["examples"]["default"]
+TOOLS = ROOT / "template" / "tools"
 
 Render = Callable[..., Path]
 
@@ -92,4 +94,5 @@ def make_environment(folder: Path, *requirements: str | Path, python: str) -> Pa
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        render(snapshot(Path(folder, "template")), Path(sys.argv[1]))
+        template = snapshot(Path(*sys.argv[2:] or [folder, "template"]))
+        render(template, Path(sys.argv[1]))

