@@ -3,12 +3,16 @@
 import importlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
-from rendering import import_folder
+from rendering import TOOLS, import_folder
 from test_package import nox
 from test_server import write_workflow
 
@@ -74,12 +78,73 @@ def test_it_refuses_a_request_that_is_no_number(
     server, monkeypatch, tmp_path, meta, problem
 ):
     monkeypatch.setattr(server, "check_programs", lambda: None)
-    step = {"task": {"pkg_name": "my-fractal-tasks", "name": CONVERT}}
+    step = {
+        "task": {"pkg_name": "my-fractal-tasks", "name": CONVERT},
+        "args_non_parallel": {"tiff_dir": "/tiffs"},
+    }
     workflow = {"name": "w", "task_list": [step | {"meta_parallel": meta}]}
     file = tmp_path / "workflow.json"
     file.write_text(json.dumps(workflow), encoding="utf-8")
     said = complaint(server, file, "--slurm")
     assert said.strip().startswith(f"{CONVERT}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ({"name": "Blur"}, "my-fractal-tasks has no task 'Blur'"),
+        ({"name": CONVERT}, r"'Convert TIFFs to OME-Zarr' needs \['tiff_dir'\]"),
+        (
+            {"name": "Gaussian Blur", "args_parallel": {"sigma": 1}},
+            r"'Gaussian Blur' knows .*, not \['sigma'\]",
+        ),
+    ],
+)
+def test_a_step_with_a_mistake_is_refused_before_anything_is_built(
+    server, capsys, tmp_path, step, problem
+):
+    task = {"task": {"pkg_name": "my-fractal-tasks", "name": step.pop("name")}}
+    file = tmp_path / "workflow.json"
+    file.write_text(json.dumps({"name": "w", "task_list": [task | step]}), "utf-8")
+    assert complaint(server, file) == "2"
+    assert re.search(problem, capsys.readouterr().err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a death")
+def test_the_server_ends_with_the_nox_that_started_it(richest, tmp_path):
+    tool = (
+        "import contextlib, pathlib, server, sys, time\n"
+        "@contextlib.contextmanager\n"
+        "def start(*_):\n"
+        "    pathlib.Path('up').touch()\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "        yield\n"
+        "    finally:\n"
+        "        pathlib.Path('ended').touch()\n"
+        "server.start_server = start\n"
+        "sys.argv = ['server']\n"
+        "server.main()\n"
+    )
+    nox = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    folder = tmp_path / "package"
+    shutil.copytree(richest, folder)
+    process = subprocess.Popen(
+        [sys.executable, "-c", nox, tool],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{TOOLS}:{folder / 'src'}"},
+    )
+    wait_for(folder / "up")
+    process.kill()
+    process.wait()
+    wait_for(folder / "ended")
+
+
+def wait_for(file: Path, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < deadline, file
+        time.sleep(0.05)
 
 
 def test_requests_of_the_workflow_come_before_those_of_the_task_list(richest):

@@ -12,6 +12,7 @@ a workflow, that is all. Needs no rights of an administrator.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
@@ -146,6 +147,9 @@ def main() -> None:
         "--slurm", action="store_true", help="run it by a SLURM of one node"
     )
     args = parser.parse_args()
+    if sys.platform == "linux":  # where the death of nox can be noticed
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as on Ctrl-C
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
@@ -194,12 +198,12 @@ def read_file(file: str) -> Any:
 
 
 def read_workflow(file: str) -> dict[str, Any]:
-    """Read a workflow, and refuse what is none before anything is started."""
+    """Read a workflow, and refuse its mistakes before anything is built or started."""
     workflow: dict[str, Any] = read_file(file)
     try:
-        rules.Workflow.model_validate(workflow)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(rules.explain(error)) from error
+        rules.find_tasks(rules.read_job(workflow=workflow))
+    except rules.WorkflowError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return workflow
 
 
