@@ -24,6 +24,12 @@ from scipy import ndimage
 
 SIZES = {"t": 2, "c": 2, "z": 5, "y": 24, "x": 20}
 LEAST = {"y": 5, "x": 7}
+PROPERTY = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @st.composite
@@ -35,12 +41,7 @@ def layouts(draw, axes):
     }
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@PROPERTY
 @given(data=st.data())
 def test_labels_do_not_depend_on_threads_blocks_or_chunks(
     tmp_path_factory, monkeypatch, data
@@ -136,12 +137,7 @@ def test_what_is_no_label_is_refused(tmp_path, bad):
     assert open_image(image.path).label_names == []
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@PROPERTY
 @given(data=st.data())
 def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
     tmp_path_factory, monkeypatch, data
