@@ -96,7 +96,7 @@ def test_the_benchmark_compares_each_task(tmp_path):
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
 FROM_BELOW = [
     *("fractal", "publish", "ngff", "image", "provenance", "plate", "blocks"),
-    *("labels", "write", "tables"),
+    *("tables", "rois", "regions", "labels", "write"),
 ]
 
 

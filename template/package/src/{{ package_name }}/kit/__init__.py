@@ -3,15 +3,20 @@
 - Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
   which channel, `NgffVersion` 0.4 or 0.5.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
-  `plate_position` and `plate_images` know plates; `open_group`, `ome_metadata` and
-  `group_version` all else that is OME-Zarr.
+  `level_like` the levels that fit another one. `plate_position` and `plate_images` know
+  plates; `open_group`, `ome_metadata`, `group_version` all else that is OME-Zarr.
+- Where to work: `Regions` is the argument, `find_rois` gives each `Roi`; `read_rois` those
+  of one table, `label_rois` those around labels.
+- Tables: `table_names`, and `read_table` for a `Table`.
 - Name: `sibling_path` says where a new image goes, `check_name` what may be a folder.
 - Run again: `Step` says what this unit does, `is_made` whether that has been done.
-- Write: `derive_image`, `derive_label`, `create_image`, `create_plate` and
-  `write_feature_table` make something complete or not at all.
+- Write: `derive_image`, `derive_label`, `create_image`, `create_plate`,
+  `write_feature_table`, `write_roi_table` and `write_table` make something complete or
+  not at all.
 - Pixels: `map_blocks`, `label_blocks` and `each_block` call a function on each `Array`, in
-  threads. For a loop of your own over each `Region`: `cut_blocks`, `in_threads`, `cast`,
-  and in the end `build_pyramid`.
+  threads; `map_regions` and `label_regions` on each `Roi`. For a loop of your own over each
+  `Region`: `cut_blocks`, `each_roi`, `in_threads`, `cast`, and in the end
+  `build_pyramid`. `regions_of_labels` says in which one a label lies.
 - Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
   `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
 
@@ -39,16 +44,26 @@ if TYPE_CHECKING:
         run_task,
         task_output,
     )
-    from .image import Array, Channel, Image, Region, open_image, open_label
-    from .labels import label_blocks
+    from .image import (
+        Array,
+        Channel,
+        Image,
+        Region,
+        level_like,
+        open_image,
+        open_label,
+    )
+    from .labels import label_blocks, label_regions
     from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
     from .plate import create_plate, plate_images, plate_position, sibling_path
     from .provenance import Step, is_made
-    from .tables import write_feature_table
+    from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
+    from .rois import Roi, label_rois, read_rois, write_roi_table
+    from .tables import Table, read_table, table_names, write_feature_table, write_table
     from .write import create_image, derive_image, derive_label
 else:
-    MODULES = ["fractal", "ngff", "image", "provenance", "plate", "blocks", "labels"]
-    MODULES += ["write", "tables"]
+    MODULES = ["fractal", "ngff", "image", "provenance", "plate", "blocks", "tables"]
+    MODULES += ["rois", "regions", "labels", "write"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""
@@ -67,7 +82,10 @@ __all__ = [
     "NgffVersion",
     "ParallelizationItem",
     "Region",
+    "Regions",
+    "Roi",
     "Step",
+    "Table",
     "ZarrDir",
     "ZarrUrl",
     "build_pyramid",
@@ -79,20 +97,32 @@ __all__ = [
     "derive_image",
     "derive_label",
     "each_block",
+    "each_roi",
+    "find_rois",
     "group_version",
     "in_threads",
     "init_task_output",
     "is_made",
     "label_blocks",
+    "label_regions",
+    "label_rois",
+    "level_like",
     "map_blocks",
+    "map_regions",
     "ome_metadata",
     "open_group",
     "open_image",
     "open_label",
     "plate_images",
     "plate_position",
+    "read_rois",
+    "read_table",
+    "regions_of_labels",
     "run_task",
     "sibling_path",
+    "table_names",
     "task_output",
     "write_feature_table",
+    "write_roi_table",
+    "write_table",
 ]

@@ -246,20 +246,26 @@ def cast(pixels: Array, dtype: DTypeLike) -> Array:
     return pixels.astype(dtype)
 
 
-def build_pyramid(image: Image, threads: int | None = None) -> None:
+def build_pyramid(image: Image, threads: int | None = None, level: int = 0) -> None:
     """Compute each level from the one before: means of images, nearest of labels.
 
     Means of integers are rounded, halves to the even number as NumPy does it.
+
+    Args:
+        image: Image that has been written at one level.
+        threads: How many blocks at a time; by default one per processor.
+        level: The level that has been written: finer ones get its nearest pixels.
     """
-    for source, target in pairwise(image.levels):
+    finer = pairwise(image.levels[level::-1])
+    for source, target in [*finer, *pairwise(image.levels[level:])]:
 
         def run(region: Region, source: Any = source, target: Any = target) -> None:
             target[region] = _downsample(
                 source, target, region, mean=not image.is_label
             )
 
-        level = Image(image.path, image.group, image.metadata, [target])
-        for _ in in_threads(run, product(*cut_blocks(level)), threads):
+        written = Image(image.path, image.group, image.metadata, [target])
+        for _ in in_threads(run, product(*cut_blocks(written)), threads):
             pass
 
 

@@ -1,6 +1,6 @@
 """Open an OME-Zarr image or label image: pyramid levels, axes, scale, channels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +96,21 @@ class Image:
             name if name and names.count(name) == 1 else f"{name}{index}"
             for index, name in enumerate(names)
         ]
+
+    def from_level(self, level: int) -> "Image":
+        """This image without the pyramid levels before `level`, to be worked on in that.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        if not 0 <= level < len(self.levels):
+            raise ValueError(
+                f"level: {self.path} has the pyramid levels 0 to {len(self.levels) - 1}"
+            )
+        first, *others = self.metadata["multiscales"]
+        first = first | {"datasets": first["datasets"][level:]}
+        metadata = self.metadata | {"multiscales": [first, *others]}
+        return replace(self, metadata=metadata, levels=self.levels[level:])
 
     @property
     def label_names(self) -> list[str]:
@@ -197,3 +212,31 @@ def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
             f"there are: {', '.join(image.label_names) or 'none'}"
         )
     return open_image(image.path / "labels" / name, argument)
+
+
+def level_like(image: Image, like: Image, argument: str = "label_name") -> Image:
+    """An image from that pyramid level on which has the shape of another one.
+
+    Args:
+        image: Image or label image.
+        like: Image with the same axes; channels do not count.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: No level has that shape.
+    """
+    (axes, shape), *_ = wanted = _without_channels(like)
+    for level, found in enumerate(_without_channels(image)):
+        if found == wanted[0]:
+            return image.from_level(level)
+    raise ValueError(
+        f"{argument}: no pyramid level of {image.path} ({image.axes}, {image.shape}) "
+        f"has the shape of {like.path} ({axes}, {shape})"
+    )
+
+
+def _without_channels(image: Image) -> list[tuple[str, tuple[int, ...]]]:
+    """Axes and shape of each level, but for the channels."""
+    kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
+    axes = image.axes.replace("c", "")
+    return [(axes, tuple(level.shape[dim] for dim in kept)) for level in image.levels]

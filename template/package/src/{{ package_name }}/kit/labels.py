@@ -1,6 +1,6 @@
 """Labels of objects that may cross the borders of blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from .blocks import (
     in_threads,
 )
 from .image import Array, Image, Region
+from .regions import each_roi
+from .rois import Roi
 
 
 class Local(NamedTuple):
@@ -39,13 +41,14 @@ def label_blocks(
     channel: int | None = None,
     whole: str = "",
     min_size: int = 1,
+    level: int = 0,
     threads: int | None = None,
 ) -> int:
     """Fill a label image block by block, then build its pyramid.
 
-    Objects that touch by their faces across the border of two blocks become one. Labels are numbered
-    from 1 in the order of their first pixels, through all time points: the result does
-    not depend on the blocks. Where `segment` finds connected components, it is that of
+    Objects that touch by their faces across the border of two blocks become one. Labels
+    are numbered from 1 in the order of their first pixels, through all time points: the
+    result does not depend on the blocks. Where `segment` finds connected components, it is that of
     `scipy.ndimage.label` on the whole image.
 
     Args:
@@ -59,6 +62,7 @@ def label_blocks(
             with `yx`, it is called on one plane after the other, with `zyx` on one
             volume. Objects of two planes that touch become one.
         min_size: Objects of fewer pixels are removed.
+        level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
         threads: How many blocks at a time; by default one per processor.
 
     Returns:
@@ -71,6 +75,8 @@ def label_blocks(
     from scipy.sparse.csgraph import connected_components
 
     check_axes(whole=whole)
+    whole_label = label
+    image, label = image.from_level(level), label.from_level(level)
     array = label.levels[0]
     cuts = cut_blocks(label, whole)
     regions = list(product(*cuts))
@@ -88,13 +94,7 @@ def label_blocks(
                 slice(s.start - start, s.stop - start)
                 for s, start in zip(slab, corner, strict=True)
             )
-            found = segment(pixels[place])
-            if found.dtype.kind in "bf" or found.shape != pixels[place].shape:
-                raise ValueError(
-                    "segment: labels are integers (uint32) of the shape of the block, "
-                    f"{pixels[place].shape}, not {found.dtype} of {found.shape}"
-                )
-            found = _numbered(cast(found, np.uint32))
+            found = _checked(segment(pixels[place]), pixels[place].shape)
             local[place] = np.where(found, found + np.uint32(n_labels), 0)
             n_labels += int(found.max(initial=0))
         array[region] = local
@@ -160,8 +160,76 @@ def label_blocks(
 
     for _ in in_threads(write_final, range(len(regions)), threads):
         pass
-    build_pyramid(label, threads)
+    build_pyramid(whole_label, threads, level)
     return len(kept)
+
+
+def label_regions(
+    segment: Callable[[Array], Array],
+    image: Image,
+    label: Image,
+    rois: Sequence[Roi],
+    *,
+    channel: int | None = None,
+    min_size: int = 1,
+    level: int = 0,
+    threads: int | None = None,
+) -> int:
+    """Fill a label image region by region, then build its pyramid.
+
+    Objects of different regions have different labels, also where they touch; they are
+    numbered from 1 in the order of the regions. Memory grows with a region.
+
+    Args:
+        segment: Takes the pixels of a region, and returns its labels; both with the axes
+            of `label`. As with ngio, pixels outside of a mask are 0.
+        image: Image to read.
+        label: Label image to write, from `derive_label`.
+        rois: Regions of the pyramid level, from `find_rois`. Where they overlap, the
+            later one counts, and may cut or replace objects of the other.
+        channel: Channel of `image` to read.
+        min_size: Objects of fewer pixels are removed.
+        level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
+        threads: How many regions at a time; by default one per processor.
+
+    Returns:
+        Highest label.
+
+    Raises:
+        ValueError: `segment` returns what is no label: a mask, floats, negative numbers.
+    """
+    array = label.levels[level]
+
+    def run(roi: Roi) -> Array:
+        pixels = image.read(roi.region, channel, level)
+        inside = roi.inside()
+        pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
+        found = np.where(inside, _checked(segment(pixels), pixels.shape), 0)
+        sizes = np.bincount(found.ravel())
+        number = np.zeros(len(sizes), np.uint32)
+        kept = np.flatnonzero(sizes >= max(min_size, 1))
+        number[kept[kept > 0]] = np.arange(1, np.count_nonzero(kept) + 1)
+        return number[found]
+
+    highest = 0
+    for roi, found in each_roi(run, rois, threads):
+        numbered = np.where(found, found + np.uint32(highest), 0)
+        if roi.mask:
+            numbered = np.where(roi.inside(), numbered, array[roi.region])
+        array[roi.region] = numbered
+        highest += int(found.max(initial=0))
+    build_pyramid(label, threads, level)
+    return highest
+
+
+def _checked(found: Array, shape: tuple[int, ...]) -> Array:
+    """Labels as they have to be; an error if they cannot be."""
+    if found.dtype.kind in "bf" or found.shape != shape:
+        raise ValueError(
+            "segment: labels are integers (uint32) of the shape of the block, "
+            f"{shape}, not {found.dtype} of {found.shape}"
+        )
+    return _numbered(cast(found, np.uint32))
 
 
 def _numbered(labels: Array) -> Array:

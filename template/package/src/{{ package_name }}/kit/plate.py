@@ -7,16 +7,24 @@ from typing import Any
 import zarr
 
 from .image import Image
-from .ngff import NgffVersion, new_group, ome_metadata, open_group
+from .ngff import (
+    NgffVersion,
+    drop_consolidated,
+    group_version,
+    new_group,
+    ome_metadata,
+    open_group,
+)
 from .provenance import MADE_BY, Step
-from .publish import published
+from .publish import is_zarr, locked, published
 
 
-def plate_position(path: Path | str) -> dict[str, Any]:
+def plate_position(path: Path | str, unknown: int | None = 0) -> dict[str, Any]:
     """Plate, well and acquisition of an image, by Fractal's names for these attributes.
 
     Args:
         path: Folder of the image, such as `plate.zarr/A/01/0`.
+        unknown: Acquisition of an image whose well does not say it; None leaves it out.
 
     Returns:
         Empty for an image that no well lists.
@@ -31,8 +39,11 @@ def plate_position(path: Path | str) -> dict[str, Any]:
     for image in images:
         if image["path"] == path.name:
             plate = path.parents[2].name
-            acquisition = image.get("acquisition", 0)
-            return {"plate": plate, "well": row + column, "acquisition": acquisition}
+            position = {"plate": plate, "well": row + column}
+            acquisition = image.get("acquisition", unknown)
+            return position | (
+                {} if acquisition is None else {"acquisition": acquisition}
+            )
     return {}
 
 
@@ -52,21 +63,22 @@ def plate_images(path: Path, argument: str = "zarr_url") -> list[Path]:
         raise ValueError(f"{argument}: {path} is no whole plate: {error}") from error
 
 
-def sibling_path(image: Image, suffix: str) -> Path:
-    """Where to write an image that is derived from `image`.
+def sibling_path(holder: Image | Path, suffix: str) -> Path:
+    """Where to write an image that is derived from another one, or a plate.
 
     Args:
-        image: `plate.zarr/A/01/0` gives `plate.zarr/A/01/0blurred`, since NGFF allows
+        holder: `plate.zarr/A/01/0` gives `plate.zarr/A/01/0blurred`, since NGFF allows
             only letters and digits there; `cells.zarr` gives `cells_blurred.zarr`.
         suffix: Letters and digits.
     """
+    path = holder.path if isinstance(holder, Image) else holder
     if not (suffix.isascii() and suffix.isalnum()):
         raise ValueError(f"suffix: {suffix!r}; allowed are letters and digits")
-    if plate_position(image.path):
-        return image.path.with_name(f"{image.path.name}{suffix}")
-    extension = ".ome.zarr" if image.path.match("*.ome.zarr") else image.path.suffix
-    stem = image.path.name.removesuffix(extension)
-    return image.path.with_name(f"{stem}_{suffix}{extension}")
+    if plate_position(path):
+        return path.with_name(f"{path.name}{suffix}")
+    extension = ".ome.zarr" if path.match("*.ome.zarr") else path.suffix
+    stem = path.name.removesuffix(extension)
+    return path.with_name(f"{stem}_{suffix}{extension}")
 
 
 def create_plate(
@@ -75,6 +87,7 @@ def create_plate(
     *,
     version: NgffVersion = "0.4",
     overwrite: bool = False,
+    extend: bool = False,
     made_by: Step | None = None,
 ) -> None:
     """Write the metadata of a plate and of all its wells; the images are written later.
@@ -84,11 +97,18 @@ def create_plate(
         wells: Acquisition of each image by its name, by row and column.
         version: NGFF version.
         overwrite: Whether to replace a plate that exists at `path`, images included.
+        extend: Whether to add to the lists of a plate that exists at `path` the wells and
+            images that it lacks; nothing else of it changes.
         made_by: What the task does, to be written into the plate; see `is_made`.
 
     Raises:
-        FileExistsError: There is something at `path`, and `overwrite` is false.
+        FileExistsError: There is something at `path`, and it is neither to be replaced
+            nor to be extended.
+        ValueError: What is to be extended is no plate of this version.
     """
+    if extend and path.exists():
+        _extend_plate(path, wells, version)
+        return
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_plate_metadata, write_well_metadata
 
@@ -121,3 +141,68 @@ def create_plate(
                 [{"path": name, "acquisition": n} for name, n in images.items()],
                 fmt=fmt,
             )
+
+
+def _extend_plate(
+    path: Path, wells: Mapping[tuple[str, str], Mapping[str, int]], version: NgffVersion
+) -> None:
+    """Add wells and images to the lists of a plate, unless they are there.
+
+    A well appears in the list of the plate when it has its own.
+    """
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import write_plate_metadata, write_well_metadata
+
+    found = {*plate_images(path, "plate_name")}
+    if group_version(open_group(path)) != version:
+        raise ValueError(f"plate_name: {path} is no plate of NGFF {version}")
+    wanted = {path / r / c / name for (r, c), names in wells.items() for name in names}
+    if wanted <= found:
+        return
+    fmt = format_from_version(version)
+    drop_consolidated(path / "row" / "column" / "image")
+    numbers: list[list[int]] = []
+    for (row, column), images in wells.items():
+        for folder in (path / row, path / row / column):
+            with locked(folder):
+                if not is_zarr(folder):
+                    new_group(folder, version, {})
+        with locked(folder):
+            well = open_group(folder, mode="r+")
+            listed = list(ome_metadata(well).get("well", {}).get("images", []))
+            known = {image["path"] for image in listed}
+            listed += [
+                {"path": name, "acquisition": number}
+                for name, number in images.items()
+                if name not in known
+            ]
+            write_well_metadata(well, listed, fmt=fmt)
+        numbers.append([image.get("acquisition", 0) for image in listed])
+    with locked(path):
+        group = open_group(path, mode="r+")
+        plate = ome_metadata(group)["plate"]
+        rows, columns = (
+            [axis["name"] for axis in plate[key]] for key in ("rows", "columns")
+        )
+        rows += sorted({row for row, _ in wells}.difference(rows))
+        columns += sorted({column for _, column in wells}.difference(columns))
+        paths = {well["path"] for well in plate["wells"]}
+        acquisitions = list(plate.get("acquisitions", []))
+        new = {number for well in numbers for number in well}
+        new -= {acquisition["id"] for acquisition in acquisitions}
+        write_plate_metadata(
+            group,
+            rows=rows,
+            columns=columns,
+            wells=[
+                *plate["wells"],
+                *(f"{r}/{c}" for r, c in sorted(wells) if f"{r}/{c}" not in paths),
+            ],
+            acquisitions=[*acquisitions, *({"id": number} for number in sorted(new))],
+            field_count=max(
+                plate.get("field_count", 1),
+                *(well.count(number) for well in numbers for number in well),
+            ),
+            name=plate.get("name"),
+            fmt=fmt,
+        )

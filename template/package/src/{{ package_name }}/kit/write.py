@@ -31,6 +31,9 @@ from .ngff import (
 )
 from .provenance import MADE_BY, Step, checksum
 from .publish import published
+from .rois import copy_roi_tables
+
+MIN_LEVELS = 5  # as in plates of others: tasks ask for a level by its number
 
 
 @contextmanager
@@ -39,10 +42,14 @@ def derive_image(
     path: Path,
     *,
     dtype: DTypeLike | None = None,
+    sizes: Mapping[str, int] | None = None,
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
     """Make an image with the axes, scale, channels, chunks and codecs of another one.
+
+    It gets the ROI and condition tables of that one, which tasks of others look for, but
+    neither its labels nor their tables.
 
     Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
     and, if it lies in a well, in the list of the well. With an error, nothing changes.
@@ -52,6 +59,8 @@ def derive_image(
         path: Folder of the new image; may be that of `image`, which is then replaced.
             Nothing else may write into it at that time.
         dtype: Data type of the pixels, by default that of `image`.
+        sizes: Number of pixels along axes that are shorter than those of `image`: with
+            `{"z": 1}`, it has one plane. Regions in its tables then cover this axis.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
         made_by: What the task does, to be written into the image; see `is_made`.
@@ -73,7 +82,13 @@ def derive_image(
         )
         datasets = image.metadata["multiscales"][0]["datasets"]
         for dataset, level in zip(datasets, image.levels, strict=True):
-            _array_like(level, group, dataset["path"], dtype)
+            shape = [
+                math.ceil((sizes or {}).get(axis, full) * n / full)
+                for axis, full, n in zip(
+                    image.axes, image.shape, level.shape, strict=True
+                )
+            ]
+            _array_like(level, group, dataset["path"], dtype or level.dtype, shape)
         derived = open_image(partial, mode="r+")
         yield derived
         if record:
@@ -81,6 +96,8 @@ def derive_image(
                 record["sources"]["."] = checksum(derived)
             open_group(partial, mode="r+").update_attributes({MADE_BY: record})
         _keep_children(path, partial)
+        if not in_place:
+            copy_roi_tables(image, partial, sizes or {})
     if in_place:
         drop_consolidated(path)
     else:
@@ -88,21 +105,29 @@ def derive_image(
 
 
 def _array_like(
-    level: "zarr.Array[Any]", group: zarr.Group, name: str, dtype: DTypeLike | None
+    level: "zarr.Array[Any]",
+    group: zarr.Group,
+    name: str,
+    dtype: DTypeLike,
+    shape: Sequence[int],
 ) -> None:
-    """Create an array as another one is, but for its data type."""
-    if dtype is None or np.dtype(dtype) == level.dtype:
+    """Create an array as another one is, but for its data type and shape."""
+    if np.dtype(dtype) == level.dtype and tuple(shape) == level.shape:
         zarr.from_array(group.store, data=level, write_data=False, name=name)
         return
     options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     if level.metadata.zarr_format == 3:
         options["chunk_key_encoding"] = level.metadata.chunk_key_encoding
         options["dimension_names"] = level.metadata.dimension_names
+    chunks = tuple(min(pair) for pair in zip(level.chunks, shape, strict=True))
+    if level.shards:
+        # Shards are made of whole chunks, and end with the array.
+        whole = [-(-n // chunk) * chunk for n, chunk in zip(shape, chunks, strict=True)]
+        options["shards"] = [min(p) for p in zip(level.shards, whole, strict=True)]
     group.create_array(
         name,
-        shape=level.shape,
-        chunks=level.chunks,
-        shards=level.shards,
+        shape=shape,
+        chunks=chunks,
         dtype=dtype,
         compressors=level.compressors,
         fill_value=0,
@@ -170,6 +195,8 @@ def create_image(
     dtype: DTypeLike,
     scale: Mapping[str, float],
     channels: Sequence[str],
+    wavelengths: Sequence[str] = (),
+    colors: Sequence[str] = (),
     version: NgffVersion = "0.4",
     chunk_yx: int = 2048,
     overwrite: bool = False,
@@ -184,6 +211,8 @@ def create_image(
         dtype: Data type of the pixels.
         scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
         channels: Name of each channel.
+        wavelengths: Wavelength ID of each channel, such as `A01_C01`.
+        colors: Color of each channel, as six hexadecimal digits; by default distinct ones.
         version: NGFF version.
         chunk_yx: Size of a chunk in y and x; a chunk has one plane.
         overwrite: Whether to replace the pixels of an image that exists at `path`.
@@ -198,7 +227,7 @@ def create_image(
     if overwrite and path.exists():
         open_image(path, "overwrite")
     shapes = [tuple(shape)]
-    while max(shapes[-1][-2:]) > 256:
+    while max(shapes[-1][-2:]) > (1 if len(shapes) < MIN_LEVELS else 256):
         *other, y, x = shapes[-1]
         shapes.append((*other, math.ceil(y / 2), math.ceil(x / 2)))
     datasets = [
@@ -244,25 +273,30 @@ def create_image(
                 axes=axes,
             )
         yield open_image(partial, mode="r+")
-        _write_channels(open_image(partial, mode="r+"), channels)
+        _write_channels(open_image(partial, mode="r+"), channels, wavelengths, colors)
         open_group(partial, mode="r+").update_attributes(record)
         _keep_children(path, partial)
 
 
-def _write_channels(image: Image, names: Sequence[str]) -> None:
-    """Write the names of the channels, with a display range that shows something."""
+def _write_channels(
+    image: Image,
+    names: Sequence[str],
+    wavelengths: Sequence[str],
+    colors: Sequence[str],
+) -> None:
+    """Write what is known of the channels, with a display range that shows something."""
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import add_metadata
 
-    smallest = image.levels[-1]
-    dtype = smallest.dtype
+    small = next(n for n in image.levels if max(n.shape[-2:]) <= 256)
+    dtype = small.dtype
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
-    colors = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
+    distinct = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
     channels = []
     for index, name in enumerate(names):
         # One plane in the middle of the stack is enough.
-        middle = {"c": index, "z": smallest.shape[image.axes.find("z")] // 2, "t": 0}
-        plane = smallest[tuple(middle.get(axis, slice(None)) for axis in image.axes)]
+        middle = {"c": index, "z": small.shape[image.axes.find("z")] // 2, "t": 0}
+        plane = small[tuple(middle.get(axis, slice(None)) for axis in image.axes)]
         finite = np.asarray(plane)[np.isfinite(plane)]
         start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0, 1)
         window = {
@@ -271,10 +305,13 @@ def _write_channels(image: Image, names: Sequence[str]) -> None:
             "start": float(start),
             "end": max(float(end), float(start) + 1.0),
         }
-        color = colors[index % len(colors)] if len(names) > 1 else "FFFFFF"
-        channels.append(
-            {"label": name, "color": color, "active": True, "window": window}
-        )
+        color = distinct[index % len(distinct)] if len(names) > 1 else "FFFFFF"
+        channel = {"label": name, "color": color, "active": True, "window": window}
+        if wavelengths:
+            channel["wavelength_id"] = wavelengths[index]
+        if colors:
+            channel["color"] = colors[index]
+        channels.append(channel)
     group = zarr.open_group(image.path, mode="r+")
     add_metadata(
         group, {"omero": {"channels": channels}}, format_from_version(image.version)

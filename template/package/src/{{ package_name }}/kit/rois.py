@@ -1,0 +1,251 @@
+"""Regions of interest (ROIs): their tables, and those around the objects of a label.
+
+ROI tables are in micrometers from the corner of the image. As for ngio, a region is made
+of all pixels that it touches, but for a hundredth of a pixel.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .blocks import each_block
+from .image import Array, Image, Region
+from .ngff import add_to_image, open_group
+from .provenance import Step
+from .tables import read_table, table_names, write_table
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = {axis: (f"{axis}_micrometer", f"len_{axis}_micrometer") for axis in "zyx"}
+COLUMNS["t"] = ("t_second", "len_t_second")
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """A region of interest.
+
+    Attributes:
+        name: Name in the table, or label of the object.
+        region: One slice, in pixels, for each axis of the image but `c`.
+        label: Label of the object that it surrounds, if it does.
+        mask: Label image with that object.
+    """
+
+    name: str
+    region: Region
+    label: int | None = None
+    mask: Image | None = None
+
+    def inside(self) -> Array:
+        """Where in the region its object lies; everywhere if it has none."""
+        if self.mask is None:
+            return np.ones([s.stop - s.start for s in self.region], bool)
+        return np.asarray(self.mask.read(self.region) == self.label)
+
+
+def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]:
+    """Regions of a ROI table, cut at the border of the image.
+
+    Args:
+        image: Image that has the table; regions are in its pixels.
+        name: Name of the table.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: There is no such table, it is no ROI table, its positions are no
+            numbers, the image is not in micrometers, or all regions lie outside.
+    """
+    table = read_table(image, name, argument)
+    columns = table.columns
+    where = f"{argument}: the table {name!r} of {image.path}"
+    needed = [column for axis in "yx" for column in COLUMNS[axis]]
+    if missing := [column for column in needed if column not in columns]:
+        raise ValueError(f"{where} is no ROI table: it has no column {missing[0]}")
+    check_units(image, argument)
+    axes = image.axes.replace("c", "")
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    regions: list[list[slice]] = [[] for _ in columns[needed[0]]]
+    n_cut = 0
+    for axis in axes:
+        start, length = (columns.get(column) for column in COLUMNS[axis])
+        if start is None or length is None:
+            for region in regions:
+                region.append(slice(0, sizes[axis]))
+            continue
+        numbers = start.dtype.kind in "iuf" and length.dtype.kind in "iuf"
+        if len(start) and not (numbers and np.isfinite(start + length).all()):
+            raise ValueError(f"{where} has positions in {axis} that are no numbers")
+        ends = zip(start.tolist(), (start + length).tolist(), strict=True)
+        for region, (first, last) in zip(regions, ends, strict=True):
+            low = math.floor(_pixel(first / image.scale[axis]))
+            high = math.ceil(_pixel(last / image.scale[axis]))
+            n_cut += low < 0 or high > sizes[axis]
+            region.append(slice(max(low, 0), min(high, sizes[axis])))
+    by_number = [str(row) for row in range(len(regions))]
+    names = columns[table.index].tolist() if table.index else by_number
+    labels = columns["label"].tolist() if "label" in columns else [None] * len(names)
+    rois = [
+        Roi(str(roi), tuple(region), None if label is None else int(label))
+        for roi, label, region in zip(names, labels, regions, strict=True)
+        if all(s.start < s.stop for s in region)
+    ]
+    if regions and not rois:
+        raise ValueError(f"{where} has no region inside of the image")
+    if n_cut:
+        logger.info("%s: regions reach beyond the image, and are cut there", where)
+    if len(rois) < len(regions):
+        left_out = len(regions) - len(rois)
+        logger.info("%s: %d regions outside of the image are left out", where, left_out)
+    return rois
+
+
+def _pixel(position: float) -> float:
+    """A position in pixels, without the errors of floating point numbers."""
+    nearest = round(position)
+    return nearest if abs(nearest - position) < 0.01 else position
+
+
+def check_units(image: Image, argument: str) -> None:
+    """Refuse an image whose pixel sizes are not those of ROI tables.
+
+    Raises:
+        ValueError: An axis is in another unit than micrometers, or seconds for `t`.
+    """
+    for axis in image.metadata["multiscales"][0]["axes"]:
+        expected = {"space": "micrometer", "time": "second"}.get(axis.get("type"))
+        unit = axis.get("unit")
+        if unit and expected and unit not in (expected, "µm", "um", "s"):
+            raise ValueError(
+                f"{argument}: {image.path} has the axis {axis['name']} in {unit}; "
+                f"ROI tables are in {expected}s"
+            )
+
+
+def write_roi_table(
+    image: Image,
+    name: str,
+    rois: Sequence[Roi],
+    *,
+    label_name: str = "",
+    overwrite: bool = False,
+    made_by: Step | None = None,
+) -> None:
+    """Write a table of regions.
+
+    Args:
+        image: Image that gets the table, also one that is being made.
+        name: Name of the table; tasks of others look for `FOV_ROI_table` and
+            `well_ROI_table`.
+        rois: Regions, in pixels of the image.
+        label_name: Label image whose objects they surround: it becomes a masking table.
+        overwrite: Whether to replace a table of this name.
+        made_by: What the task does, to be written into the table; see `is_made`.
+
+    Raises:
+        ValueError: `name` cannot be the name of a folder, a region has not one slice for
+            each axis but `c`, or the image is not in micrometers.
+        FileExistsError: The table exists, and `overwrite` is false.
+    """
+    check_units(image, "table_name")
+    axes = image.axes.replace("c", "")
+    index = "label" if label_name else "FieldIndex"
+    values = [roi.label if label_name else roi.name for roi in rois]
+    columns: dict[str, list[Any]] = {index: values}
+    for first, length in (COLUMNS[axis] for axis in "xyz"):
+        columns |= {first: [], length: []}
+    if "t" in axes and any(roi.region[0] != slice(0, image.shape[0]) for roi in rois):
+        columns |= {column: [] for column in COLUMNS["t"]}
+    for roi in rois:
+        by_axis = dict(zip(axes, roi.region, strict=True))
+        by_axis.setdefault("z", slice(0, 1))
+        for axis, (first, length) in COLUMNS.items():
+            if first in columns:
+                step, s = image.scale.get(axis, 1.0), by_axis[axis]
+                columns[first].append(s.start * step)
+                columns[length].append((s.stop - s.start) * step)
+    order = [index, *(COLUMNS[axis][part] for part in (0, 1) for axis in "xyzt")]
+    write_table(
+        image,
+        name,
+        {column: columns[column] for column in order if column in columns},
+        type="masking_roi_table" if label_name else "roi_table",
+        index=index,
+        label_name=label_name,
+        overwrite=overwrite,
+        made_by=made_by,
+    )
+
+
+def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
+    """Give a new image the ROI and condition tables of the one that it is made of.
+
+    Tables of labels stay behind, as labels do.
+
+    Args:
+        image: Image that has the tables.
+        path: Folder of the new image; what it has already stays.
+        sizes: Number of pixels along the axes that have changed, which regions then cover.
+    """
+    for name in table_names(image):
+        source, target = (folder / "tables" / name for folder in (image.path, path))
+        kept = ("roi_table", "generic_roi_table", "condition_table")
+        if target.exists() or not source.is_dir():
+            continue
+        if open_group(source).attrs.get("type") not in kept:
+            continue
+        table = read_table(image, name) if sizes else None
+        if table and table.type != "condition_table":
+            for axis, size in sizes.items():
+                first, length = (table.columns.get(column) for column in COLUMNS[axis])
+                if first is not None and length is not None:
+                    whole = size * image.scale[axis]
+                    ends = np.zeros(len(first)), np.full(len(first), whole)
+                    table.columns.update(zip(COLUMNS[axis], ends, strict=True))
+            write_table(path, name, table.columns, type=table.type, index=table.index)
+        else:
+            junk = shutil.ignore_patterns(".*.partial")  # being written
+            shutil.copytree(source, target, ignore=junk)
+            add_to_image(target)
+
+
+def label_rois(label: Image) -> list[Roi]:
+    """The region around each object of a label image, in the order of the labels.
+
+    Raises:
+        ValueError: It is no image of integers.
+    """
+    if label.levels[0].dtype.kind not in "iu":
+        dtype = label.levels[0].dtype
+        raise ValueError(f"{label.path} is of {dtype}, which is no type of labels")
+
+    def find(region: Region, labels: Array) -> dict[int, Region]:
+        from scipy.ndimage import find_objects
+
+        numbers = np.arange(int(labels.max(initial=0)) + 1)
+        if len(numbers) > labels.size:  # large gaps, which would take memory
+            numbers, labels = np.unique(labels, return_inverse=True)
+            numbers, labels = np.append(0, numbers), labels.reshape(labels.shape) + 1
+        boxes = {}
+        for number, box in enumerate(find_objects(labels.astype(np.int64)), start=1):
+            if box and numbers[number] > 0:
+                places = zip(box, region, strict=True)
+                boxes[int(numbers[number])] = tuple(
+                    slice(s.start + r.start, s.stop + r.start) for s, r in places
+                )
+        return boxes
+
+    found: dict[int, Region] = {}
+    for boxes in each_block(find, label):
+        for number, box in boxes.items():
+            known = found.get(number, box)
+            found[number] = tuple(
+                slice(min(one.start, other.start), max(one.stop, other.stop))
+                for one, other in zip(known, box, strict=True)
+            )
+    return [Roi(str(n), found[n], n) for n in sorted(found)]
