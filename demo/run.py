@@ -1,12 +1,12 @@
 """Run the worked examples over real micrographs, and make a page of what they did.
 
 The TIFFs are cut from the micrographs that scikit-image ships: a stained tissue and a
-retina. Each is a row of the plate, seen in two acquisitions with a known shift.
+retina. Each is a row of the plate, seen in two acquisitions with a known shift, and in
+three planes: one in focus between two that are not.
 """
 
 import argparse
 import base64
-import csv
 import html
 import io
 import json
@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from my_fractal_tasks.dev.run_workflow import run_workflow
-from my_fractal_tasks.kit import open_image, open_label
+from my_fractal_tasks.kit import open_image, open_label, read_table
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage import color, data
 
 SHIFT = (-9, 14)  # of the second acquisition, in y and x
 SIZE = 240
+PLANES = ((3, 0.6), (0, 1.0), (4, 0.5))  # sigma of the blur, and brightness
 PACKAGE = "my-fractal-tasks"
 
 
@@ -43,8 +45,10 @@ def write_tiffs(folder: Path) -> None:
                 for channel, plane in zip(
                     ("red", "green", "blue"), np.moveaxis(field, 2, 0), strict=True
                 ):
-                    name = f"{row}{column:02}_a{acquisition}_c{channel}.tif"
-                    tifffile.imwrite(folder / name, plane)
+                    for z, (sigma, brightness) in enumerate(PLANES):
+                        pixels_z = gaussian_filter(plane * brightness, sigma)
+                        name = f"{row}{column:02}_a{acquisition}_c{channel}_z{z}.tif"
+                        tifffile.imwrite(folder / name, pixels_z.astype(np.uint8))
 
 
 def step(name: str, **arguments: object) -> dict[str, object]:
@@ -63,12 +67,14 @@ def make_workflow(tiffs: Path) -> dict[str, object]:
                 args_non_parallel={"tiff_dir": str(tiffs), "pixel_size_xy": 0.5},
             ),
             step("Register Acquisitions", args_parallel={"channel": green}),
+            step("Project Image"),
             step("Gaussian Blur", args_parallel={"sigma_xy": 2}),
             step(
                 "Threshold Segmentation",
                 args_parallel={"channel": green, "min_size": 30},
             ),
             step("Measure Features"),
+            step("Aggregate Tables", args_non_parallel={"rows": "wells"}),
             step("Check Images", args_non_parallel={"read_pixels": True}),
         ],
     }
@@ -88,13 +94,12 @@ def stretch(pixels: np.ndarray) -> np.ndarray:
 
 
 def write_page(image_list: list[dict], page: Path) -> None:
-    """Write a page with each image of the plate, its objects and its measurements."""
+    """Write a page with each image of the plates, its objects and its measurements."""
     rows = []
     for entry in image_list:
         image = open_image(entry["zarr_url"])
-        green = image.read(
-            (slice(None), slice(None)), image.channel_names.index("green")
-        )
+        whole = (slice(None),) * 3
+        green = image.read(whole, image.channel_names.index("green")).max(axis=0)
         cells = [
             html.escape("/".join(image.path.parts[-4:])),
             html.escape(json.dumps(entry["attributes"])),
@@ -102,13 +107,13 @@ def write_page(image_list: list[dict], page: Path) -> None:
             picture(stretch(green)),
         ]
         if "objects" in image.label_names:
-            labels = np.asarray(open_label(image, "objects").levels[0])
+            labels = np.asarray(open_label(image, "objects").levels[0])[0]
             overlay = color.label2rgb(labels, stretch(green), alpha=0.4, bg_label=0)
             cells.append(picture((overlay * 255).astype(np.uint8)))
-            with (image.path / "tables" / "features" / "table.csv").open() as file:
-                table = list(csv.DictReader(file))
-            area = np.mean([float(row["area"]) for row in table])
-            cells.append(f"{len(table)} objects, mean area {area:.1f} µm²")
+            table = read_table(image, "features").columns
+            size = "area" if "area" in table else "volume"  # of one plane
+            mean = np.mean(table[size])
+            cells.append(f"{len(table[size])} objects, mean {size} {mean:.1f}")
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>image<th>attributes<th>types<th>green<th>objects<th>features</tr>"
     page.write_text(
@@ -129,7 +134,10 @@ def main() -> None:
     workflow.write_text(json.dumps(make_workflow(folder / "tiffs"), indent=2))
     image_list = run_workflow(workflow, zarr_dir=folder / "zarr")
     write_page(image_list, folder / "index.html")
+    plate = folder / "zarr" / "plate_projected.zarr"
     print(f"\nThe plate: {folder / 'zarr' / 'plate.zarr'}")
+    print(f"Its projections: {plate}")
+    print(f"One row for each well: {plate / 'tables' / 'features' / 'table.csv'}")
     print(f"The workflow, which Fractal's web interface can import: {workflow}")
     print(f"Pictures and measurements: {folder / 'index.html'}")
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
+        "my_fractal_tasks.aggregate_tables",
         "my_fractal_tasks.convert_tiffs_compute",
         "my_fractal_tasks.convert_tiffs_init",
         "my_fractal_tasks.gaussian_blur",
         "my_fractal_tasks.measure_features",
+        "my_fractal_tasks.project_image_compute",
+        "my_fractal_tasks.project_image_init",
         "my_fractal_tasks.threshold_segmentation",
         "my_fractal_tasks.register_acquisitions_compute",
         "ome_zarr.writer",
@@ -37,7 +41,7 @@ def run_and_kill(
     """Run a task as a process; its output is `out.json` beside the image.
 
     Args:
-        task: Name of the task, or `convert_tiffs` for a whole conversion.
+        task: Name of the task, or one of `COMPOUND` for both of its parts.
         arguments: Its arguments.
         at: When to kill it; with 0, it runs to its end.
         exchange: Whether the file system can exchange two folders.
@@ -61,13 +65,18 @@ def run_and_kill(
     return moments.recv()
 
 
-def convert_tiffs(**arguments: Any) -> list[dict[str, Any]]:
-    """Convert a folder, as Fractal does: the init part says what the units are."""
-    from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
-    from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
+COMPOUND = ("convert_tiffs", "project_image")
 
-    units = convert_tiffs_init(**arguments)["parallelization_list"]
-    return [convert_tiffs_compute(**unit) for unit in units]
+
+def import_function(name: str) -> Any:
+    """The function of a task, or of one of its parts."""
+    return getattr(importlib.import_module(f"my_fractal_tasks.{name}"), name)
+
+
+def run_both(task: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Run a compound task as Fractal does: the init part says what the units are."""
+    init, compute = (import_function(f"{task}_{part}") for part in ("init", "compute"))
+    return [compute(**unit) for unit in init(**arguments)["parallelization_list"]]
 
 
 def _run(
@@ -87,9 +96,8 @@ def _run(
     publish.LOCK_EXPIRES = 0.5
     if not exchange:
         publish._exchange = lambda *_: False
-    function = convert_tiffs
-    if task != "convert_tiffs":
-        function = getattr(importlib.import_module(f"my_fractal_tasks.{task}"), task)
+    is_compound = task in COMPOUND
+    function = partial(run_both, task) if is_compound else import_function(task)
     count = 0
     moments = []
 

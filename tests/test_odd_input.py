@@ -1,5 +1,6 @@
 """Files as microscopes and other tools write them: every pixel arrives, or an error says why not."""
 
+import importlib
 import json
 import math
 import warnings
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from killed_task import run_both
+from my_fractal_tasks.aggregate_tables import aggregate_tables
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
-from my_fractal_tasks.kit import open_image, plate_images
+from my_fractal_tasks.kit import open_image, plate_images, write_table
+from my_fractal_tasks.kit import read_table as read_any_table
 from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
@@ -123,12 +127,13 @@ def positions_in_a_set_of_files(folder):
         )
 
 
-@pytest.mark.parametrize("write", [several_positions, positions_in_a_set_of_files])
-def test_positions_are_not_taken_for_z_planes(tmp_path, write):
+@pytest.mark.parametrize(
+    ("write", "n_positions"), [(several_positions, 5), (positions_in_a_set_of_files, 2)]
+)
+def test_positions_become_fields_and_no_z_planes(tmp_path, write, n_positions):
     write(tmp_path)
-    with pytest.raises(ValueError, match=r"tiff_dir: .*[25] images: write one file"):
-        convert(tmp_path)
-    assert not list(tmp_path.glob("*.zarr"))
+    images = convert(tmp_path, fields={"columns": 5})
+    assert (images["A/01/0"][0] == np.hstack(STACK[:n_positions])).all()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_a_name_that_fits_in_one_way_is_read(tmp_path):
     for field in (1, 2):
         tifffile.imwrite(tmp_path / f"Exp_B02_s{field}_w1.tif", STACK[field])
     images = convert(tmp_path, pattern="*_{row}{column}_s{field}_w*.tif")
-    assert (images["B/02/0f2"] == STACK[2]).all()
+    assert (images["B/02/0"][0] == np.concatenate(STACK[1:3], axis=-1)).all()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +324,7 @@ def test_fields_are_registered_with_the_same_field(tmp_path):
         for acquisition in (0, 1):
             moved = np.roll(pixels, 3 * acquisition, axis=0)
             tifffile.imwrite(tmp_path / f"A01_a{acquisition}_f{field}.tif", moved)
-    images = convert(tmp_path)
+    images = convert(tmp_path, fields={"arrangement": "separate"})
     well = tmp_path / "plate.zarr" / "A" / "01"
     urls = [str(well / name) for name in ("0f1", "0f2", "1f2", "1f1")]
 
@@ -374,3 +379,86 @@ def test_sizes_are_positive_numbers(tmp_path, size):
     if size:
         with pytest.raises(ValueError, match="sigma_xy"):
             gaussian_blur(zarr_url=str(tmp_path / "image.zarr"), sigma_xy=size)
+
+
+@pytest.mark.parametrize("method", ["maximum", "minimum", "mean", "sum"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint32", "int32", "float16", "float64"]
+)
+def test_projections_of_any_type_are_those_of_numpy(tmp_path, dtype, method):
+    limits = np.iinfo(dtype) if dtype not in ("bool", "float16", "float64") else None
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 2, (5, 40, 50)).astype(dtype)
+    if limits:
+        pixels = rng.integers(limits.min, limits.max, (5, 40, 50), dtype, endpoint=True)
+    elif dtype != "bool":
+        pixels = (rng.normal(0, 9000, (5, 40, 50))).astype(dtype)
+        pixels[2, 3, 4] = np.nan
+    write_image(tmp_path / "image.zarr", "zyx", pixels=pixels, chunks={"z": 2, "y": 16})
+    init = {"origin": str(tmp_path / "image.zarr")}
+    new = tmp_path / "new.zarr"
+    project = importlib.import_module("my_fractal_tasks.project_image_compute")
+    project.project_image_compute(zarr_url=str(new), init_args=init, method=method)
+    wide = pixels.astype(np.float64)
+    by_numpy = {"maximum": "max", "minimum": "min"}.get(method, method)
+    expected = getattr(wide, by_numpy)(axis=0, keepdims=True)
+    if method == "mean" and dtype not in ("float16", "float64"):
+        expected = np.rint(expected)
+    found = np.asarray(open_image(new).levels[0])
+    types = {"sum": found.dtype, "mean": dtype}
+    expected = expected.astype(types.get(method, np.float64))
+    assert np.array_equal(found, expected, equal_nan=dtype.startswith("float"))
+
+
+def test_plates_with_one_name_are_not_mixed_in_one_projection(tmp_path):
+    images = [
+        image
+        for folder in ("a", "b")
+        for image in write_plate(tmp_path / folder / "plate.zarr", {"A/01": [0]})
+    ]
+    urls = [str(image) for image in images]
+    with pytest.raises(ValueError, match=r"zarr_urls: .*would both become"):
+        run_both("project_image", zarr_urls=urls, zarr_dir=str(tmp_path))
+    assert not (tmp_path / "plate_projected.zarr").exists()
+
+
+def test_a_plate_of_another_ngff_version_is_not_extended(tmp_path):
+    (image,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]})
+    write_plate(tmp_path / "plate_projected.zarr", {"B/01": [0]}, "0.5")
+    with pytest.raises(ValueError, match=r"suffix: .* is not of NGFF 0.4"):
+        run_both("project_image", zarr_urls=[str(image)], zarr_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_tables_with_odd_columns_are_aggregated(tmp_path, file_format):
+    plate = tmp_path / "plate.zarr"
+    images = write_plate(plate, {"A/01": [0], "A/02": [0], "A/03": [0]}, axes="yx")
+    tables = [
+        {
+            "id": ["a", "b"],
+            "well": [1, 2],
+            "size": [1.5, np.nan],
+            "good": [True, False],
+        },
+        {"id": [3], "size": ["large"]},
+        {"id": [], "size": []},
+    ]
+    for path, columns in zip(images, tables, strict=True):
+        write_table(open_image(path), "features", columns)
+    arguments = {
+        "zarr_urls": [str(path) for path in images],
+        "zarr_dir": str(tmp_path),
+        "file_format": file_format,
+    }
+    aggregate_tables(**arguments)
+    columns = read_any_table(plate, "features").columns
+    assert columns["well"].tolist() == ["A01", "A01", "A02"]
+    assert columns["id"].tolist() == ["a", "b", "3"]
+    assert columns["size"].tolist() == ["1.5", "nan", "large"]
+    assert np.array_equal(columns["feature_well"], [1, 2, np.nan], equal_nan=True)
+    aggregate_tables(**arguments, rows="wells", table_name="wells")
+    columns = read_any_table(plate, "wells").columns
+    assert columns["count"].tolist() == [2, 1, 0]
+    good = columns["good_mean"].tolist()
+    assert good[0] == 0.5
+    assert np.isnan(good[1:]).all()

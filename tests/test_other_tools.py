@@ -8,9 +8,12 @@ from ome_zarr_models import v04, v05  # isort: skip
 
 import ngio
 import numpy as np
+import pandas
 import pytest
 import tifffile
 import zarr
+from killed_task import run_both
+from my_fractal_tasks.aggregate_tables import aggregate_tables
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
@@ -218,3 +221,37 @@ def test_the_plates_of_the_fixtures_are_valid(tmp_path):
         plate = tmp_path / version
         write_plate(plate, {"A/01": [0, 1], "B/02": [0]}, version)
         assert_valid(plate)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_projected_plate_with_a_table_of_its_own_is_valid(tmp_path, version):
+    wells = {"A/01": [0, 1], "B/03": [0]}
+    images = write_plate(tmp_path / "plate.zarr", wells, version)
+    for some in (images[:1], images):  # the second adds to the plate of the first
+        urls = [str(image) for image in some]
+        run_both("project_image", zarr_urls=urls, zarr_dir=str(tmp_path))
+    projected = tmp_path / "plate_projected.zarr"
+    assert_valid(projected)
+    theirs = ngio.open_ome_zarr_plate(projected)
+    assert sorted(theirs.images_paths()) == ["A/01/0", "A/01/1", "B/03/0"]
+    assert theirs.acquisition_ids == [0, 1]
+
+    backends = dict(
+        zip(plate_images(projected), ("csv", "json", "anndata"), strict=True)
+    )
+    for path, backend in backends.items():
+        frame = pandas.DataFrame({"area": [1.5, 2.5], "kind": ["round", "long"]})
+        frame.index = pandas.Index([1, 2], name="label")
+        table = ngio.tables.FeatureTable(frame, reference_label="cells")
+        container = ngio.open_ome_zarr_container(path)
+        assert not container.is_3d
+        container.add_table("features", table, backend=backend)
+    arguments = {"zarr_urls": [str(path) for path in backends]}
+    arguments["zarr_dir"] = str(tmp_path)
+    for file_format in ("csv", "parquet"):
+        aggregate_tables(**arguments, table_name=file_format, file_format=file_format)
+        table = ngio.open_ome_zarr_plate(projected).get_table(file_format).dataframe
+        assert table["label"].tolist() == [1, 2] * 3
+        assert table["area"].tolist() == [1.5, 2.5] * 3
+        assert table["kind"].tolist() == ["round", "long"] * 3
+        assert table["well"].tolist() == ["A01"] * 4 + ["B03"] * 2

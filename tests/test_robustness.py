@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from killed_task import HIDDEN, run_and_kill
+from killed_task import HIDDEN, run_and_kill, run_both
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.kit import (
     Step,
@@ -26,6 +26,9 @@ from my_fractal_tasks.kit import (
     plate_images,
     provenance,
     publish,
+    read_table,
+    table_names,
+    write_feature_table,
 )
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import PACKAGE, write_image, write_plate
@@ -139,6 +142,98 @@ def test_a_killed_conversion_goes_on_when_run_again(tmp_path, version):
             assert (open_image(image).levels[0][0] == plane).all()
         hidden = [path for path in folder.rglob(".*") if HIDDEN.fullmatch(path.name)]
         assert [path.name for path in hidden if path.name != "out.json"] == [], moment
+
+
+def maxima(plate):
+    """Whether each image of a projected plate that there is has the right pixels."""
+    source = plate.with_name("plate.zarr")
+    found = {}
+    for path in plate_images(plate) if plate.exists() else ():
+        if path.exists():
+            image = open_image(source / path.relative_to(plate))
+            expected = image.levels[0][...].max(axis=0, keepdims=True)
+            found[path] = (open_image(path).levels[0][...] == expected).all()
+    return found
+
+
+def leftovers(folder):
+    """What is hidden, but for locks, which expire."""
+    hidden = [p.name for p in folder.rglob(".*") if HIDDEN.fullmatch(p.name)]
+    return [name for name in hidden if not name.endswith(".lock")]
+
+
+@pytest.mark.parametrize(("before", "version"), [(0, "0.4"), (1, "0.5")])
+def test_a_killed_projection_goes_on_when_run_again(tmp_path, before, version):
+    """Also one that adds wells to a plate that exists."""
+    start, work = tmp_path / "start", tmp_path / "work"
+    plate, projected = work / "plate.zarr", work / "plate_projected.zarr"
+    wells = {"A/01": [0], "A/02": [1], "B/01": [0]}
+    write_plate(start / "plate.zarr", wells, version, axes="zyx")
+    shutil.copytree(start, work)
+    urls = [str(path) for path in plate_images(plate)]
+    if before:
+        run_both("project_image", zarr_urls=urls[:before], zarr_dir=str(work))
+        shutil.copytree(projected, start / projected.name)
+    run = partial(
+        run_and_kill, "project_image", {"zarr_urls": urls, "zarr_dir": str(work)}
+    )
+    moments = run()
+    assert len(set(moments)) > 10
+    for moment in sorted(set(moments)):
+        shutil.rmtree(work)
+        shutil.copytree(start, work)
+        assert run(moment) is None, moment
+        assert len(maxima(projected)) >= before, moment
+        assert all(maxima(projected).values()), moment
+        assert run(), moment
+        assert [*maxima(projected).values()] == [True] * 3, moment
+        assert len(plate_images(projected)) == 3
+        assert leftovers(work) == [], moment
+
+
+def test_jobs_that_project_into_one_plate_at_a_time_add_all_of_their_wells(tmp_path):
+    wells = {f"{row}/0{column}": [0] for row in "AB" for column in (1, 2, 3)}
+    images = write_plate(tmp_path / "plate.zarr", wells, axes="zyx")
+    run_both("project_image", zarr_urls=[str(images[0])], zarr_dir=str(tmp_path))
+    units = [
+        start("project_image_init", zarr_urls=[str(image)], zarr_dir=str(tmp_path))
+        for image in images[1:]
+    ]
+    assert [unit.wait() for unit in units] == [0] * 5
+    plate = tmp_path / "plate_projected.zarr"
+    assert len(plate_images(plate)) == 6
+    metadata = json.loads((plate / ".zattrs").read_text())["plate"]
+    rows, columns = (
+        [axis["name"] for axis in metadata[key]] for key in ("rows", "columns")
+    )
+    assert (sorted(rows), sorted(columns)) == (["A", "B"], ["01", "02", "03"])
+    for well in metadata["wells"]:
+        place = f"{rows[well['rowIndex']]}/{columns[well['columnIndex']]}"
+        assert place == well["path"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_killed_aggregation_leaves_no_table_or_a_whole_one(tmp_path, version):
+    start, work = tmp_path / "start", tmp_path / "work"
+    wells = {"A/01": [0], "B/02": [0]}
+    for path in write_plate(start / "plate.zarr", wells, version, axes="yx"):
+        columns = {"label": [1, 2], "area": [3.0, 4.5]}
+        write_feature_table(open_image(path), "features", columns, label_name="x")
+    shutil.copytree(start, work)
+    plate = work / "plate.zarr"
+    urls = [str(path) for path in plate_images(plate)]
+    arguments = {"zarr_urls": urls, "zarr_dir": str(work)}
+    run = partial(run_and_kill, "aggregate_tables", arguments)
+    moments = run()
+    for moment in sorted(set(moments)):
+        shutil.rmtree(work)
+        shutil.copytree(start, work)
+        assert run(moment) is None, moment
+        for _ in table_names(plate):
+            assert read_table(plate, "features").columns["label"].tolist() == [1, 2] * 2
+        assert run(), moment
+        assert read_table(plate, "features").columns["label"].tolist() == [1, 2] * 2
+        assert leftovers(work) == [], moment
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
@@ -526,7 +621,12 @@ TASKS_ON_ONE_IMAGE = {
     "measure_features": {},
     "register_acquisitions_compute": {"init_args": {"reference": "/absent"}},
 }
-TASKS_ON_MANY_IMAGES = {"register_acquisitions_init": {}, "check_images": {}}
+TASKS_ON_MANY_IMAGES = {
+    "register_acquisitions_init": {},
+    "project_image_init": {},
+    "aggregate_tables": {},
+    "check_images": {},
+}
 
 
 def bad_urls(folder):

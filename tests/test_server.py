@@ -16,7 +16,7 @@ SHIFT = (-4, 7)  # of the second acquisition, in y and x
 
 
 def write_workflow(folder: Path) -> Path:
-    """Write TIFFs of three wells, one of them in two acquisitions, and a workflow for them."""
+    """Write z stacks of three wells, one of them in two acquisitions, and a workflow."""
     tiffs = folder / "tiffs"
     tiffs.mkdir(parents=True)
     y, x = np.indices((160, 200))
@@ -25,10 +25,10 @@ def write_workflow(folder: Path) -> Path:
         pixels = rng.normal(200, 20, y.shape)
         for y0, x0, radius in rng.uniform((20, 20, 4), (140, 180, 12), (12, 3)):
             pixels[np.hypot(y - y0, x - x0) < radius] += 2000
-        pixels = pixels.astype(np.uint16)
-        tifffile.imwrite(tiffs / f"{well}_a0.tif", pixels)
+        stack = np.stack([pixels * z / 5 for z in (2, 3, 5, 4, 1)]).astype(np.uint16)
+        tifffile.imwrite(tiffs / f"{well}_a0.tif", stack)
         if well == "A01":
-            tifffile.imwrite(tiffs / f"{well}_a1.tif", np.roll(pixels, SHIFT, (0, 1)))
+            tifffile.imwrite(tiffs / f"{well}_a1.tif", np.roll(stack, SHIFT, (1, 2)))
 
     def step(name: str, **arguments: object) -> dict[str, object]:
         return {"task": {"pkg_name": "my-fractal-tasks", "name": name}, **arguments}
@@ -42,9 +42,11 @@ def write_workflow(folder: Path) -> Path:
             ),
             step("Import OME-Zarr", args_non_parallel={"zarr_name": "plate.zarr"}),
             step("Register Acquisitions"),
+            step("Project Image"),
             step("Gaussian Blur", args_parallel={"sigma_xy": 1}),
             step("Threshold Segmentation", args_parallel={"min_size": 30}),
             step("Measure Features"),
+            step("Aggregate Tables"),
             step("Check Images", args_non_parallel={"read_pixels": True}),
         ],
     }
