@@ -1,6 +1,9 @@
 """Fixtures: the template without git, rendered packages, and an environment that runs them."""
 
+import fcntl
+import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -41,3 +44,25 @@ def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         f"{richest / 'pyproject.toml'}:dev",
         python=sys.executable,
     )
+
+
+@pytest.fixture(scope="session")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> rendering.Shared:
+    """Fill a folder once for all processes that run tests: `shared(name, fill)`."""
+    root = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        root = root.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / name / "filled").exists():
+                shutil.rmtree(root / name, ignore_errors=True)
+                (root / name).mkdir()
+                fill(root / name)
+                (root / name / "filled").touch()
+        return root / name
+
+    return make

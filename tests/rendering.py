@@ -37,6 +37,7 @@ EXAMPLES = QUESTIONS["examples"]["default"]
 TOOLS = ROOT / "template" / "tools"
 
 Render = Callable[..., Path]
+Shared = Callable[[str, Callable[[Path], None]], Path]
 
 
 def snapshot(folder: Path) -> Path:
