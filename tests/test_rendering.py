@@ -183,7 +183,8 @@ def test_it_has_exactly_the_chosen_examples(package):
         assert bool(package.files(f"{example}.md")) == chosen
         assert bool(package.files(f"test_{example}*.py")) == chosen
         for module in modules:
-            assert f'"{module.name}"' in text
+            is_program = "run_task(" in module.read_text(encoding="utf-8")
+            assert (f'"{module.name}"' in text) == is_program, module
 
 
 def test_the_answers_are_in_the_metadata(package):

@@ -93,6 +93,8 @@ def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
             continue
         mine = of_the_living and made_by[1] == path.name
         if mine or _is_dead(*made_by.group(2, 3)):
+            with suppress(OSError):  # of those who write lists in that folder
+                hidden.with_name(f".{hidden.name}.lock").rmdir()
             # Renamed first: a task that is still alive can no longer publish it.
             removed = _hidden(path)
             with suppress(OSError):

@@ -33,8 +33,6 @@ from .provenance import MADE_BY, Step, checksum
 from .publish import published
 from .rois import copy_roi_tables
 
-MIN_LEVELS = 5  # as in plates of others: tasks ask for a level by its number
-
 
 @contextmanager
 def derive_image(
@@ -199,6 +197,7 @@ def create_image(
     colors: Sequence[str] = (),
     version: NgffVersion = "0.4",
     chunk_yx: int = 2048,
+    min_levels: int = 1,
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
@@ -215,6 +214,8 @@ def create_image(
         colors: Color of each channel, as six hexadecimal digits; by default distinct ones.
         version: NGFF version.
         chunk_yx: Size of a chunk in y and x; a chunk has one plane.
+        min_levels: The pyramid ends at 256 pixels in y and x, but not before it has this
+            many levels, as long as there are pixels: some tasks ask for a level by number.
         overwrite: Whether to replace the pixels of an image that exists at `path`.
         made_by: What the task does, to be written into the image; see `is_made`.
 
@@ -227,7 +228,7 @@ def create_image(
     if overwrite and path.exists():
         open_image(path, "overwrite")
     shapes = [tuple(shape)]
-    while max(shapes[-1][-2:]) > (1 if len(shapes) < MIN_LEVELS else 256):
+    while max(shapes[-1][-2:]) > (1 if len(shapes) < min_levels else 256):
         *other, y, x = shapes[-1]
         shapes.append((*other, math.ceil(y / 2), math.ceil(x / 2)))
     datasets = [
