@@ -14,9 +14,10 @@ for script in sys.argv[1:]:
     sys.argv[:] = [script, "--check"]
     runpy.run_path(script, run_name="__main__")
 """
+# None, one, two, all but one, and all.
 SUBSETS = [
     list(subset)
-    for size in range(len(EXAMPLES) + 1)
+    for size in (0, 1, 2, len(EXAMPLES) - 1, len(EXAMPLES))
     for subset in itertools.combinations(EXAMPLES, size)
 ]
 AUTHORS = ['Zoë "Zed" O\'Neill', "back\\slash", "李 🐍", "</script>", "{{ user }}"]
@@ -32,9 +33,7 @@ def test_the_template_of_the_manifest_is_up_to_date(tmp_path, richest_python):
     assert current(tmp_path, richest_python) == on_disk, "run `nox -s manifest`"
 
 
-def test_every_subset_of_examples_passes_the_manifest_check(
-    render, tmp_path, richest_python
-):
+def test_any_two_examples_pass_the_manifest_check(render, tmp_path, richest_python):
     """For different authors, with and without a GitHub user."""
     scripts = []
     for number, examples in enumerate(SUBSETS):

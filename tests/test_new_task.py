@@ -1,16 +1,19 @@
 """`nox -s new_task` adds a task, or an example, to a package that exists."""
 
 import ast
+import csv
 import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import copier
 import pytest
 import rendering
 import yaml
+from package_images import write_image
 from rendering import EXAMPLES, TOOLS, import_folder, run
 from test_package import nox
 from test_rendering import imports
@@ -134,6 +137,221 @@ def test_a_task_of_each_type_is_green_at_once(
     # What the tasks compute does not depend on the package.
     tests = ["tests/test_manifest.py"] if examples else []
     run(richest_python, "-m", "pytest", *tests, cwd=package, env=env)
+
+
+OWN = '''
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+
+def find_spots(img: np.ndarray, sigma: Annotated[float, Field(ge=0)] = 1.0,
+               background: Literal["mean", "median"] = "mean", *, verbose=None):
+    """Find bright spots
+
+    :param img: The image.
+    :param sigma: Width of the
+        spots.
+    """
+    smooth = ndimage.gaussian_filter(img.astype(float), sigma); x = 1
+    return smooth > getattr(np, background)(smooth) + smooth.std()
+
+def statistics(image, q=50.0):
+    """Measure an image.
+
+    Args:
+        q (float): Percentile, such as :math:`50`.
+    """
+    return {"mean": image.mean(), "percentile": np.percentile(image, q)}
+
+def subtract(pixels, size: int):
+    return pixels - np.minimum(pixels, ndimage.uniform_filter(pixels, size))
+
+def add_up(a, b):
+    return a + b
+'''
+# Functions, and what a task of each makes.
+FUNCTIONS = {
+    "Rolling Ball": ("image", "skimage.restoration:rolling_ball", "radius=10"),
+    "Smooth": ("image", "skimage.filters:gaussian"),
+    "Median": ("image", "scipy.ndimage:median_filter", "size=3"),
+    "Top Hat": ("image", "skimage.morphology:white_tophat"),
+    "Laplace": ("image", "scipy.ndimage:gaussian_laplace"),
+    "Subtract Background": ("image", "own.py:subtract"),
+    "Components": ("label", "scipy.ndimage:label"),
+    "Felzenszwalb": ("label", "skimage.segmentation:felzenszwalb"),
+    "Edges": ("label", "skimage.feature:canny"),
+    "Superpixels": ("label", "skimage.segmentation:slic", "channel_axis=null"),
+    "Find My Spots": ("label", "own.py:find_spots"),
+    "Properties": ("features", "skimage.measure:regionprops_table"),
+    "Entropy": ("table", "skimage.measure:shannon_entropy"),
+    "Image Statistics": ("table", "own.py:statistics"),
+}
+
+
+@pytest.fixture
+def with_functions(render, tmp_path, richest_python) -> Path:
+    """A package with a task of each function, and one of each kind that is to be filled."""
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (package / "own.py").write_text(OWN)
+    cases = [
+        [name, "--from", where, *(part for one in settings for part in ("--set", one))]
+        for name, (_, where, *settings) in FUNCTIONS.items()
+    ]
+    cases += [
+        [f"My {what}", "--makes", what] for what in ("label", "features", "table")
+    ]
+    said = add(package, richest_python, *cases)
+    assert not [text for text in said if "Nothing was written" in text]
+    for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
+        assert re.search(rf"^\w+ makes (an |a )?{makes}", text, re.MULTILINE), text
+    (package / "own.py").unlink()
+    return package
+
+
+def test_a_task_of_a_function_is_green_at_once(
+    with_functions, tmp_path, richest_python, cache
+):
+    package = with_functions
+    modules = import_folder(package)
+    tasks = create_manifest(package, richest_python)
+    assert len(tasks) == len(FUNCTIONS) + 3
+
+    # The arguments are those of the function; what a form cannot show is left out.
+    schema = tasks["Find My Spots"]["args_schema_parallel"]["properties"]
+    assert schema["sigma"]["minimum"] == 0
+    assert schema["sigma"]["description"] == "Width of the spots."
+    assert schema["background"]["enum"] == ["mean", "median"]
+    assert "verbose" not in schema
+    schema = tasks["Median"]["args_schema_parallel"]["properties"]
+    assert schema["size"]["default"] == 3
+    assert "footprint" not in schema
+    schema = tasks["Rolling Ball"]["args_schema_parallel"]["properties"]
+    assert schema["radius"]["default"] == 10
+    assert schema["radius"]["description"].startswith("Radius of the ball-shaped")
+    schema = tasks["Image Statistics"]["args_schema_non_parallel"]["properties"]
+    assert schema["q"]["description"] == "Percentile, such as 50."
+    schema = tasks["Subtract Background"]["args_schema_parallel"]
+    assert "size" in schema["required"]
+    project = (package / "pyproject.toml").read_text()
+    assert re.findall(r'"(scikit-image)>=', project) == ["scikit-image"]
+    assert (modules / "own.py").read_text().startswith("# mypy: ignore-errors\n# ruff")
+
+    run("ruff", "check", "--no-cache", ".", cwd=package)
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(richest_python, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    run(richest_python, "-m", "pytest", cwd=package, env=env)
+
+    # In a workflow; what one has made, the next one takes.
+    write_image(tmp_path / "data" / "image.zarr", "czyx")
+    steps = {
+        "Subtract Background": {"args_parallel": {"size": 15}},
+        "Find My Spots": {},
+        "My features": {"args_parallel": {"label_name": "find_my_spots"}},
+        "My table": {"args_non_parallel": {"feature_table": "my_features"}},
+        "Image Statistics": {},
+    }
+    workflow = {
+        "name": "Functions",
+        "task_list": [
+            {"task": {"pkg_name": "new-tasks", "name": name}, **arguments}
+            for name, arguments in steps.items()
+        ],
+    }
+    (tmp_path / "workflow.json").write_text(json.dumps(workflow))
+    images = [{"zarr_url": str(tmp_path / "data" / "image.zarr")}]
+    (tmp_path / "images.json").write_text(json.dumps(images))
+    command = [richest_python, "-m", "new_tasks.dev.run_workflow", "workflow.json"]
+    command += ["--zarr-dir", "data", "--images", "images.json"]
+    run(*command, cwd=tmp_path, env=env)
+    with (tmp_path / "data" / "my_table.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["zarr_url"].endswith("image_subtractbackground.zarr")
+    assert int(row["n_objects"]) > 0
+
+
+def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    modules = import_folder(package)
+    names = ("Smooth", "Components", "Properties", "Entropy")
+    made = ("My label", "My features", "My table")
+    said = add(
+        package,
+        richest_python,
+        *([name, "--from", FUNCTIONS[name][1]] for name in names),
+        *([name, "--makes", name.removeprefix("My ")] for name in made),
+    )
+    assert not [text for text in said if "Nothing was written" in text]
+    create_manifest(package, richest_python)
+    edit(modules / "smooth.py", "gaussian(pixels,", "gaussian(pixels // 2,")
+    edit(modules / "components.py", "label(pixels", "label(pixels > 40000")
+    edit(modules / "properties.py", "table(labels", "table(labels // 2")
+    edit(modules / "entropy.py", "entropy(pixels", "entropy(pixels // 2")
+    edit(modules / "my_label.py", "pixels > threshold", "pixels > threshold * 3")
+    edit(modules / "my_features.py", ".max()", ".min()")
+    edit(modules / "my_table.py", ".mean()", ".max()")
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    tests = sorted(str(path) for path in (package / "tests").glob("test_*.py"))
+    command = [str(richest_python), "-m", "pytest", *tests]
+    done = subprocess.run(command, cwd=package, env=env, capture_output=True, text=True)
+    failed = set(re.findall(r"^FAILED tests/test_(\w+)\.py", done.stdout, re.MULTILINE))
+    assert failed == {path.stem for path in modules.glob("[a-z]*.py")}
+
+
+NO_FUNCTION = {
+    "scipy.ndimage:median_filter": "fails on a plane of 16 bits.*no footprint.*--set",
+    "own.py:add_up": "add_up needs b, and a form cannot show its type",
+    "skimage.measure:regionprops": "returns a list for a plane.*write a function",
+    "skimage.transform:resize": "resize needs output_shape",
+    "skimage.transform:AffineTransform": "not a function",
+    "skimage.filters:gausian": "is it gaussian",
+    "nothing_here.at_all:f": "No module named.*pyproject.toml",
+    "own.py": "write MODULE:FUNCTION",
+    "absent.py:f": "no such file",
+    "broken.py:f": "importing it fails: NameError",
+    "skimage.draw:disk": "Say it by --array NAME",
+    "skimage.feature:canny": "finds nothing.*--set",
+}
+
+
+def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (package / "own.py").write_text(OWN)
+    (package / "broken.py").write_text("x = y\n")
+    before = tree(package)
+    spots = ["Mine", "--from", "own.py:find_spots"]
+    cases = [["Mine", "--from", where] for where in NO_FUNCTION]
+    cases[-1] += ["--set", "sigma=50"]
+    others = {
+        "own.py would be the task": ["Own", *spots[1:]],
+        "has no argument 'width'": [*spots, "--set", "width=1"],
+        "write NAME=VALUE": [*spots, "--set", "sigma"],
+        "which is a mask": [*spots, "--makes", "features"],
+        "comes a task of the type parallel": [*spots, "--type", "compound"],
+        "no volume": ["Mine", "--from", "skimage.feature:canny", "--axes", "zyx"],
+        "such a task is of the type parallel": (
+            ["Mine", "--makes", "label", "--type", "compound"]
+        ),
+        "say more of the function": ["Mine", "--makes", "label", "--axes", "yx"],
+    }
+    said = add(package, richest_python, *cases, *others.values())
+    for expected, text in zip([*NO_FUNCTION.values(), *others], said, strict=True):
+        assert re.search(expected, text, re.DOTALL), text
+        assert "Nothing was written" in text or "error: " in text
+    assert tree(package) == before
+
+
+def test_help_says_what_there_is_for_whom(render, tmp_path, richest_python):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (text,) = add(package, richest_python, ["--help"])
+    for words in ("--from skimage", "--from FILE.py", "--makes label", "--example"):
+        assert words in text
 
 
 REFUSED = {

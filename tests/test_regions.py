@@ -392,6 +392,17 @@ def test_an_image_in_other_units_has_no_roi_tables(tmp_path):
     gaussian_blur(zarr_url=str(path))  # which needs none
 
 
+def test_regions_of_a_registered_plate_are_where_they_have_been_moved_to(tmp_path):
+    """As with fractal-tasks-core, which keeps the old positions beside the new ones."""
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    header = [*ROI, "x_micrometer_original", "y_micrometer_original", "translation_x"]
+    row = ("1", 1, 2, 0, 4, 5, 1, 90, 90, -89)
+    write_csv(open_image(path), "registered", header, row)
+    (roi,) = read_rois(open_image(path), "registered")
+    assert roi.region == (slice(4, 14), slice(2, 10))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_table_without_rows_is_a_table(tmp_path, version):
     path = tmp_path / "image.zarr"

@@ -67,6 +67,11 @@ CASES = {
         {"label_name": "old", "threshold": 5, "overwrite": True},
     ),
     "a new table": ("measure_features", {"label_name": "old"}),
+    "a new image of regions": ("gaussian_blur", {"regions": {"mask": "old"}}),
+    "a new label with a table of its regions": (
+        "threshold_segmentation",
+        {"label_name": "new", "masking_roi_table": "new", "regions": {"mask": "old"}},
+    ),
 }
 
 

@@ -100,7 +100,7 @@ def manifest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def new_task(session: nox.Session) -> None:
-    """Add a task: `-- "Deconvolve Image" --type parallel`; `-- --help` says more."""
+    """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`; `-- --help`."""
     session.install("-e", ".")
     run_tool(session, "new_task")
     session.install("-e", ".")  # what an added example depends on

@@ -1,26 +1,46 @@
 # /// script
-# dependencies = ["copier>=9.19", "pyyaml", "tomlkit>=0.13"]
+# dependencies = ["copier>=9.19", "docstring-parser>=0.16", "pyyaml", "ruff~=0.17.6", "tomlkit>=0.13"]
 # ///
-"""Add a task to this package, or a worked example of its template.
+"""Add a task to this package: from a function, from scratch, or a worked example.
 
-    nox -s new_task -- "Deconvolve Image" --type parallel
-    nox -s new_task -- --example gaussian_blur
+  You have a function that takes an array
+    of a library     "Subtract Background" --from skimage.restoration:rolling_ball
+    of your own      "Count Spots" --from FILE.py:count_spots
+    What it returns decides what the task makes; --makes, --axes, --array and --set say
+    it otherwise. The function is called as it is, for each plane, volume or image.
+
+  You want to write a task that makes
+    a new image      "Deconvolve Image" --makes image
+    labels           "Segment Nuclei" --makes label
+    features         "Measure Shape" --makes features        one row per object
+    a table          "Summarize Plate" --makes table         one row per image
+    an image that depends on all others, such as on a reference
+                     "Match Intensities" --makes image --type compound
+    the first images "Import CZI" --type converter_compound
+    The new task runs at once: replace what it does by your algorithm.
+
+  You want a worked example
+                     --example gaussian_blur
 
 A task comes as a module (two for a compound task) with a test, documentation and an entry
-in the task list. It runs at once: replace what it does by your algorithm.
+in the task list.
 """
 
 import argparse
 import ast
 import builtins
+import json
 import re
+import subprocess
 import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from merge import TASK_LIST, Refused, task_name, tasks, with_dependencies, with_tasks
 from package import PACKAGE, PROJECT, PYPROJECT
@@ -35,28 +55,182 @@ TYPES = {
     "converter_compound": "once, then for each image that is to be made",
 }
 
+# What makes what; the first type is the one that is taken if none is given.
+MAKES = {
+    "image": ["parallel", "compound", "converter_non_parallel", "converter_compound"],
+    "label": ["parallel"],
+    "features": ["parallel"],
+    "table": ["non_parallel"],
+}
+
 Files = dict[Path, str]
 
 
 # --- what is added ---
 
 
-def new_task(name: str, task_type: str, folder: Path) -> Files:
+def new_task(
+    name: str, scaffold: str, folder: Path, extra: Files | None = None, **answers: Any
+) -> Files:
     """Return the new and changed files of a task that is to be filled.
 
     Args:
         name: Name of the task, as users will see it.
-        task_type: One of `TYPES`.
+        scaffold: Folder of the template with such a task.
         folder: An empty folder to render into.
+        extra: Modules that come with the task.
+        answers: What else is to be rendered.
+
+    Raises:
+        Refused: It cannot have this name.
     """
     name = name.strip()
     module = module_name(name)
-    render(folder, scaffold=f"task/{task_type}", task_name=name, task_module=module)
+    render(
+        folder,
+        scaffold=f"task/{scaffold}",
+        task_name=name,
+        task_module=module,
+        **answers,
+    )
     files = read(path for path in folder.rglob("*") if path.is_file())
     files = {PROJECT / path.relative_to(folder): text for path, text in files.items()}
     entry = files.pop(TASK_LIST)
+    if both := files.keys() & (extra or {}).keys():
+        raise Refused(f"{both.pop().name} would be the task, too: choose another name.")
+    files |= extra or {}
     check(files, entry, RESERVED)
     return files | {TASK_LIST: with_tasks(entry)}
+
+
+def scaffold(makes: str | None, task_type: str | None) -> str:
+    """Return the folder of the template with a task that is to be filled.
+
+    Raises:
+        Refused: No task of this type makes this.
+    """
+    types = MAKES[makes] if makes else [task_type or ""]
+    task_type = task_type or types[0]
+    if task_type not in types:
+        raise Refused(
+            f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
+            f"{task_type}."
+        )
+    return task_type if makes in (None, "image") else str(makes)
+
+
+def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
+    """Return the new and changed files of a task that calls a function.
+
+    Args:
+        name: Name of the task, as users will see it.
+        given: What the command line says of the function.
+        folder: An empty folder to render into.
+
+    Raises:
+        Refused: A task cannot call it; the sentence says what to do.
+    """
+    # These need libraries of the package.
+    import function as functions
+    from outcome import look
+
+    called, module, file = functions.find(given.function)
+    extra: Files = {}
+    if file:
+        target = PACKAGE / file.name
+        text = file.read_text(encoding="utf-8")
+        there = target.read_text(encoding="utf-8") if target.exists() else ""
+        if there not in (text, copied := polished(target, text, of_owner=True)):
+            extra[target] = copied
+        module = f"{PACKAGE.name}.{module}"
+    settings = dict(map(setting, given.set))
+    function = functions.read(called, module, array=given.array, settings=settings)
+    look(function, called, given.makes or "", given.axes or "")
+    makes = function.makes
+    if given.type not in (None, MAKES[makes][0]):
+        raise Refused(
+            f"--type {given.type}: from a function that makes "
+            f"{'an' if makes == 'image' else 'a'} {makes} comes a task of the type "
+            f"{MAKES[makes][0]}."
+        )
+    if function.name in {module_name(name), *functions.TAKEN}:
+        origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
+        function.alias = f"{origin}_{function.name}"
+    function.is_untyped = file is not None and not called.__annotations__
+    scaffold = f"from_{function.makes}"
+    files = new_task(name, scaffold, folder, extra, function=function)
+    for path, text in files.items():
+        if path.suffix == ".py" and path not in {TASK_LIST, *extra}:
+            files[path] = polished(path, text)
+    pyproject = PYPROJECT.read_text(encoding="utf-8")
+    if not file:
+        files[PYPROJECT] = with_dependencies(requirement(module.partition(".")[0]))
+    what = (
+        "an image"
+        if makes == "image"
+        else f"a {makes} image"
+        if makes == "label"
+        else makes
+    )
+    print(
+        f"{function.name} makes {what} of each "
+        f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
+    )
+    for key, reason in function.left.items():
+        print(f"{key} stays at its default: {reason}.")
+    return {p: t for p, t in files.items() if p != PYPROJECT or t != pyproject}
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Return name and value of what `--set` says."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Refused(f"--set {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def requirement(package: str) -> str:
+    """Return a pyproject.toml that requires what has an importable package."""
+    names = metadata.packages_distributions().get(package, [])
+    lines = [f'"{name}>={metadata.version(name)}"' for name in names[:1]]
+    return f"[project]\ndependencies = [{', '.join(lines)}]\n"
+
+
+def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
+    """Return a module as the linter and the formatter of the package want it.
+
+    Args:
+        path: Where it will be.
+        text: Its text.
+        of_owner: Whether somebody else has written it: what ruff cannot repair in it, and
+            its types, are then not looked at.
+    """
+    name = path.relative_to(PROJECT)
+    ruff = [sys.executable, "-m", "ruff"]
+    # Also the modules that are not written yet.
+    known = f'lint.isort.known-first-party = ["{PACKAGE.name}"]'
+    options = ["--quiet", f"--config={known}", f"--stdin-filename={name}", "-"]
+
+    def run(*command: str, given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*ruff, *command, *options],
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=PROJECT,
+        )
+
+    fixed = run("check", "--fix-only", given=text).stdout or text
+    fixed = run("format", given=fixed).stdout or fixed
+    if of_owner:
+        lines = ["# mypy: ignore-errors\n"]
+        if run("check", given=fixed).returncode:
+            lines.append("# ruff: noqa\n")
+        fixed = "".join(lines) + fixed
+    return fixed
 
 
 def example(name: str, folder: Path) -> Files:
@@ -231,33 +405,69 @@ def main() -> None:
     """Add what the command line says."""
     parser = argparse.ArgumentParser(
         prog="nox -s new_task --",
-        usage='%(prog)s "Name of the Task" --type TYPE\n       %(prog)s --example NAME',
+        usage='%(prog)s "Name of the Task" (--from FUNCTION | --makes WHAT | --type TYPE)'
+        "\n       %(prog)s --example NAME",
         description=__doc__,
         epilog="Fractal runs a task of the type\n"
         + "\n".join(f"  {name:24}{when}" for name, when in TYPES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", help='such as "Deconvolve Image"')
+    parser.add_argument("--makes", choices=MAKES, help="what the task makes")
     parser.add_argument("--type", choices=TYPES, metavar="TYPE", help="see below")
     parser.add_argument("--example", metavar="NAME", help="such as gaussian_blur")
+    parser.add_argument(
+        "--from",
+        dest="function",
+        metavar="FUNCTION",
+        help="MODULE:FUNCTION, or FILE.py:FUNCTION; the file is copied into the package",
+    )
+    of_function = parser.add_argument_group("with --from")
+    of_function.add_argument(
+        "--array", metavar="NAME", default="", help="its argument that takes the pixels"
+    )
+    of_function.add_argument(
+        "--axes",
+        choices=["yx", "zyx"],
+        help="call it for each plane, or for each volume",
+    )
+    of_function.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another default for one of its arguments, as JSON",
+    )
     arguments = parser.parse_args()
-    if arguments.example and (arguments.name or arguments.type):
+    kinds = arguments.makes or arguments.type or arguments.function
+    if arguments.example and (arguments.name or kinds):
         parser.error("--example: an example has its name and type, give no other")
-    if not arguments.example and not (arguments.name and arguments.type):
-        parser.error(f"give a name, and one of these as --type: {', '.join(TYPES)}")
+    if not arguments.example and not (arguments.name and kinds):
+        parser.error(
+            "give a name, and --from FUNCTION, or --makes WHAT, or one of these as "
+            f"--type: {', '.join(TYPES)}"
+        )
+    if not arguments.function and (arguments.array or arguments.axes or arguments.set):
+        parser.error("--array, --axes and --set say more of the function of --from")
 
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
             if arguments.example:
-                files = example(arguments.example, Path(folder))
+                files = example(arguments.example, folder)
+            elif arguments.function:
+                files = from_function(arguments.name, arguments, folder)
             else:
-                files = new_task(arguments.name, arguments.type, Path(folder))
+                kind = scaffold(arguments.makes, arguments.type)
+                files = new_task(arguments.name, kind, folder)
     except (Refused, TemplateError, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
     if arguments.example:
         print("README.md and tests/test_workflow.py are yours, and stay as they are.")
         print("Next: `nox`.")
+    elif arguments.function:
+        print("Next: `nox`, and read what the task says of its arguments.")
     else:
         print(
             "Next: replace the functions whose docstrings say so, then run\n"
