@@ -284,7 +284,7 @@ def read(
             continue
         documented = described.get(key)
         text = plain((documented and documented.description) or "")
-        kind = hints.get(key)
+        kind: Any = hints.get(key)
         if kind is None or source(kind) is None:
             kind = documented_type((documented and documented.type_name) or "")
         default = settings.get(key, parameter.default)
@@ -435,9 +435,11 @@ def source(kind: Any) -> str | None:
         # Of a truth value that may be empty, the form makes none.
         if len(some) != 1 or some[0] is bool:
             return None
-        return (shown := source(some[0])) and f"{shown} | None"
+        shown = source(some[0])
+        return shown and f"{shown} | None"
     if origin in (list, Sequence) and len(inner) == 1:
-        return (simple := source(inner[0])) and f"list[{simple}]"
+        shown = source(inner[0])
+        return shown and f"list[{shown}]"
     return None
 
 
