@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from .blocks import build_pyramid, cast, cut_blocks, in_threads, n_threads
 from .image import Array, Image, Region, level_like, open_label
@@ -20,15 +20,19 @@ R = TypeVar("R")
 class Regions(BaseModel):
     """Where in an image to work; by default everywhere."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    roi_table: str | None = None
-    """Name of a ROI table, such as `FOV_ROI_table`: each of its regions is worked on by
-    itself. Where regions overlap, the later one counts."""
-
-    mask: str | None = None
-    """Name of a label image, or of a masking ROI table: each of its objects is worked on
-    by itself. With a ROI table, the part of each object in each region is."""
+    roi_table: str | None = Field(
+        default=None,
+        description="Name of a ROI table, such as `FOV_ROI_table`: each of its regions is "
+        "worked on by itself. Where regions overlap, the later one counts.",
+    )
+    mask: str | None = Field(
+        default=None,
+        description="Name of a label image, or of a masking ROI table: each of its objects "
+        "is worked on by itself. With a ROI table, the part of each object in each region "
+        "is.",
+    )
 
     def sources(self, image: Image) -> list[Image | Path]:
         """Label and files of tables on which the result depends, for a `Step`."""
