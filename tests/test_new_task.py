@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -345,6 +346,40 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
         assert re.search(expected, text, re.DOTALL), text
         assert "Nothing was written" in text or "error: " in text
     assert tree(package) == before
+
+
+def test_the_code_of_the_rules_is_a_task(render, tmp_path, richest_python):
+    """Of AGENTS.md: its command makes a task that has the shown function and test."""
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    text = (package / "AGENTS.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    commands, task, test = re.findall(r"```(?:bash|python)\n(.*?)```", text, re.DOTALL)
+    *nox_command, name, option, makes = shlex.split(commands, comments=True)[:7]
+    assert nox_command == ["nox", "-s", "new_task", "--"]
+    (said,) = add(package, richest_python, [name, option, makes])
+    assert "src/new_tasks/invert.py" in said
+
+    def replace_function(path: Path, code: str) -> None:
+        whole = path.read_text(encoding="utf-8")
+        start = re.search(r"^@", whole, re.MULTILINE).start()
+        end = re.search(r"^if __name__|\Z", whole, re.MULTILINE).start()
+        path.write_text(f"{whole[:start]}{code}\n\n{whole[end:]}", encoding="utf-8")
+
+    module = import_folder(package) / "invert.py"
+    replace_function(module, task)
+    replace_function(package / "tests" / "test_invert.py", test)
+    run("ruff", "check", "--no-cache", "--fix-only", "--quiet", ".", cwd=package)
+    run("ruff", "format", "--no-cache", ".", cwd=package)
+    create_manifest(package, richest_python)
+    run("ruff", "check", "--no-cache", "--ignore=D417", ".", cwd=package)
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(richest_python, "-m", "mypy", cwd=package, env=env)
+    run(richest_python, "-m", "pytest", "tests/test_invert.py", cwd=package, env=env)
+    edit(module, "level - pixels", "level - pixels - 1")
+    with pytest.raises(RuntimeError, match="test_it_inverts"):
+        run(
+            richest_python, "-m", "pytest", "tests/test_invert.py", cwd=package, env=env
+        )
 
 
 def test_help_says_what_there_is_for_whom(render, tmp_path, richest_python):

@@ -40,6 +40,7 @@ TEMPLATE_OWNED = (
     ".github/dependabot.yml",
     ".github/workflows/*.yml",
     ".pre-commit-config.yaml",
+    "AGENTS.md",
     "noxfile.py",
     "src/*/dev/*.py",
     "src/*/kit/*.py",
