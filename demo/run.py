@@ -71,7 +71,11 @@ def make_workflow(tiffs: Path) -> dict[str, object]:
             step("Gaussian Blur", args_parallel={"sigma_xy": 2}),
             step(
                 "Threshold Segmentation",
-                args_parallel={"channel": green, "min_size": 30},
+                args_parallel={
+                    "channel": green,
+                    "min_size": 30,
+                    "regions": {"roi_table": "FOV_ROI_table"},
+                },
             ),
             step("Measure Features"),
             step("Aggregate Tables", args_non_parallel={"rows": "wells"}),

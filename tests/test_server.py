@@ -44,7 +44,13 @@ def write_workflow(folder: Path) -> Path:
             step("Register Acquisitions"),
             step("Project Image"),
             step("Gaussian Blur", args_parallel={"sigma_xy": 1}),
-            step("Threshold Segmentation", args_parallel={"min_size": 30}),
+            step(
+                "Threshold Segmentation",
+                args_parallel={
+                    "min_size": 30,
+                    "regions": {"roi_table": "FOV_ROI_table"},
+                },
+            ),
             step("Measure Features"),
             step("Aggregate Tables"),
             step("Check Images", args_non_parallel={"read_pixels": True}),
