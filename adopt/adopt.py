@@ -378,7 +378,7 @@ def ruff_rules(package: Package, add: list[str]) -> str:
     """Return a configuration by which the owner's rules judge the owner's files only."""
     file = "ruff.toml" if (package.root / "ruff.toml").exists() else "pyproject.toml"
     kit = (package.modules / "kit").relative_to(package.root).as_posix()
-    added = [name for name in add if name.endswith(".py")]
+    added = [name for name in add if name.endswith(".py") or name == "AGENTS.md"]
     names = [name for name in added if not name.startswith(f"{kit}/")]
     return (
         f"# Your rules are those of {file}. What the template brought is checked there.\n"

@@ -203,6 +203,8 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     cases += [
         [f"My {what}", "--makes", what] for what in ("label", "features", "table")
     ]
+    entropy = ["--from", FUNCTIONS["Entropy"][1], "--makes", "features"]
+    cases += [["Object Entropy", *entropy]]
     said = add(package, richest_python, *cases)
     assert not [text for text in said if "Nothing was written" in text]
     for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
@@ -217,7 +219,7 @@ def test_a_task_of_a_function_is_green_at_once(
     package = with_functions
     modules = import_folder(package)
     tasks = create_manifest(package, richest_python)
-    assert len(tasks) == len(FUNCTIONS) + 3
+    assert len(tasks) == len(FUNCTIONS) + 4
 
     # The arguments are those of the function; what a form cannot show is left out.
     schema = tasks["Find My Spots"]["args_schema_parallel"]["properties"]
@@ -305,7 +307,7 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
 
 NO_FUNCTION = {
     "scipy.ndimage:median_filter": "fails on a plane of 16 bits.*no footprint.*--set",
-    "own.py:add_up": "add_up needs b, and a form cannot show its type",
+    "own.py:add_up": "add_up needs b, and a form cannot show its type.*--set b=",
     "skimage.measure:regionprops": "returns a list for a plane.*write a function",
     "skimage.transform:resize": "resize needs output_shape",
     "skimage.transform:AffineTransform": "not a function",
@@ -353,6 +355,7 @@ def test_the_code_of_the_rules_is_a_task(render, tmp_path, richest_python):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     text = (package / "AGENTS.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
+    run("ruff", "format", "--no-cache", "--isolated", "--check", package / "AGENTS.md")
     commands, task, test = re.findall(r"```(?:bash|python)\n(.*?)```", text, re.DOTALL)
     *nox_command, name, option, makes = shlex.split(commands, comments=True)[:7]
     assert nox_command == ["nox", "-s", "new_task", "--"]

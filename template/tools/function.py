@@ -59,6 +59,8 @@ WORDS: dict[str, Any] = {"int": int, "integer": int, "bool": bool, "boolean": bo
 WORDS |= {"float": float, "number": float, "scalar": float, "double": float}
 WORDS |= {"str": str, "string": str, "ints": int, "floats": float, "strings": str}
 WORDS |= {"scalars": float, "numbers": float, "integers": int, "bools": bool}
+WORDS |= {"uint": int}
+ADJECTIVES = {"positive", "unsigned", "non-negative", "nonnegative", "strictly", "odd"}
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Function:
         dtype: Data type of the new image, if it is not that of the input.
         positional: Arguments that take their array by position.
         alias: Name that the task imports it by, if that is another one.
+        of_pixels: Whether it measures the pixels of one object, without their places.
         is_untyped: Whether it is of a file whose types are to be checked, and has none.
     """
 
@@ -131,6 +134,7 @@ class Function:
     dtype: str = ""
     positional: list[str] = field(default_factory=list)
     alias: str = ""
+    of_pixels: bool = False
     is_untyped: bool = False
 
     @property
@@ -313,8 +317,9 @@ def read(
             reason = "it has no name for a caller"
         if reason and parameter.default is parameter.empty:
             raise Refused(
-                f"{name} needs {key}, and {reason}. Write a function that gives it, into a "
-                "file of your own, or annotate it as int, float, bool, str or Literal."
+                f"{name} needs {key}, and {reason}. Is it a number or a word, give one by "
+                f"--set {key}=VALUE; else write a function that gives it, into a file of "
+                "your own, and has only int, float, bool, str or Literal to ask for."
             )
         if reason:
             left[key] = reason
@@ -373,7 +378,7 @@ def find_arrays(
         key
         for key, one in parameters.items()
         if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        and (one.default is one.empty or key == "intensity_image")
+        and (one.default is one.empty or key in ("image", "intensity_image"))
     ]
     annotated = [key for key in needed if "ndarray" in str(hints.get(key, "")).lower()]
     labels = next((key for key in needed if key in LABELS), None)
@@ -459,7 +464,7 @@ def documented_type(text: str) -> Any:
         kind: Any = Literal[tuple(values)]
         return kind | None if optional else kind
     for part in re.split(r",|\bor\b|\|", text.replace("None", "")):
-        words = part.split()
+        words = [word for word in part.split() if word not in ADJECTIVES]
         if not words:
             continue
         kind = WORDS.get(words[-1])

@@ -60,8 +60,8 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
                     "NAME=VALUE, or write a function that calls it, into a file of your own."
                 ) from error
     as_volume = "zyx" in results
-    if np.shape(first(results["yx"])) == (56, 64):  # not of channels, say
-        as_volume = as_volume and np.shape(first(results["zyx"])) == (6, 56, 64)
+    if shape_of(first(results["yx"])) == (56, 64):  # not of channels, say
+        as_volume = as_volume and shape_of(first(results["zyx"])) == (6, 56, 64)
     if axes == "zyx" and not as_volume:
         raise Refused(f"--axes zyx: {given.name} takes no volume")
     result, shape = results["yx"], (56, 64)
@@ -69,6 +69,9 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
         given.result, result = "{}[0]", first(result)
     kind = what_is(result, shape, given)
     given.makes = makes or kind
+    if given.makes == "features" and kind == "table" and is_number(result):
+        # A row per object, where it would be one per image.
+        kind, given.of_pixels, given.result = "features", True, "np.float64({})"
     fits = {"image": {"image", "label", "mask"}, "label": {"label", "mask"}}
     if kind not in fits.get(given.makes, {given.makes}) and given.makes != "mask":
         raise Refused(
@@ -95,9 +98,20 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
     given.whole = axes or (default if as_volume else "yx")
 
 
+def shape_of(result: Any) -> tuple[int, ...]:
+    """Shape of an array; all else has none."""
+    return result.shape if isinstance(result, np.ndarray) else ()
+
+
+def is_number(result: Any) -> bool:
+    """Whether a result is a number, or an array of one."""
+    is_array = isinstance(result, np.ndarray) and result.ndim == 0
+    return is_array or isinstance(result, int | float | np.number | np.bool_)
+
+
 def first(result: Any) -> Any:
     """Return the array of a tuple that begins with one; all else as it is."""
-    is_array = isinstance(result, tuple) and result and np.ndim(result[0]) >= 2
+    is_array = isinstance(result, tuple) and result and len(shape_of(result[0])) >= 2
     return result[0] if is_array else result
 
 
@@ -116,8 +130,7 @@ def what_is(result: Any, shape: tuple[int, ...], given: Function) -> str:
             return "label"
         if result.dtype.kind in "iuf":
             return "image"
-    number = isinstance(result, int | float | np.number | np.bool_)
-    if number or (np.ndim(result) == 0 and isinstance(result, np.ndarray)):
+    if is_number(result):
         return "table"
     columns = getattr(
         result, "columns", result if isinstance(result, Mapping) else None
