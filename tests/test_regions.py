@@ -378,6 +378,16 @@ def test_tables_and_labels_that_are_not_there_are_named(tmp_path):
             gaussian_blur(zarr_url=str(path), regions=regions)
 
 
+def test_a_parquet_table_without_pyarrow_says_what_to_add(tmp_path, monkeypatch):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx")
+    write_table(open_image(path), "stored", {"a": [1, 2]}, backend="parquet")
+    assert read_table(open_image(path), "stored").columns["a"].tolist() == [1, 2]
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ModuleNotFoundError, match="needs pyarrow: add it to the dep"):
+        read_table(open_image(path), "stored")
+
+
 def test_an_image_in_other_units_has_no_roi_tables(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path)
