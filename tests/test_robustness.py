@@ -800,7 +800,7 @@ def test_what_a_killed_task_left_is_removed_by_the_next_that_writes_beside_it(tm
         text=True,
         check=True,
     ).stdout.strip()
-    hidden = publish._hidden(path).name
+    hidden = publish.hidden_path(path).name
     _, machine, pid = publish.HIDDEN.fullmatch(hidden).groups()
     others = {
         hidden.replace(f"{machine}-{pid}", f"{machine}-{dead}"): False,

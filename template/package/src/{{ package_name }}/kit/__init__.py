@@ -16,7 +16,10 @@
 - Pixels: `map_blocks`, `label_blocks` and `each_block` call a function on each `Array`, in
   threads; `map_regions` and `label_regions` on each `Roi`. For a loop of your own over each
   `Region`: `cut_blocks`, `each_roi`, `in_threads`, `cast`, and in the end
-  `build_pyramid`. `regions_of_labels` says in which one a label lies.
+  `build_pyramid`. `regions_of_labels` says in which one a label lies. `histogram` and
+  `percentile_range` say how bright a channel is.
+- Models: `label_tiles` calls one on overlapping tiles, in regions or everywhere;
+  `model_file` and `cached_model` give its weights, `n_threads` its processors.
 - Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
   `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         each_block,
         in_threads,
         map_blocks,
+        n_threads,
     )
     from .fractal import (
         ImageUpdate,
@@ -53,17 +57,20 @@ if TYPE_CHECKING:
         open_image,
         open_label,
     )
+    from .intensity import histogram, percentile_range
     from .labels import label_blocks, label_regions
+    from .models import cached_model, model_file
     from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
     from .plate import create_plate, plate_images, plate_position, sibling_path
     from .provenance import Step, is_made
     from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
     from .rois import Roi, label_rois, read_rois, write_roi_table
     from .tables import Table, read_table, table_names, write_feature_table, write_table
+    from .tiles import label_tiles
     from .write import create_image, derive_image, derive_label
 else:
     MODULES = ["fractal", "ngff", "image", "provenance", "plate", "blocks", "tables"]
-    MODULES += ["rois", "regions", "labels", "write"]
+    MODULES += ["rois", "regions", "labels", "write", "intensity", "tiles", "models"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""
@@ -89,6 +96,7 @@ __all__ = [
     "ZarrDir",
     "ZarrUrl",
     "build_pyramid",
+    "cached_model",
     "cast",
     "check_name",
     "create_image",
@@ -100,19 +108,24 @@ __all__ = [
     "each_roi",
     "find_rois",
     "group_version",
+    "histogram",
     "in_threads",
     "init_task_output",
     "is_made",
     "label_blocks",
     "label_regions",
     "label_rois",
+    "label_tiles",
     "level_like",
     "map_blocks",
     "map_regions",
+    "model_file",
+    "n_threads",
     "ome_metadata",
     "open_group",
     "open_image",
     "open_label",
+    "percentile_range",
     "plate_images",
     "plate_position",
     "read_rois",

@@ -71,9 +71,6 @@ def label_blocks(
     Raises:
         ValueError: `segment` returns what is no label: a mask, floats, negative numbers.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     check_axes(whole=whole)
     whole_label = label
     image, label = image.from_level(level), label.from_level(level)
@@ -94,28 +91,19 @@ def label_blocks(
                 slice(s.start - start, s.stop - start)
                 for s, start in zip(slab, corner, strict=True)
             )
-            found = _checked(segment(pixels[place]), pixels[place].shape)
+            found = checked_labels(segment(pixels[place]), pixels[place].shape)
             if n_labels:
                 found = np.where(found, found + np.uint32(n_labels), 0)
             local[place] = found
             n_labels = max(n_labels, int(found.max(initial=0)))
         array[region] = local
 
-        flat = local.ravel()
-        inside = np.flatnonzero(flat)[::-1]
-        first = np.zeros(n_labels + 1, np.int64)
-        first[flat[inside]] = inside  # the last assignment wins: the first pixel
-        in_block = np.unravel_index(first, local.shape)
-        in_image = tuple(p + c for p, c in zip(in_block, corner, strict=True))
         pairs = [np.zeros((2, 0), np.int64)]
         for dim in inner_dims:
             planes = np.moveaxis(local, dim, 0)
             pairs.append(_touching(planes[:-1], planes[1:], n_labels))
-        return Local(
-            sizes=np.bincount(flat, minlength=n_labels + 1)[1:],
-            firsts=np.ravel_multi_index(in_image, array.shape)[1:],
-            pairs=np.concatenate(pairs, axis=1),
-        )
+        sizes, firsts = sizes_and_firsts(local, n_labels, corner, array.shape)
+        return Local(sizes, firsts, np.concatenate(pairs, axis=1))
 
     blocks = list(in_threads(write_local, regions, threads))
     # Label 3 of block 7 is number offsets[7] + 3 of all.
@@ -140,30 +128,23 @@ def label_blocks(
 
     places = np.ndindex(grid.shape)
     pairs = np.concatenate(list(in_threads(across, places, threads)), axis=1)
-    n_local = int(offsets[-1])
-    graph = coo_array(
-        (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_local, n_local)
+    number, n_objects = number_objects(
+        np.concatenate([block.sizes for block in blocks]),
+        np.concatenate([block.firsts for block in blocks]),
+        pairs,
+        min_size,
     )
-    n_objects, objects = connected_components(graph, directed=False)
-    sizes = np.concatenate([block.sizes for block in blocks])
-    size = np.bincount(objects, sizes, n_objects)
-    first = np.full(n_objects, np.iinfo(np.int64).max)
-    np.minimum.at(first, objects, np.concatenate([block.firsts for block in blocks]))
-    kept = np.flatnonzero(size >= max(min_size, 1))
-    kept = kept[np.argsort(first[kept])]
-    number = np.zeros(n_objects, np.uint32)
-    number[kept] = np.arange(1, len(kept) + 1)
     background = np.zeros(1, np.uint32)
 
     def write_final(block: int) -> None:
         local = np.asarray(array[regions[block]])
-        final = number[objects[offsets[block] : offsets[block + 1]]]
+        final = number[offsets[block] : offsets[block + 1]]
         array[regions[block]] = np.concatenate([background, final])[local]
 
     for _ in in_threads(write_final, range(len(regions)), threads):
         pass
     build_pyramid(whole_label, threads, level)
-    return len(kept)
+    return n_objects
 
 
 def label_regions(
@@ -206,7 +187,7 @@ def label_regions(
         pixels = image.read(roi.region, channel, level)
         inside = roi.inside()
         pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
-        found = np.where(inside, _checked(segment(pixels), pixels.shape), 0)
+        found = np.where(inside, checked_labels(segment(pixels), pixels.shape), 0)
         sizes = np.bincount(found.ravel())
         number = np.zeros(len(sizes), np.uint32)
         kept = np.flatnonzero(sizes >= max(min_size, 1))
@@ -224,7 +205,7 @@ def label_regions(
     return highest
 
 
-def _checked(found: Array, shape: tuple[int, ...]) -> Array:
+def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
     """Labels as they have to be; an error if they cannot be."""
     if found.dtype.kind in "bf" or found.shape != shape:
         raise ValueError(
@@ -241,6 +222,59 @@ def _numbered(labels: Array) -> Array:
     numbers, index = np.unique(labels, return_inverse=True)
     first = 0 if numbers[0] == 0 else 1
     return (index.reshape(labels.shape) + first).astype(np.uint32)
+
+
+def sizes_and_firsts(
+    labels: Array, n_labels: int, corner: Sequence[int], shape: Sequence[int]
+) -> tuple[Array, Array]:
+    """Number of pixels of each label of a block, and its first one in the flat image.
+
+    Args:
+        labels: Labels up to `n_labels`; not all of them have pixels.
+        n_labels: Length of what is returned.
+        corner: Where in the image the block begins.
+        shape: Shape of the image.
+    """
+    flat = labels.ravel()
+    inside = np.flatnonzero(flat)[::-1]
+    first = np.zeros(n_labels + 1, np.int64)
+    first[flat[inside]] = inside  # the last assignment wins: the first pixel
+    in_block = np.unravel_index(first, labels.shape)
+    in_image = tuple(p + c for p, c in zip(in_block, corner, strict=True))
+    sizes = np.bincount(flat, minlength=n_labels + 1)
+    return sizes[1:], np.ravel_multi_index(in_image, shape)[1:]
+
+
+def number_objects(
+    sizes: Array, firsts: Array, pairs: Array, min_size: int
+) -> tuple[Array, int]:
+    """Number the objects of which labels of several blocks are parts.
+
+    Args:
+        sizes: Number of pixels of each label.
+        firsts: Position of its first pixel, in which order objects are numbered.
+        pairs: Labels of the same object, counted from 1; two rows.
+        min_size: Objects of fewer pixels get the number 0.
+
+    Returns:
+        The number of each label's object, and how many there are.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_labels = len(sizes)
+    graph = coo_array(
+        (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_labels, n_labels)
+    )
+    n_objects, objects = connected_components(graph, directed=False)
+    size = np.bincount(objects, sizes, n_objects)
+    first = np.full(n_objects, np.iinfo(np.int64).max)
+    np.minimum.at(first, objects, firsts)
+    kept = np.flatnonzero(size >= max(min_size, 1))
+    kept = kept[np.argsort(first[kept])]
+    number = np.zeros(n_objects, np.uint32)
+    number[kept] = np.arange(1, len(kept) + 1)
+    return number[objects], len(kept)
 
 
 def _touching(lower: Array, upper: Array, n_labels: int) -> Array:

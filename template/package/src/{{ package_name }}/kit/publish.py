@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 LOCK_EXPIRES = 10.0  # seconds; a lock is held for milliseconds
+# Of one that is held for long, and renewed: NFS may show a time that is a minute old.
+LONG_LOCK_EXPIRES = 180.0
 # A folder that is being made: its name, the machine and the process.
 HIDDEN = re.compile(r"\.(.+)\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")
 
@@ -51,7 +54,7 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
     take_over(path)
-    partial = _hidden(path)
+    partial = hidden_path(path)
     partial.mkdir()
     # Another task that begins to write `path` takes this folder away. If this one writes
     # on, it makes the folder anew, but not this file.
@@ -96,13 +99,13 @@ def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
             with suppress(OSError):  # of those who write lists in that folder
                 hidden.with_name(f".{hidden.name}.lock").rmdir()
             # Renamed first: a task that is still alive can no longer publish it.
-            removed = _hidden(path)
+            removed = hidden_path(path)
             with suppress(OSError):
                 hidden.rename(removed)
                 shutil.rmtree(removed, ignore_errors=True)
 
 
-def _hidden(path: Path) -> Path:
+def hidden_path(path: Path) -> Path:
     """Name for a folder that only this process writes."""
     maker = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{maker}.partial")
@@ -179,12 +182,17 @@ def is_zarr(path: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, long: bool = False) -> Iterator[None]:
     """Wait for the other writers of what tasks share in `path`, also on other nodes.
 
     Making a folder is atomic on network file systems too, where file locks may not be.
+
+    Args:
+        path: What is shared.
+        long: Whether it may take longer than milliseconds, as a download does.
     """
     path = path.resolve()
+    expires = LONG_LOCK_EXPIRES if long else LOCK_EXPIRES
     lock = path.with_name(f".{path.name}.lock")
     made, since = 0, 0.0
     while True:
@@ -195,11 +203,21 @@ def locked(path: Path) -> Iterator[None]:
             with suppress(FileNotFoundError):
                 if lock.stat().st_mtime_ns != made:  # another holder
                     made, since = lock.stat().st_mtime_ns, time.monotonic()
-                elif time.monotonic() - since > LOCK_EXPIRES:
+                elif time.monotonic() - since > expires:
                     lock.rmdir()  # its holder was killed
             time.sleep(0.02)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(expires / 20):
+            with suppress(OSError):
+                os.utime(lock)
+
+    if long:
+        threading.Thread(target=renew, daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
         with suppress(FileNotFoundError):
             lock.rmdir()

@@ -1,0 +1,82 @@
+"""How bright a channel is, from a histogram of all its pixels."""
+
+from functools import reduce
+
+import numpy as np
+
+from .blocks import each_block
+from .image import Array, Image, Region
+
+
+def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array]:
+    """Count how often each grey value of a channel occurs.
+
+    Args:
+        image: Image to read.
+        channel: Position of the channel.
+        bins: For floats and for integers of more than 16 bits, among their limits. Pixels
+            that are NaN or infinite do not count.
+
+    Returns:
+        Grey values, without those beyond the darkest and the brightest pixel, and their
+        counts. Empty if no pixel counts.
+    """
+    dtype = image.levels[0].dtype
+    if dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize <= 2):
+        lowest = 0 if dtype.kind == "b" else int(np.iinfo(dtype).min)
+        n_values = 2 ** (8 * dtype.itemsize)
+        values = np.arange(n_values) + lowest
+        counted = each_block(
+            lambda _, pixels: np.bincount(
+                pixels.ravel().astype(np.int64) - lowest, minlength=n_values
+            ),
+            image,
+            channel,
+        )
+    else:
+        limits = list(each_block(_finite_limits, image, channel))
+        low, high = min(low for low, _ in limits), max(high for _, high in limits)
+        if low > high:
+            return np.zeros(0), np.zeros(0, np.int64)
+        if low == high:
+            return np.array([low]), np.array([1])
+        edges = np.histogram_bin_edges([], bins=bins, range=(low, high))
+        values = (edges[:-1] + edges[1:]) / 2
+        counted = each_block(
+            lambda _, pixels: np.histogram(pixels, edges)[0], image, channel
+        )
+    counts = reduce(np.add, counted)
+    used = np.flatnonzero(counts)
+    part = slice(used[0], used[-1] + 1)
+    return values[part], counts[part]
+
+
+def percentile_range(
+    image: Image, channel: int, percentiles: tuple[float, float] = (1, 99.8)
+) -> tuple[float, float]:
+    """Grey values below which there are so many percent of a channel's pixels.
+
+    All blocks, tiles and regions of an image have to be normalised by the same values.
+
+    Args:
+        image: Image to read; `image.from_level(2)` is faster, and nearly the same.
+        channel: Position of the channel.
+        percentiles: The lower and the higher percentage.
+
+    Returns:
+        Two grey values, of which the second is higher: by 1 if all pixels are equal.
+        Exact for integers of up to 16 bits, else to 1/65 536 of the range.
+    """
+    values, counts = histogram(image, channel, bins=65536)
+    if not len(values):
+        return 0.0, 1.0
+    ranks = np.array(percentiles) / 100 * counts.sum()
+    # The first value up to which there are at least so many pixels.
+    low, high = values[np.searchsorted(np.cumsum(counts), ranks)]
+    return float(low), float(high if high > low else low + 1)
+
+
+def _finite_limits(_: Region, pixels: Array) -> tuple[float, float]:
+    """Lowest and highest of the pixels that are neither NaN nor infinite."""
+    finite = pixels[np.isfinite(pixels)].astype(float)
+    return finite.min(initial=np.inf), finite.max(initial=-np.inf)

@@ -1,0 +1,119 @@
+"""Weights of models: fetched once into a cache folder, however many units start.
+
+As a program, `python -m PACKAGE.kit.models TASK MODEL` calls `load_model` of a task, which
+fetches what a machine without internet then needs.
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from .publish import hidden_path, locked, remove_leftovers
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Folder of models: in `FRACTAL_CACHE_DIR`, which servers set, or in the user's cache."""
+    if given := os.environ.get("FRACTAL_CACHE_DIR"):
+        return Path(given, "models").resolve()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "fractal", "models").resolve()
+
+
+def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
+    """Path of a model in the cache folder; the first unit that needs it fetches it.
+
+    All other units wait for it, on other nodes too. What has the name is taken as it is.
+
+    Args:
+        name: Name of the file, or folder, with the weights.
+        fetch: Makes a file, or folder, at the path that it gets.
+
+    Raises:
+        RuntimeError: It cannot be fetched; the message says what to put where.
+    """
+    path = cache_folder() / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path, long=True):
+        if path.exists():
+            return path
+        remove_leftovers(path)
+        partial = hidden_path(path)
+        partial.mkdir()
+        logger.info("fetching the model %s", path)
+        try:
+            fetch(partial / name)
+            (partial / name).rename(path)
+        except Exception as error:
+            raise RuntimeError(
+                f"model: {path} is missing, and cannot be fetched from this machine: "
+                f"{error}. Fetch it on one with internet, with FRACTAL_CACHE_DIR set to a "
+                f"folder that both see, or copy it to {path}"
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return path
+
+
+def model_file(model: str) -> Path:
+    """Path of the file of a model, which may be on the internet.
+
+    Args:
+        model: Absolute path of a file, or its address: `https://…/weights.onnx`, and
+            `#sha256=…` after it if the file has to be exactly that one.
+
+    Raises:
+        ImportError: There is no pooch, which fetches files from addresses.
+        ValueError: It is no address, nor the path of a file.
+        RuntimeError: The file cannot be fetched; the message says what to put where.
+    """
+    address, _, known_hash = model.partition("#sha256=")
+    if not re.match("https?://", model):
+        if not (Path(model).is_absolute() and Path(model).is_file()):
+            raise ValueError(
+                "model: must be the absolute path of a file, or an address that begins "
+                f"with https://, not {model!r}"
+            )
+        return Path(model)
+
+    def fetch(path: Path) -> None:
+        # In the extra `model`, if the package has one.
+        import pooch  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        pooch.retrieve(
+            address,
+            f"sha256:{known_hash}" if known_hash else None,
+            fname=path.name,
+            path=path.parent,
+        )
+
+    # Many models are called weights.onnx.
+    number = hashlib.sha256(model.encode()).hexdigest()[:8]
+    return cached_model(
+        f"{number}-{re.sub('[?].*', '', address).split('/')[-1]}", fetch
+    )
+
+
+def main() -> None:
+    """Fetch what a task needs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", help="module of a task that has a function load_model")
+    parser.add_argument("model", nargs="*", help="what load_model is called with")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    package = (__package__ or "").rpartition(".")[0]
+    import_module(f"{package}.{arguments.task}").load_model(*arguments.model)
+    logger.info("The models are in %s", cache_folder())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Labels of a function that sees overlapping tiles, such as a neural network."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+
+from .blocks import build_pyramid, cut_slabs
+from .image import Array, Image, Region
+from .labels import checked_labels, number_objects, sizes_and_firsts
+from .regions import each_roi
+from .rois import Roi
+
+
+class Tile(NamedTuple):
+    """A part of a region.
+
+    Attributes:
+        place: Position in the grid of tiles.
+        outer: What the function sees.
+        core: Where its labels are taken; the cores of all tiles make the region.
+    """
+
+    place: tuple[int, ...]
+    outer: Region
+    core: Region
+
+    def within(self, region: Region) -> Region:
+        """A region of the image in the pixels of this tile."""
+        return tuple(
+            slice(s.start - own.start, s.stop - own.start)
+            for s, own in zip(region, self.outer, strict=True)
+        )
+
+
+def label_tiles(
+    segment: Callable[[Array], Array],
+    image: Image,
+    label: Image,
+    *,
+    channel: int | None = None,
+    tile: int = 1024,
+    overlap: int = 128,
+    axes: str = "zyx",
+    rois: Sequence[Roi] | None = None,
+    min_size: int = 1,
+    level: int = 0,
+    threads: int = 1,
+) -> int:
+    """Fill a label image tile by tile, then build its pyramid.
+
+    Where two tiles see the same place, an object of one is that of the other if they share
+    more than half of their pixels there (intersection over union). So the result does not
+    depend on the tiles for objects that are smaller than the overlap, if `segment` finds
+    them by what lies near them. Larger ones are joined where the tiles agree on them.
+
+    Labels are numbered from 1, region by region, in the order of their first pixels.
+    Memory grows with a tile, not with the image or its regions: the labels of all tiles
+    wait, compressed, in the folder of `label`.
+
+    Args:
+        segment: Takes the pixels of a tile, with the axes (z, y, x), or (y, x) where there
+            is but one plane, and returns its labels, in an array of the same shape.
+        image: Image to read.
+        label: Label image to write, from `derive_label`.
+        channel: Channel of `image` to read.
+        tile: Longest side of a tile in y and x, in pixels of the pyramid level; in z, as
+            many planes as take the same length.
+        overlap: How far a tile reaches into each of its neighbours, likewise.
+        axes: `zyx`, or `yx` to segment each plane by itself, with labels of its own.
+        rois: Regions of the pyramid level, from `find_rois`: each is segmented by itself.
+            Pixels outside of a mask are 0. Where regions overlap, the later one counts.
+        min_size: Objects of fewer pixels are removed.
+        level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
+        threads: How many tiles at a time. A network needs but one: it has threads, or a
+            GPU, of its own.
+
+    Returns:
+        Highest label.
+
+    Raises:
+        ValueError: `axes` are others, the overlap leaves nothing of a tile, or `segment`
+            returns what is no label: a mask, floats, negative numbers.
+    """
+    if axes not in ("yx", "zyx"):
+        raise ValueError(f"axes: must be yx or zyx, not {axes}")
+    if not 0 <= 2 * overlap < tile:
+        raise ValueError(
+            f"overlap: {overlap} on both sides leaves nothing of a tile of {tile}; "
+            f"allowed is 0 to {(tile - 1) // 2}"
+        )
+    array, scale = label.levels[level], label.from_level(level).scale
+    sides = {axis: (tile, overlap) for axis in "yx"}
+    if "z" in axes and "z" in label.axes:
+        planes = scale["x"] / scale["z"]
+        margin = math.ceil(overlap * planes)
+        sides["z"] = max(math.ceil(tile * planes), 2 * margin + 1), margin
+    seen = tuple(
+        slice(None) if axis in sides and (axis != "z" or extent > 1) else 0
+        for axis, extent in zip(label.axes, array.shape, strict=True)
+    )
+
+    def run(roi: Roi) -> Array:
+        pixels = image.read(roi.region, channel, level)
+        inside = roi.inside()
+        pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
+        found = checked_labels(segment(pixels[seen]), pixels[seen].shape)
+        return np.where(inside, found.reshape(pixels.shape), np.uint32(0))
+
+    def segment_part(part: Roi, highest: int) -> int:
+        """Fill a part of the label image; return the number of its labels."""
+        tiles = _cut_tiles(part.region, label.axes, sides)
+        outers = [replace(part, region=one.outer) for one in tiles]
+        kept = _room_for(tiles, folder)
+        sizes, firsts = [], []
+        for number, (_, found) in enumerate(each_roi(run, outers, threads)):
+            kept[(number, *map(slice, found.shape))] = found
+            core = tiles[number].core
+            size, first = sizes_and_firsts(
+                found[tiles[number].within(core)],
+                int(found.max(initial=0)),
+                [s.start for s in core],
+                array.shape,
+            )
+            sizes.append(size)
+            firsts.append(first)
+        # Label 3 of tile 7 is number offsets[7] + 3 of all.
+        offsets = np.cumsum([0, *map(len, sizes)])
+        pairs = [np.zeros((2, 0), np.int64)]
+        for lower, upper in _neighbours(tiles):
+            common = tuple(
+                slice(max(one.start, other.start), min(one.stop, other.stop))
+                for one, other in zip(
+                    tiles[lower].outer, tiles[upper].outer, strict=True
+                )
+            )
+            same = _same_objects(
+                *(kept[(n, *tiles[n].within(common))] for n in (lower, upper))
+            )
+            # What lies but in the margin of its tile may have been cut there.
+            counts = (sizes[lower][same[0] - 1] > 0) & (sizes[upper][same[1] - 1] > 0)
+            offset = np.array([[offsets[lower]], [offsets[upper]]])
+            pairs.append(same[:, counts] + offset)
+        joined, n_objects = number_objects(
+            np.concatenate(sizes),
+            np.concatenate(firsts),
+            np.concatenate(pairs, axis=1),
+            min_size,
+        )
+        final = np.where(joined, joined + np.uint32(highest), 0)
+        background = np.zeros(1, np.uint32)
+        for number, one in enumerate(tiles):
+            local = kept[(number, *one.within(one.core))]
+            labels = final[offsets[number] : offsets[number + 1]]
+            labels = np.concatenate([background, labels])[local]
+            if part.mask:
+                inside = replace(part, region=one.core).inside()
+                labels = np.where(inside, labels, np.asarray(array[one.core]))
+            array[one.core] = labels
+        return n_objects
+
+    highest = 0
+    folder = label.path / ".tiles"
+    whole = Roi("", tuple(slice(0, extent) for extent in array.shape))
+    try:
+        for roi in [whole] if rois is None else rois:
+            for slab in cut_slabs(label, roi.region, axes):
+                highest += segment_part(replace(roi, region=slab), highest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    build_pyramid(label, threads, level)
+    return highest
+
+
+def _cut_tiles(
+    region: Region, axes: str, sides: Mapping[str, tuple[int, int]]
+) -> list[Tile]:
+    """Cut a region into tiles.
+
+    Args:
+        region: One slice for each of the axes.
+        axes: Axes of the region.
+        sides: Longest side of a tile and overlap, of the axes that are cut.
+    """
+    cuts = []
+    for axis, whole in zip(axes, region, strict=True):
+        length = whole.stop - whole.start
+        side, margin = sides.get(axis, (length, 0))
+        step = side - 2 * margin
+        # The first and the last tile need no margin at the border.
+        n_tiles = max(1, math.ceil((length - 2 * margin) / step))
+        inner = [whole.start + margin + step * n for n in range(1, n_tiles)]
+        cuts.append(
+            [
+                (
+                    slice(
+                        max(low - margin, whole.start), min(high + margin, whole.stop)
+                    ),
+                    slice(low, high),
+                )
+                for low, high in pairwise([whole.start, *inner, whole.stop])
+            ]
+        )
+    tiles = []
+    for place in np.ndindex(*map(len, cuts)):
+        outer, core = zip(
+            *(cut[n] for cut, n in zip(cuts, place, strict=True)), strict=True
+        )
+        tiles.append(Tile(place, outer, core))
+    return tiles
+
+
+def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
+    """Numbers of two tiles that overlap, the earlier one first."""
+    numbers = {one.place: number for number, one in enumerate(tiles)}
+    for upper, one in enumerate(tiles):
+        for place in product(*((n - 1, n, n + 1) for n in one.place)):
+            lower = numbers.get(place, upper)
+            if lower < upper and all(
+                a.start < b.stop and b.start < a.stop
+                for a, b in zip(tiles[lower].outer, one.outer, strict=True)
+            ):
+                yield lower, upper
+
+
+def _room_for(tiles: Sequence[Tile], folder: Path) -> Any:
+    """An array of labels: of each tile, in a corner of its own row."""
+    extents = ([s.stop - s.start for s in one.outer] for one in tiles)
+    longest = tuple(map(max, zip(*extents, strict=True)))
+    shape = (len(tiles), *longest)
+    if len(tiles) == 1:
+        return np.zeros(shape, np.uint32)
+    return zarr.create_array(
+        folder, shape=shape, chunks=(1, *longest), dtype=np.uint32, overwrite=True
+    )
+
+
+def _same_objects(lower: Array, upper: Array) -> Array:
+    """Pairs of labels that share more than half of their pixels; two rows.
+
+    Args:
+        lower: Labels of one tile, where it overlaps with another one.
+        upper: Labels of that one at the same place.
+    """
+    both = (lower > 0) & (upper > 0)
+    n_labels = int(upper.max(initial=0)) + 1
+    codes = lower[both].astype(np.int64) * n_labels + upper[both]
+    codes, shared = np.unique(codes, return_counts=True)
+    pairs = np.array(np.divmod(codes, n_labels))
+    sizes = np.bincount(lower.ravel())[pairs[0]] + np.bincount(upper.ravel())[pairs[1]]
+    # Of both together, more than half: no object can be two others.
+    return pairs[:, 2 * shared > sizes - shared]

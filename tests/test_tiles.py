@@ -1,0 +1,402 @@
+"""Labels of overlapping tiles do not depend on the tiles; models are fetched once."""
+
+import hashlib
+import http.server
+import importlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from my_fractal_tasks.kit import (
+    Roi,
+    cached_model,
+    create_image,
+    derive_label,
+    find_rois,
+    histogram,
+    label_tiles,
+    model_file,
+    open_image,
+    percentile_range,
+)
+from my_fractal_tasks.kit.regions import Regions
+from package_images import write_image
+from scipy import ndimage
+
+publish = importlib.import_module("my_fractal_tasks.kit.publish")
+
+
+def dots(shape, seed=0, size=7):
+    """Many objects of at most so many pixels in each direction; some touch."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros(shape, np.uint16)
+    for _ in range(int(np.prod(shape) / 150)):
+        corner = [rng.integers(0, extent) for extent in shape]
+        box = tuple(slice(c, c + rng.integers(1, size // 2 + 1)) for c in corner)
+        pixels[box] = 1000
+    labels, _ = ndimage.label(pixels)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if max(s.stop - s.start for s in box) > size:
+            pixels[labels == number] = 0
+    return pixels
+
+
+def segment(pixels):
+    return ndimage.label(pixels > 500)[0]
+
+
+def tiled(image, name="objects", function=segment, **arguments):
+    """The labels, and how many `label_tiles` says that there are."""
+    with derive_label(image, name, overwrite=True) as label:
+        highest = label_tiles(function, image, label, **arguments)
+    found = open_image(image.path / "labels" / name)
+    assert not [path.name for path in found.path.glob(".[!z]*")]
+    return found.levels[0][...], highest
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[*HealthCheck])
+@given(data=st.data())
+def test_labels_do_not_depend_on_tiles_threads_or_chunks(tmp_path_factory, data):
+    axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "tczyx"]))
+    sizes = {axis: data.draw(st.integers(1, 2)) for axis in "tc"}
+    sizes |= {axis: data.draw(st.integers(1, 70)) for axis in "yx"}
+    sizes["z"] = data.draw(st.integers(1, 9))
+    shape = [sizes[axis] for axis in axes]
+    overlap = data.draw(st.integers(8, 20))
+    path = tmp_path_factory.mktemp("tiles") / "image.zarr"
+    chunks = {axis: data.draw(st.integers(1, 40)) for axis in "zyx"}
+    pixels = dots(shape, seed=data.draw(st.integers(0, 99)))
+    write_image(path, axes, "0.5", pixels=pixels, chunks=chunks)
+
+    found, highest = tiled(
+        open_image(path),
+        channel=0,
+        tile=2 * overlap + data.draw(st.integers(8, 40)),
+        overlap=overlap,
+        threads=data.draw(st.integers(1, 8)),
+    )
+
+    inside = pixels[:, 0] if "c" in axes else pixels
+    structure = ndimage.generate_binary_structure(inside.ndim, 1)
+    if "t" in axes:
+        structure[[0, 2]] = False
+    expected, n_objects = ndimage.label(inside > 500, structure)
+    assert highest == n_objects
+    assert (found == expected).all()
+
+
+def test_planes_have_labels_of_their_own_if_asked_for(tmp_path):
+    pixels = np.zeros((3, 40, 40), np.uint16)
+    pixels[:, 5:12, 5:12] = pixels[1, 20:25, 20:25] = 1000
+    write_image(tmp_path / "image.zarr", "zyx", pixels=pixels)
+    image = open_image(tmp_path / "image.zarr")
+
+    def flat(plane):
+        assert plane.ndim == 2
+        return segment(plane)
+
+    found, highest = tiled(image, function=flat, axes="yx", tile=20, overlap=8)
+    assert highest == 4
+    assert [np.unique(plane).tolist() for plane in found] == [[0, 1], [0, 2, 3], [0, 4]]
+    assert tiled(image, tile=20, overlap=8)[1] == 2
+
+
+def test_tiles_that_disagree_a_little_make_no_new_objects(tmp_path):
+    """As networks do, the function draws outlines by what else is in the tile."""
+    pixels = np.zeros((200, 200), np.uint16)
+    for y in range(10, 200, 16):
+        for x in range(10, 200, 16):
+            pixels[y - 5 : y + 6, x - 5 : x + 6] = 1000
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    image = open_image(tmp_path / "image.zarr")
+    calls = Counter()
+
+    def moody(tile):
+        calls["n"] += 1
+        labels = segment(tile)
+        if calls["n"] % 2:
+            return labels * ndimage.binary_erosion(labels > 0)
+        return labels
+
+    _, n_objects = ndimage.label(pixels)
+    assert tiled(image, function=moody, tile=64, overlap=24)[1] == n_objects
+    # The margins are what they are matched by.
+    assert tiled(image, function=moody, tile=60, overlap=0)[1] > n_objects
+
+
+def test_large_objects_are_joined_and_small_ones_removed(tmp_path):
+    pixels = np.zeros((60, 300), np.uint16)
+    pixels[20:40, 5:290] = pixels[50:53, 50:53] = 1000
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    image = open_image(tmp_path / "image.zarr")
+
+    found, highest = tiled(image, tile=40, overlap=10, min_size=10)
+    assert highest == 1
+    assert ((found == 1) == (segment(pixels) == 1)).all()
+
+
+def test_labels_are_unique_beyond_65535(tmp_path):
+    pixels = np.zeros((540, 540), np.uint16)
+    pixels[::2, ::2] = 1000
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+
+    found, highest = tiled(open_image(tmp_path / "image.zarr"), tile=200, overlap=4)
+    assert highest == 270**2
+    assert (found == segment(pixels)).all()
+
+
+def test_regions_are_tiled_by_themselves(tmp_path):
+    pixels = dots((90, 120))
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    image = open_image(tmp_path / "image.zarr")
+    mask = np.zeros((90, 120), np.uint32)
+    mask[10:80, 5:70], mask[30:60, 71:110] = 1, 2
+    with derive_label(image, "mask") as label:
+        label.levels[0][...] = mask
+        label.levels[1][...] = mask[::2, ::2]
+    image = open_image(tmp_path / "image.zarr")
+
+    seen = []
+
+    def watch(tile):
+        seen.append(tile.shape)
+        return segment(tile)
+
+    rois = find_rois(image, Regions(mask="mask"))
+    found, highest = tiled(image, function=watch, tile=30, overlap=8, rois=rois)
+
+    first, second = segment(pixels * (mask == 1)), segment(pixels * (mask == 2))
+    expected = np.where(second, second + first.max(), first)
+    assert highest == expected.max()
+    assert (found == expected).all()
+    assert max(max(shape) for shape in seen) <= 30
+
+    # Of regions that overlap, the later one counts.
+    rois = [Roi(str(n), (slice(0, 90), slice(20 * n, 20 * n + 60))) for n in (0, 1)]
+    found, _ = tiled(image, tile=30, overlap=8, rois=rois)
+    first, second = segment(pixels[:, :60]), segment(pixels[:, 20:80])
+    assert (found[:, 20:80] == np.where(second, second + first.max(), 0)).all()
+
+
+def test_memory_is_bounded_by_the_tile(tmp_path):
+    code = (
+        "import resource, sys\n"
+        "from my_fractal_tasks.kit import *\n"
+        "from scipy import ndimage\n"
+        "import zarr.storage\n"
+        "image = open_image(sys.argv[1])\n"
+        "with derive_label(image, 'objects') as label:\n"
+        "    label_tiles(lambda pixels: ndimage.label(pixels > 500)[0], image, label,\n"
+        "                tile=512, overlap=64)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    peaks = []
+    for planes in (3, 27):
+        path = tmp_path / f"{planes}.zarr"
+        shape = (planes, 1024, 1024)
+        scale = {"z": 100.0, "y": 0.5, "x": 0.5}
+        with create_image(
+            path, shape=shape, axes="zyx", dtype="u2", scale=scale, channels=["a"]
+        ) as image:
+            image.levels[0][:, 1000:1010, 500:600] = 1000
+        output = subprocess.check_output([sys.executable, "-c", code, str(path)])
+        peaks.append(int(output) / 1024)
+    # The labels of 24 more planes would take 96 MiB.
+    assert peaks[1] - peaks[0] < 48, peaks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tile": 20, "overlap": 10}, "overlap: 10 .* tile of 20; allowed is 0 to 9"),
+        ({"overlap": -1}, "overlap"),
+        ({"function": lambda pixels: pixels > 0}, "segment: .*bool"),
+        ({"function": lambda pixels: pixels * 0.5}, "segment: .*float"),
+        ({"function": lambda pixels: segment(pixels[1:])}, "segment: .*shape"),
+        ({"axes": "zx"}, "axes"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, arguments, message):
+    write_image(tmp_path / "image.zarr", "yx")
+    image = open_image(tmp_path / "image.zarr")
+    with pytest.raises(ValueError, match=message):
+        tiled(image, **arguments)
+    assert not [*(image.path / "labels").glob("*obj*")]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "u1", "i2", "u2", "u4", "f4", "f8"])
+def test_percentiles_are_those_of_all_pixels(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(100, 30, (2, 57, 83)).clip(0, 255).astype(dtype)
+    write_image(
+        tmp_path / "image.zarr", "cyx", pixels=pixels, chunks={"y": 20, "x": 20}
+    )
+    image = open_image(tmp_path / "image.zarr")
+
+    for wanted in ((0, 100), (1, 99.8), (50, 75)):
+        low, high = percentile_range(image, 1, wanted)
+        expected = np.percentile(pixels[1].astype("f8"), wanted, method="inverted_cdf")
+        if expected[1] == expected[0]:
+            expected[1] += 1
+        exact = np.dtype(dtype).kind != "f" and np.dtype(dtype).itemsize < 4
+        assert np.allclose(
+            (low, high), expected, rtol=0, atol=0 if exact else 255 / 65536
+        )
+
+
+def test_pixels_that_are_no_numbers_do_not_count(tmp_path):
+    pixels = np.full((20, 20), np.nan, np.float32)
+    write_image(tmp_path / "nan.zarr", "yx", pixels=pixels)
+    assert percentile_range(open_image(tmp_path / "nan.zarr"), 0) == (0, 1)
+    pixels[3, 4], pixels[5, 5] = 7, np.inf
+    write_image(tmp_path / "one.zarr", "yx", pixels=pixels)
+    assert [a.tolist() for a in histogram(open_image(tmp_path / "one.zarr"), 0)] == [
+        [7],
+        [1],
+    ]
+    assert percentile_range(open_image(tmp_path / "one.zarr"), 0) == (7, 8)
+
+
+# --- models ---
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from my_fractal_tasks.kit import cached_model
+
+def fetch(path):
+    with Path(sys.argv[1]).open("a") as calls:
+        calls.write("x")
+    with path.open("w") as file:
+        for _ in range(10):
+            file.write("weights\\n")
+            file.flush()
+            time.sleep(0.05)
+
+print(cached_model("slow.txt", fetch).read_text().count("weights"))
+"""
+
+
+def start_unit(folder):
+    """Start a process that needs a model; it counts its calls in a file beside."""
+    environment = os.environ | {"FRACTAL_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-c", SLOW, str(folder / "calls")]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_model_is_fetched_once_however_many_units_start(tmp_path):
+    units = [start_unit(tmp_path) for _ in range(8)]
+    assert [unit.communicate()[0] for unit in units] == ["10\n"] * 8
+    assert (tmp_path / "calls").read_text() == "x"
+    assert names(tmp_path / "models") == ["slow.txt"]
+
+
+def test_a_killed_download_is_begun_again(tmp_path, monkeypatch):
+    unit = start_unit(tmp_path)
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.01)
+    unit.kill()
+    unit.communicate()
+    assert len(names(tmp_path / "models")) == 2  # a lock, and a part of it
+    monkeypatch.setattr(publish, "LONG_LOCK_EXPIRES", 0.5)
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
+
+    path = cached_model("slow.txt", lambda path: path.write_text("weights"))
+    assert path.read_text() == "weights"
+    assert names(tmp_path / "models") == ["slow.txt"]
+
+
+def test_a_long_lock_is_kept_as_long_as_its_holder_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "LONG_LOCK_EXPIRES", 0.4)
+    inside = []
+
+    def hold(name):
+        with publish.locked(tmp_path / "model", long=True):
+            inside.append(f"{name} in")
+            time.sleep(1)
+            inside.append(f"{name} out")
+
+    holders = [threading.Thread(target=hold, args=name) for name in "ab"]
+    for holder in holders:
+        holder.start()
+        time.sleep(0.1)
+    for holder in holders:
+        holder.join()
+    assert inside == ["a in", "a out", "b in", "b out"]
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A web server for the files of a folder, and a cache."""
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "weights.onnx").write_bytes(b"weights" * 1000)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+
+
+def test_a_model_comes_from_its_address_and_then_from_the_cache(site):
+    address, folder = site
+    path = model_file(f"{address}/weights.onnx")
+    assert path.read_bytes() == b"weights" * 1000
+    (folder / "weights.onnx").unlink()
+    assert model_file(f"{address}/weights.onnx") == path  # without the server's file
+    assert names(path.parent) == [path.name]
+
+
+def test_a_model_has_to_be_the_one_that_is_named(site):
+    address, folder = site
+    right = hashlib.sha256(b"weights" * 1000).hexdigest()
+    named = f"{address}/weights.onnx#sha256="
+    assert model_file(named + right).name.endswith("-weights.onnx")
+    with pytest.raises(RuntimeError, match="hash"):
+        model_file(named + "0" * 64)
+    (folder / "other").mkdir()
+    (folder / "other" / "weights.onnx").write_bytes(b"other")
+    other = model_file(f"{address}/other/weights.onnx")
+    assert other.read_bytes() == b"other"
+
+
+def test_without_a_network_the_error_says_what_to_put_where(site, monkeypatch):
+    with pytest.raises(RuntimeError) as error:
+        model_file("https://nowhere.invalid/weights.onnx")
+    (path,) = {
+        word.rstrip(",:")
+        for word in str(error.value).split()
+        if "weights" in word and "/cache/" in word
+    }
+    assert not [*Path(path).parent.iterdir()]
+    Path(path).write_bytes(b"by hand")
+    assert model_file("https://nowhere.invalid/weights.onnx") == Path(path)
+
+
+@pytest.mark.parametrize(
+    "model", ["weights.onnx", "/nowhere/weights.onnx", "", "s3://a/b"]
+)
+def test_a_model_is_a_path_or_an_address(model):
+    with pytest.raises(ValueError, match="model: must be the absolute path of a file"):
+        model_file(model)
