@@ -8,9 +8,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import copier
+import numpy as np
 import pytest
 import rendering
 import yaml
@@ -205,6 +207,7 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     ]
     entropy = ["--from", FUNCTIONS["Entropy"][1], "--makes", "features"]
     cases += [["Object Entropy", *entropy]]
+    cases += [["My Model", "--makes", "label", "--model"]]
     said = add(package, richest_python, *cases)
     assert not [text for text in said if "Nothing was written" in text]
     for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
@@ -219,7 +222,7 @@ def test_a_task_of_a_function_is_green_at_once(
     package = with_functions
     modules = import_folder(package)
     tasks = create_manifest(package, richest_python)
-    assert len(tasks) == len(FUNCTIONS) + 4
+    assert len(tasks) == len(FUNCTIONS) + 5
 
     # The arguments are those of the function; what a form cannot show is left out.
     schema = tasks["Find My Spots"]["args_schema_parallel"]["properties"]
@@ -239,6 +242,9 @@ def test_a_task_of_a_function_is_green_at_once(
     assert "size" in schema["required"]
     project = (package / "pyproject.toml").read_text()
     assert re.findall(r'"(scikit-image)>=', project) == ["scikit-image"]
+    extras = tomllib.loads(project)["project"]["optional-dependencies"]
+    assert extras == {"model": ["pooch>=1.8"]}
+    assert tasks["My Model"]["meta_parallel"]["needs_gpu"] is True
     assert (modules / "own.py").read_text().startswith("# mypy: ignore-errors\n# ruff")
 
     run("ruff", "check", "--no-cache", ".", cwd=package)
@@ -249,9 +255,11 @@ def test_a_task_of_a_function_is_green_at_once(
 
     # In a workflow; what one has made, the next one takes.
     write_image(tmp_path / "data" / "image.zarr", "czyx")
+    np.savez(tmp_path / "weights.npz", sigma=1, threshold=0.3)
     steps = {
         "Subtract Background": {"args_parallel": {"size": 15}},
         "Find My Spots": {},
+        "My Model": {"args_parallel": {"model": str(tmp_path / "weights.npz")}},
         "My features": {"args_parallel": {"label_name": "find_my_spots"}},
         "My table": {"args_non_parallel": {"feature_table": "my_features"}},
         "Image Statistics": {},
@@ -281,12 +289,17 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     modules = import_folder(package)
     names = ("Smooth", "Components", "Properties", "Entropy")
-    made = ("My label", "My features", "My table")
+    made = {
+        "My label": ["label"],
+        "My features": ["features"],
+        "My table": ["table"],
+        "My model": ["label", "--model"],
+    }
     said = add(
         package,
         richest_python,
         *([name, "--from", FUNCTIONS[name][1]] for name in names),
-        *([name, "--makes", name.removeprefix("My ")] for name in made),
+        *([name, "--makes", *what] for name, what in made.items()),
     )
     assert not [text for text in said if "Nothing was written" in text]
     create_manifest(package, richest_python)
@@ -297,6 +310,7 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
     edit(modules / "my_label.py", "pixels > threshold", "pixels > threshold * 3")
     edit(modules / "my_features.py", ".max()", ".min()")
     edit(modules / "my_table.py", ".mean()", ".max()")
+    edit(modules / "my_model.py", "label(smooth >", "label(smooth * 0.3 >")
     env = os.environ | {"PYTHONPATH": str(package / "src")}
     tests = sorted(str(path) for path in (package / "tests").glob("test_*.py"))
     command = [str(richest_python), "-m", "pytest", *tests]
@@ -593,6 +607,30 @@ def test_examples_that_come_later_are_those_of_a_fresh_package(
         del files["src/new_tasks/__FRACTAL_MANIFEST__.json"]
     assert found == expected
     run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+
+
+def test_an_example_brings_its_extra_and_what_its_tests_need(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    project = package / "pyproject.toml"
+    edit(project, 'test = ["pytest', 'test = ["hypothesis", "pytest')
+    edit(project, '"ome_zarr.*"]', '"ome_zarr.*", "mine.*"]')
+
+    add(package, richest_python, ["--example", "model_segmentation"])
+
+    fresh = render(
+        tmp_path / "fresh", project_name="new-tasks", examples=["model_segmentation"]
+    )
+    ours, theirs = (
+        tomllib.loads((folder / "pyproject.toml").read_text())
+        for folder in (package, fresh)
+    )
+    ours["dependency-groups"]["test"].remove("hypothesis")
+    untyped = ours["tool"]["mypy"]["overrides"][0]["module"]
+    untyped.remove("mine.*")
+    assert ours == theirs
+    run(richest_python, "-m", "mypy", cwd=package)
 
 
 def test_an_example_comes_into_a_package_that_was_changed(

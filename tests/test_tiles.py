@@ -3,15 +3,21 @@
 import hashlib
 import http.server
 import importlib
+import logging
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
+import types
+import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pooch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +35,7 @@ from my_fractal_tasks.kit import (
 )
 from my_fractal_tasks.kit.regions import Regions
 from package_images import write_image
+from rendering import ROOT
 from scipy import ndimage
 
 publish = importlib.import_module("my_fractal_tasks.kit.publish")
@@ -400,3 +407,110 @@ def test_without_a_network_the_error_says_what_to_put_where(site, monkeypatch):
 def test_a_model_is_a_path_or_an_address(model):
     with pytest.raises(ValueError, match="model: must be the absolute path of a file"):
         model_file(model)
+
+
+# --- the frameworks that the documentation shows ---
+
+
+def shown_functions() -> list[dict[str, Any]]:
+    """What the lines about Cellpose and StarDist define, in the order of the text."""
+    lines = (ROOT / "template" / "frameworks.txt").read_text("utf-8").splitlines()
+    code = "\n".join(line for line in lines if line.startswith("    ") or not line)
+    found = []
+    for part in code.split("    def load_model(")[1:]:
+        names = dict(
+            Any=Any, Array=Any, Path=Path, os=os, logger=logging.getLogger("frameworks")
+        )
+        names |= {"cached_model": cached_model, "model_file": model_file}
+        exec(textwrap.dedent("    def load_model(" + part), names)
+        found.append(names)
+    return found
+
+
+def test_cellpose_is_called_as_it_wants_to_be(tmp_path, monkeypatch):
+    """Arguments of `CellposeModel` and `eval` are those of Cellpose 4.2.1, in its order."""
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
+    fetched = []
+
+    class CellposeModel:
+        device = "cpu"
+
+        def __init__(self, gpu=False, pretrained_model="cpsam_v2"):
+            assert Path(pretrained_model).read_text() == "weights"
+
+        def eval(self, x, *, z_axis=None, normalize=True, do_3D=False, anisotropy=None):
+            assert x.dtype == np.float32
+            assert normalize is False
+            assert (z_axis, do_3D) == ((0, True) if x.ndim == 3 else (None, False))
+            return np.squeeze(segment(x * 1000)).astype(np.uint16), [], []
+
+    def retrieve(url, known_hash, fname, path):
+        fetched.append(url)
+        (path / fname).write_text("weights")
+
+    monkeypatch.setitem(sys.modules, "cellpose", types.ModuleType("cellpose"))
+    models = types.ModuleType("cellpose.models")
+    models.CellposeModel = CellposeModel
+    monkeypatch.setitem(sys.modules, "cellpose.models", models)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+
+    shown = shown_functions()[0]
+    for axes, shape in (("yx", (60, 60)), ("zyx", (4, 60, 60))):
+        write_image(tmp_path / f"{axes}.zarr", axes, pixels=dots(shape))
+        image = open_image(tmp_path / f"{axes}.zarr")
+        network = shown["load_model"](use_gpu=True)
+        found, _ = tiled(
+            image,
+            function=lambda pixels, network=network: shown["segment"](
+                pixels.astype(np.float32) / 1000, network, 2.0
+            ),
+            tile=40,
+            overlap=10,
+        )
+        assert (found == segment(image.levels[0][...])).all()
+    assert fetched == [
+        "https://huggingface.co/mouseland/cellpose-sam/resolve/main/cpsam_v2"
+    ]
+
+
+def test_stardist_is_called_as_it_wants_to_be(tmp_path, monkeypatch, site):
+    """Arguments are those of StarDist 0.9.2; pooch unpacks a real archive."""
+    address, folder = site
+    with zipfile.ZipFile(folder / "python_2D_versatile_fluo.zip", "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("weights_best.h5", "weights")
+
+    class StarDist2D:
+        def __init__(self, config, name=None, basedir="."):
+            assert config is None
+            assert (Path(basedir) / name / "weights_best.h5").read_text() == "weights"
+
+        def predict_instances(self, img, axes=None, normalizer=None):
+            assert axes == "YX"
+            return segment(img * 1000).astype(np.int32), {}
+
+    monkeypatch.setitem(sys.modules, "stardist", types.ModuleType("stardist"))
+    models = types.ModuleType("stardist.models")
+    models.StarDist2D = StarDist2D
+    monkeypatch.setitem(sys.modules, "stardist.models", models)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    retrieve = pooch.retrieve
+    monkeypatch.setattr(
+        "pooch.retrieve",
+        lambda url, *args, **options: retrieve(
+            url.replace(url.rpartition("/")[0], address), *args, **options
+        ),
+    )
+
+    shown = shown_functions()[1]
+    pixels = dots((60, 60))
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    network = shown["load_model"]()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    found, _ = tiled(
+        open_image(tmp_path / "image.zarr"),
+        function=lambda pixels: shown["segment"](pixels / 1000, network, 1.0),
+        tile=40,
+        overlap=10,
+    )
+    assert (found == segment(pixels)).all()

@@ -108,6 +108,14 @@ def new_task(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fetch_model(session: nox.Session) -> None:
+    """Fetch what `load_model` of a task needs, for machines without internet: `-- TASK MODEL`."""
+    has_extra = "model" in PROJECT["project"].get("optional-dependencies", {})
+    session.install("-e", ".[model]" if has_extra else ".")
+    session.run("python", "-m", f"{PACKAGE.name}.kit.models", *session.posargs)
+
+
+@nox.session(default=False)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
     # The server runs the tasks in an environment of its own, as does this session.

@@ -41,13 +41,19 @@ class FractalServer:
             time.sleep(0.5)
         return answer
 
-    def collect(self, wheel: Path) -> dict[str, Any]:
-        """Upload and install a wheel; return the group of its tasks."""
+    def collect(self, wheel: Path, extras: str = "") -> dict[str, Any]:
+        """Upload and install a wheel; return the group of its tasks.
+
+        Args:
+            wheel: File to upload.
+            extras: Names of extras with which to install it, with commas between them.
+        """
         activity = self.call(
             "POST",
             "/api/v2/task/collect/pip/",
             params={"private": False},
             files={"file": (wheel.name, wheel.read_bytes())},
+            data={"package_extras": extras} if extras else None,
         )
         path = f"/api/v2/task-group/activity/{activity['id']}/"
         activity = self.wait(path, "pending", "ongoing")

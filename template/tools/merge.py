@@ -2,6 +2,7 @@
 
 import ast
 import re
+from typing import Any
 
 import tomlkit
 
@@ -95,17 +96,45 @@ def with_model(text: str, model: str) -> str:
     return text
 
 
+# Lists of requirements in a pyproject.toml.
+REQUIREMENTS = (
+    ("project", "dependencies"),
+    ("project", "optional-dependencies", "model"),
+    ("dependency-groups", "test"),
+)
+
+
 def with_dependencies(other: str) -> str:
     """Return pyproject.toml with those dependencies of another one that it lacks."""
     document = tomlkit.parse(PYPROJECT.read_text(encoding="utf-8"))
-    ours = document["project"]["dependencies"]
-    for line in tomlkit.parse(other)["project"]["dependencies"]:
-        names = [distribution(known) for known in ours]
-        name = distribution(line)
-        if name not in names:
-            later = (index for index, known in enumerate(names) if known > name)
-            ours.insert(next(later, len(names)), line)
+    theirs = tomlkit.parse(other)
+    for *tables, last in REQUIREMENTS:
+        wanted: Any = theirs
+        for key in (*tables, last):
+            wanted = wanted.get(key, {})
+        if not wanted:
+            continue
+        table: Any = document
+        for key in tables:
+            table = table.setdefault(key, {})
+        ours = table.setdefault(last, [])
+        for line in filter(lambda line: isinstance(line, str), wanted):
+            names = [distribution(known) for known in ours if isinstance(known, str)]
+            name = distribution(line)
+            if name not in names:
+                later = (index for index, known in enumerate(names) if known > name)
+                ours.insert(next(later, len(names)), line)
+    untyped = [_untyped(one) for one in (document, theirs)]
+    if all(untyped):
+        untyped[0].extend(name for name in untyped[1] if name not in untyped[0])
     return tomlkit.dumps(document)
+
+
+def _untyped(document: Any) -> Any:
+    """Return the list of libraries of which mypy is told that they have no types."""
+    overrides = document.get("tool", {}).get("mypy", {}).get("overrides", [])
+    found = (one["module"] for one in overrides if one.get("ignore_missing_imports"))
+    return next((modules for modules in found if isinstance(modules, list)), None)
 
 
 def distribution(requirement: str) -> str:

@@ -12,6 +12,8 @@
   You want to write a task that makes
     a new image      "Deconvolve Image" --makes image
     labels           "Segment Nuclei" --makes label
+    labels, by a model such as Cellpose, whose weights are fetched once
+                     "Segment Cells" --makes label --model
     features         "Measure Shape" --makes features        one row per object
     a table          "Summarize Plate" --makes table         one row per image
     an image that depends on all others, such as on a reference
@@ -63,6 +65,12 @@ MAKES = {
     "table": ["non_parallel"],
 }
 
+# What a task with a model needs: its weights may have to be fetched.
+OF_MODELS = """
+[project]
+optional-dependencies.model = ["pooch>=1.8"]
+"""
+
 Files = dict[Path, str]
 
 
@@ -103,12 +111,16 @@ def new_task(
     return files | {TASK_LIST: with_tasks(entry)}
 
 
-def scaffold(makes: str | None, task_type: str | None) -> str:
+def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
     """Return the folder of the template with a task that is to be filled.
 
     Raises:
         Refused: No task of this type makes this.
     """
+    if model and makes != "label":
+        raise Refused(
+            "--model: the task that runs a model makes labels: --makes label."
+        )
     types = MAKES[makes] if makes else [task_type or ""]
     task_type = task_type or types[0]
     if task_type not in types:
@@ -116,7 +128,7 @@ def scaffold(makes: str | None, task_type: str | None) -> str:
             f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
             f"{task_type}."
         )
-    return task_type if makes in (None, "image") else str(makes)
+    return task_type if makes in (None, "image") else "model" if model else str(makes)
 
 
 def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
@@ -415,6 +427,9 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help='such as "Deconvolve Image"')
     parser.add_argument("--makes", choices=MAKES, help="what the task makes")
     parser.add_argument("--type", choices=TYPES, metavar="TYPE", help="see below")
+    parser.add_argument(
+        "--model", action="store_true", help="with --makes label: of a model on tiles"
+    )
     parser.add_argument("--example", metavar="NAME", help="such as gaussian_blur")
     parser.add_argument(
         "--from",
@@ -447,6 +462,8 @@ def main() -> None:
             "give a name, and --from FUNCTION, or --makes WHAT, or one of these as "
             f"--type: {', '.join(TYPES)}"
         )
+    if arguments.model and (arguments.example or arguments.function):
+        parser.error("--model: give a name and --makes label, and no other")
     if not arguments.function and (arguments.array or arguments.axes or arguments.set):
         parser.error("--array, --axes and --set say more of the function of --from")
 
@@ -458,14 +475,25 @@ def main() -> None:
             elif arguments.function:
                 files = from_function(arguments.name, arguments, folder)
             else:
-                kind = scaffold(arguments.makes, arguments.type)
+                kind = scaffold(arguments.makes, arguments.type, model=arguments.model)
                 files = new_task(arguments.name, kind, folder)
+                if arguments.model:
+                    files[PYPROJECT] = with_dependencies(OF_MODELS)
     except (Refused, TemplateError, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
     if arguments.example:
         print("README.md and tests/test_workflow.py are yours, and stay as they are.")
         print("Next: `nox`.")
+    elif arguments.model:
+        print(
+            "Next: replace load_model and segment, as the first lines of the module do for\n"
+            "Cellpose and StarDist; name the framework beside pooch in pyproject.toml, in\n"
+            "the extra `model`, with which a server collects the package. Then run\n"
+            "  nox -s format      after each change, so that its style is right\n"
+            "  nox -s manifest    after each change of an argument or a docstring\n"
+            "  nox                all checks"
+        )
     elif arguments.function:
         print("Next: `nox`, and read what the task says of its arguments.")
     else:

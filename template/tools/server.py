@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import sys
+import tomllib
 from difflib import unified_diff
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,7 @@ import httpx
 
 from client import EMAIL, FractalServer, Image
 from guard import ServerError, run
-from package import PACKAGE, PROJECT
+from package import PACKAGE, PROJECT, PYPROJECT
 from slurm import Requests, check_programs, read_requests, show_jobs
 from start import say, start_server
 
@@ -55,8 +56,11 @@ def collect(server: FractalServer, folder: Path) -> dict[str, Any]:
     run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, PROJECT])
     (wheel,) = folder.glob("*.whl")
     say(f"built {wheel.name}")
-    group = server.collect(wheel)
-    say(f"collected {group['pkg_name']} {group['version']}, which offers")
+    pyproject = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
+    extras = pyproject["project"].get("optional-dependencies", {})
+    group = server.collect(wheel, "model" if "model" in extras else "")
+    said = " with its extra model" if "model" in extras else ""
+    say(f"collected {group['pkg_name']} {group['version']}{said}, which offers")
     for task in group["task_list"]:
         print(f"    {task['name']} ({task['type']})")
     return group

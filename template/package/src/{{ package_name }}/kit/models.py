@@ -72,9 +72,9 @@ def model_file(model: str) -> Path:
             `#sha256=…` after it if the file has to be exactly that one.
 
     Raises:
-        ImportError: There is no pooch, which fetches files from addresses.
         ValueError: It is no address, nor the path of a file.
-        RuntimeError: The file cannot be fetched; the message says what to put where.
+        RuntimeError: The file cannot be fetched, also since pooch is missing; the message
+            says what to put where.
     """
     address, _, known_hash = model.partition("#sha256=")
     if not re.match("https?://", model):
@@ -86,9 +86,10 @@ def model_file(model: str) -> Path:
         return Path(model)
 
     def fetch(path: Path) -> None:
-        # In the extra `model`, if the package has one.
-        import pooch  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
+        try:
+            import pooch  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        except ImportError as error:
+            raise ImportError("pooch is not installed, which fetches files") from error
         pooch.retrieve(
             address,
             f"sha256:{known_hash}" if known_hash else None,
