@@ -99,8 +99,17 @@ def test_the_benchmark_compares_each_task(tmp_path):
 
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
 FROM_BELOW = [
-    *("fractal", "publish", "ngff", "image", "provenance", "plate", "blocks"),
-    *("tables", "rois", "regions", "labels", "write"),
+    *(
+        "fractal",
+        "publish",
+        "ngff",
+        "image",
+        "provenance",
+        "plate",
+        "blocks",
+        "intensity",
+    ),
+    *("tables", "rois", "regions", "labels", "tiles", "models", "write"),
 ]
 
 
