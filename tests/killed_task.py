@@ -20,6 +20,7 @@ CONTEXT.set_forkserver_preload(
         "my_fractal_tasks.convert_tiffs_init",
         "my_fractal_tasks.gaussian_blur",
         "my_fractal_tasks.measure_features",
+        "my_fractal_tasks.model_segmentation",
         "my_fractal_tasks.project_image_compute",
         "my_fractal_tasks.project_image_init",
         "my_fractal_tasks.threshold_segmentation",

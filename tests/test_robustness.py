@@ -31,7 +31,7 @@ from my_fractal_tasks.kit import (
     write_feature_table,
 )
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
-from package_images import PACKAGE, write_image, write_plate
+from package_images import PACKAGE, write_image, write_network, write_plate
 from scipy.ndimage import gaussian_filter
 
 
@@ -66,6 +66,15 @@ CASES = {
         "threshold_segmentation",
         {"label_name": "old", "threshold": 5, "overwrite": True},
     ),
+    "a new label of a model": (
+        "model_segmentation",
+        {
+            "label_name": "new",
+            "tile_size": 40,
+            "overlap": 10,
+            "masking_roi_table": "new",
+        },
+    ),
     "a new table": ("measure_features", {"label_name": "old"}),
     "a new image of regions": ("gaussian_blur", {"regions": {"mask": "old"}}),
     "a new label with a table of its regions": (
@@ -98,6 +107,8 @@ def test_a_killed_task_loses_nothing_and_succeeds_when_run_again(
         image = open_image(path, mode="r+")
         image.levels[0][...] = np.roll(image.levels[0][...], (5, -3), (1, 2))
         build_pyramid(image)
+    if task == "model_segmentation":
+        arguments["model"] = write_network(tmp_path / "network.onnx")
     run = partial(run_and_kill, task, exchange=exchange)
 
     shutil.copytree(start, work)
@@ -302,6 +313,7 @@ def test_a_new_image_does_not_say_that_it_was_made_as_its_source(tmp_path):
 RESULTS = {
     "gaussian_blur": ("image_blurred.zarr", {"sigma_xy": 2}),
     "threshold_segmentation": ("image.zarr/labels/objects", {"min_size": 3}),
+    "model_segmentation": ("image.zarr/labels/objects", {"threshold": 0.4}),
     "measure_features": ("image.zarr/tables/features", {"label_name": "other"}),
 }
 
@@ -316,6 +328,9 @@ def test_the_same_unit_finds_its_result_and_another_one_is_refused(
     for name in ("objects", "other") if task == "measure_features" else ():
         threshold_segmentation(zarr_url=str(path), label_name=name)
     run = partial(import_task(task), zarr_url=str(path))
+    if task == "model_segmentation":
+        (tmp_path / "models").mkdir()
+        run = partial(run, model=write_network(tmp_path / "models" / "network.onnx"))
     name, other = RESULTS[task]
     result = tmp_path / name
     output = run()
@@ -623,6 +638,7 @@ def test_the_lock_of_a_killed_task_expires(tmp_path, monkeypatch):
 TASKS_ON_ONE_IMAGE = {
     "gaussian_blur": {},
     "threshold_segmentation": {},
+    "model_segmentation": {"model": "/absent"},
     "measure_features": {},
     "register_acquisitions_compute": {"init_args": {"reference": "/absent"}},
 }
@@ -746,6 +762,7 @@ def test_a_unit_with_bad_input_exits_with_an_error(
 ON_BLOSC = {  # tasks that read the pixels of an image
     "gaussian_blur": {},
     "threshold_segmentation": {},
+    "model_segmentation": {"model": "network.onnx"},
     "measure_features": {"label_name": "mask", "overwrite": True},
     "register_acquisitions_compute": {"init_args": {"reference": "image.zarr"}},
     "check_images": {"read_pixels": True},
@@ -784,6 +801,8 @@ def test_a_chunk_that_is_cut_off_is_refused_by_every_task(tmp_path, version, cna
                 urls = {"zarr_urls": [str(path)], "zarr_dir": str(tmp_path)}
             if "init_args" in arguments:
                 arguments = {"init_args": {"reference": str(reference)}}
+            if "model" in arguments:
+                arguments = {"model": write_network(tmp_path / "network.onnx")}
             with pytest.raises(ValueError, match=r"damaged.zarr.* a damaged chunk"):
                 import_task(task)(**urls, **arguments)
     chunk.write_bytes(whole)
