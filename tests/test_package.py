@@ -79,9 +79,18 @@ def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
         tmp_path / "venv",
         *("--editable", richest),
         *("copier", "hypothesis", "ngio>=1.1", "nox", "ome-zarr-models", "pytest~=9.0"),
+        *("onnx", "onnxruntime", "pooch"),
         python=find_python("3.13"),
     )
-    names = ("pixels", "blocks", "robustness", "other_tools", "odd_input")
+    names = (
+        "pixels",
+        "blocks",
+        "robustness",
+        "other_tools",
+        "odd_input",
+        "tiles",
+        "model",
+    )
     modules = [f"tests/test_{name}.py" for name in names]
     options = ("-q", "-p", "no:cacheprovider", "-k", "not killed")
     run(python, "-m", "pytest", *options, *modules, cwd=ROOT)

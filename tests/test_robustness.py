@@ -31,8 +31,9 @@ from my_fractal_tasks.kit import (
     write_feature_table,
 )
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
-from package_images import PACKAGE, write_image, write_network, write_plate
+from package_images import PACKAGE, write_image, write_plate
 from scipy.ndimage import gaussian_filter
+from test_server import write_network
 
 
 def visible_images(folder, known=()):

@@ -8,11 +8,26 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import tifffile
+from onnx import TensorProto, helper
 from rendering import ROOT, make_environment, run
 from test_package import find_python, nox
 
 SHIFT = (-4, 7)  # of the second acquisition, in y and x
+
+
+def write_network(path: Path) -> str:
+    """Write a network for normalised planes, which says what it sees; return its path."""
+    image, seen = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, "y", "x"])
+        for name in ("image", "seen")
+    )
+    node = helper.make_node("Identity", ["image"], ["seen"])
+    graph = helper.make_graph([node], "identity", [image], [seen])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opset), path)
+    return str(path)
 
 
 def write_workflow(folder: Path) -> Path:
@@ -49,6 +64,14 @@ def write_workflow(folder: Path) -> Path:
                 args_parallel={
                     "min_size": 30,
                     "regions": {"roi_table": "FOV_ROI_table"},
+                },
+            ),
+            step(
+                "Model Segmentation",
+                args_parallel={
+                    "model": write_network(folder / "network.onnx"),
+                    "min_size": 30,
+                    "label_name": "cells",
                 },
             ),
             step("Measure Features"),
