@@ -37,6 +37,8 @@ from my_fractal_tasks.kit.regions import Regions
 from package_images import write_image
 from rendering import ROOT
 from scipy import ndimage
+from test_package import nox
+from test_server import write_network
 
 publish = importlib.import_module("my_fractal_tasks.kit.publish")
 
@@ -373,6 +375,24 @@ def test_a_model_comes_from_its_address_and_then_from_the_cache(site):
     (folder / "weights.onnx").unlink()
     assert model_file(f"{address}/weights.onnx") == path  # without the server's file
     assert names(path.parent) == [path.name]
+
+
+def test_a_session_fetches_a_model_for_machines_without_internet(
+    site, render, tmp_path
+):
+    address, folder = site
+    write_network(folder / "network.onnx")
+    package = render(tmp_path / "package")
+    arguments = ("-s", "fetch_model", "--", "model_segmentation")
+
+    said = nox(package, *arguments, f"{address}/network.onnx")
+
+    (path,) = (tmp_path / "cache" / "models").iterdir()
+    assert f"The models are in {path.parent}" in said
+    (folder / "network.onnx").unlink()
+    assert model_file(f"{address}/network.onnx") == path
+    with pytest.raises(RuntimeError, match="cannot be fetched from this machine"):
+        nox(package, *arguments, f"{address}/other.onnx")
 
 
 def test_a_model_has_to_be_the_one_that_is_named(site):
