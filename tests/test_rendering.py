@@ -279,9 +279,13 @@ def test_it_depends_on_exactly_what_it_imports(package, richest_python):
         return {re.match(r"[\w-]+", line)[0] for line in requirements}
 
     dependencies = declared(package.project["dependencies"])
-    # Tables may be stored as Parquet; those who have none need no library for it.
-    optional = {"pyarrow"} - dependencies
+    extras = package.project.get("optional-dependencies", {})
+    of_models = declared(extras.get("model", []))
+    # Tables may be stored as Parquet, weights come from the internet; those who have none
+    # need no library for it.
+    optional = ({"pyarrow", "pooch"} | of_models) - dependencies
     assert owner(imported) - optional == dependencies
+    assert of_models <= owner(imported)
     tested = imports(package.folder / "tests") - {package.modules.name}
     test_group = package.pyproject["dependency-groups"]["test"]
     assert owner(tested) <= dependencies | declared(test_group)
