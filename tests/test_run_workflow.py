@@ -74,6 +74,50 @@ def test_failed_unit_is_named_and_its_whole_log_is_kept(
     assert [image["types"] for image in error.images] == [{}, {"t": True}]
 
 
+GREEDY = """
+import json, sys, time
+from pathlib import Path
+
+arguments = json.loads(Path(sys.argv[2]).read_text())
+if arguments["zarr_url"].endswith("a"):
+    ballast = b"x" * 300_000_000
+    while time.process_time() < 1:
+        pass
+sys.exit(arguments["zarr_url"].endswith("b"))
+"""
+
+
+def test_what_units_cost_is_told_also_of_those_that_fail(
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    (tmp_path / "my_tasks" / "parallel_0.py").write_text(GREEDY)
+    (task,) = job["manifest"]["task_list"]
+    task["meta_parallel"] = {"cpus_per_task": 1, "mem": "0.2G"}
+    spent: list[Any] = []
+    with pytest.raises(local.WorkflowError):
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, spent=spent)
+    assert "too little" not in capsys.readouterr().out  # 0.2G is nothing SLURM knows
+
+    job["workflow"]["task_list"][0]["meta_parallel"] = {"mem": "200M"}
+    (costs,) = spent
+    spent.clear()
+    with pytest.raises(local.WorkflowError):
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, spent=spent)
+    (costs,) = spent
+    first, second = costs.units
+    assert 280 < first.memory < 500
+    assert 1 <= first.cpu_seconds < 3
+    assert second.cpu_seconds < 1
+    assert 450 <= costs.proposal["mem"] <= 700
+    said = capsys.readouterr().out
+    assert re.search(r"Task 0 +2 .* 1 cpus, 200 MB", said)
+    assert "Task 0 asks for too little memory: mem is 200" in said
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -289,6 +333,12 @@ def test_tables_show_the_image_list_before_and_after(
         **write_package(tmp_path / "my_tasks", steps), zarr_dir=zarr_dir, workers=1
     )
     printed = re.sub(r"\d+\.\d s", "? s", capsys.readouterr().out)
+    printed, _, costs = printed.partition("\nWhat a unit cost")
+    assert [line.split("  ")[2] for line in costs.splitlines()[2:]] == [
+        "Task 0 (init)",
+        "Task 0",
+        "Task 1",
+    ]
     assert printed.splitlines() == [
         "",
         "[1/2] Task 0 (converter_compound)",

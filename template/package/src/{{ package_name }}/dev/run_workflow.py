@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from ..kit.fractal import InitTaskOutput, TaskOutput, Types
+from . import costs
 from . import server_rules as rules
 from .server_rules import Image, Job, OutputsLost, Step, Task, WorkflowError, warn
 
@@ -59,6 +60,7 @@ def run_workflow(
     *,
     zarr_dir: str | Path,
     images: Iterable[Mapping[str, Any]] = (),
+    spent: list[costs.Costs] | None = None,
     **options: Any,
 ) -> list[Image]:
     """Run a workflow, say how it goes, and return the image list that it leaves.
@@ -67,6 +69,7 @@ def run_workflow(
         workflow: The workflow, or its file.
         zarr_dir: The folder below which tasks create images.
         images: The image list to begin with.
+        spent: A list that gets what the units of each task cost.
         **options: What else a `Job` has: workers, type_filters, attribute_filters; or
             manifest, package_root and python for other tasks than this package's.
 
@@ -74,6 +77,7 @@ def run_workflow(
         WorkflowError: If the input is not valid, or a task fails.
     """
     image_list: list[Any] = [*images]
+    spent = [] if spent is None else spent
     name = None
     try:
         given = options | {"workflow": workflow, "images": image_list}
@@ -85,16 +89,39 @@ def run_workflow(
             for number, (step, task) in enumerate(steps, 1):
                 name = task.name
                 print(f"\n[{number}/{len(steps)}] {name} ({task.type})", flush=True)
-                image_list, failure = run_task(
-                    job, step, task, image_list, filters, Path(folder, str(number))
-                )
+                own = Path(folder, str(number))
+                try:
+                    image_list, failure = run_task(
+                        job, step, task, image_list, filters, own
+                    )
+                finally:
+                    spent += read_costs(step, task, own)
                 if failure:
                     raise failure
                 filters = filters | task.output_types
     except WorkflowError as error:
         error.task, error.images = name, image_list
         raise
+    finally:
+        costs.show(spent)
     return image_list
+
+
+def read_costs(step: Step, task: Task, folder: Path) -> list[costs.Costs]:
+    """Return what the units of a task cost, for each part of it that ran."""
+    folders = sorted(folder.iterdir()) if folder.exists() else []
+    found = []
+    for part in ("non_parallel", "parallel"):
+        key = f"meta_{part}"
+        meta = getattr(task, key) | (getattr(step, key) or {})
+        units = [
+            one
+            for one in folders
+            if (one.name == "non_parallel") == (part != "parallel")
+        ]
+        if units:
+            found.append(costs.read(task.name, part, meta, units))
+    return found
 
 
 def run_task(
@@ -225,7 +252,7 @@ def run_process(command: list[str], log: Path, running: Running) -> int:
             preexec_fn=partial(LIBC.prctl, 1, signal.SIGKILL) if LIBC else None,
         )
     running.add(process)
-    code = process.wait()
+    code = costs.wait(process, log.parent)
     kill(process)
     running.remove(process)
     return code
@@ -288,13 +315,20 @@ def main() -> None:
     parser.add_argument("--zarr-dir", required=True, type=os.path.abspath)
     parser.add_argument("--images", help="the list to begin with: a JSON file")
     parser.add_argument("--workers", type=int, help="units at a time; default: cores")
+    parser.add_argument(
+        "--json", help="write the image list, and what each unit cost, into a file"
+    )
     options = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
+    output, spent = options.pop("json", None), list[costs.Costs]()
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         if "images" in options:
             options["images"] = rules.read_json(Path(options["images"]))
-        run_workflow(**options)
+        image_list = run_workflow(**options, spent=spent)
+        if output:
+            told = {"images": image_list, "costs": costs.as_json(spent)}
+            Path(output).write_text(json.dumps(told, indent=2), "utf-8")
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt as interrupt:
