@@ -261,6 +261,13 @@ def test_percentiles_are_those_of_all_pixels(tmp_path, dtype):
         )
 
 
+@pytest.mark.parametrize("wanted", [(5, 5), (60, 40), (-1, 50), (1, 101)])
+def test_percentiles_are_from_0_to_100_and_in_order(tmp_path, wanted):
+    write_image(tmp_path / "image.zarr", "yx")
+    with pytest.raises(ValueError, match="percentiles: "):
+        percentile_range(open_image(tmp_path / "image.zarr"), 0, wanted)
+
+
 def test_pixels_that_are_no_numbers_do_not_count(tmp_path):
     pixels = np.full((20, 20), np.nan, np.float32)
     write_image(tmp_path / "nan.zarr", "yx", pixels=pixels)
@@ -388,7 +395,9 @@ def test_a_session_fetches_a_model_for_machines_without_internet(
     said = nox(package, *arguments, f"{address}/network.onnx")
 
     (path,) = (tmp_path / "cache" / "models").iterdir()
-    assert f"The models are in {path.parent}" in said
+    assert f"What had to be fetched is in {path.parent}" in said
+    with pytest.raises(RuntimeError, match="must be one of model_segmentation"):
+        nox(package, *arguments[:-1], "gaussian_blur")
     (folder / "network.onnx").unlink()
     assert model_file(f"{address}/network.onnx") == path
     with pytest.raises(RuntimeError, match="cannot be fetched from this machine"):
@@ -421,12 +430,12 @@ def test_without_a_network_the_error_says_what_to_put_where(site, monkeypatch):
     assert model_file("https://nowhere.invalid/weights.onnx") == Path(path)
 
 
-@pytest.mark.parametrize(
-    "model", ["weights.onnx", "/nowhere/weights.onnx", "", "s3://a/b"]
-)
+@pytest.mark.parametrize("model", ["weights.onnx", "", "s3://a/b"])
 def test_a_model_is_a_path_or_an_address(model):
     with pytest.raises(ValueError, match="model: must be the absolute path of a file"):
         model_file(model)
+    with pytest.raises(ValueError, match="model: there is no file /nowhere/weights"):
+        model_file("/nowhere/weights.onnx")
 
 
 # --- the frameworks that the documentation shows ---

@@ -37,6 +37,16 @@ LABELS = [
     "mask",
     "masks",
 ]
+# What functions call the number of their threads.
+THREADS = {
+    "max_workers",
+    "n_jobs",
+    "n_threads",
+    "num_threads",
+    "num_workers",
+    "workers",
+}
+
 # Names that a task needs for something else.
 TAKEN = {"arguments", "channel", "columns", "feature_table", "image", "label_name"}
 TAKEN |= {"level", "logger", "made", "output", "overwrite", "regions", "rois", "step"}
@@ -119,6 +129,7 @@ class Function:
         alias: Name that the task imports it by, if that is another one.
         of_pixels: Whether it measures the pixels of one object, without their places.
         is_untyped: Whether it is of a file whose types are to be checked, and has none.
+        returned: What it returns, by its docstring.
     """
 
     name: str
@@ -136,6 +147,7 @@ class Function:
     alias: str = ""
     of_pixels: bool = False
     is_untyped: bool = False
+    returned: str = ""
 
     @property
     def imported(self) -> str:
@@ -297,6 +309,8 @@ def read(
                 int if "float" not in str(documented and documented.type_name) else kind
             )
         reason = ""
+        if key in THREADS and parameter.default is not parameter.empty:
+            reason = "tasks have threads of their own"
         if kind is None and type(default) in (bool, int, float, str):
             kind = type(default)
         if kind is None:
@@ -337,6 +351,7 @@ def read(
         )
     # What has to be given comes first.
     arguments.sort(key=lambda one: one.default is not None)
+    returned = (docs.returns and docs.returns.description) or ""
     first = next(iter(parameters.values()))
     positional = [first.name] if first.name in (pixels, labels) else []
     if positional and labels:
@@ -352,6 +367,7 @@ def read(
         arguments=arguments,
         left=left,
         positional=positional,
+        returned=sentence(plain(returned)) if returned.strip() else "",
     )
 
 

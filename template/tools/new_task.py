@@ -4,7 +4,7 @@
 """Add a task to this package: from a function, from scratch, or a worked example.
 
   You have a function that takes an array
-    of a library     "Subtract Background" --from skimage.restoration:rolling_ball
+    of a library     "Top Hat" --from skimage.morphology:white_tophat
     of your own      "Count Spots" --from FILE.py:count_spots
     What it returns decides what the task makes; --makes, --axes, --array and --set say
     it otherwise. The function is called as it is, for each plane, volume or image.
@@ -15,7 +15,8 @@
     labels, by a model such as Cellpose, whose weights are fetched once
                      "Segment Cells" --makes label --model
     features         "Measure Shape" --makes features        one row per object
-    a table          "Summarize Plate" --makes table         one row per image
+    a table          "Summarize Plate" --makes table         one row per image; for rows
+                     by well or object, see --example aggregate_tables
     an image that depends on all others, such as on a reference
                      "Match Intensities" --makes image --type compound
     the first images "Import CZI" --type converter_compound
@@ -188,6 +189,8 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
         f"{function.name} makes {what} of each "
         f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
     )
+    if function.returned:
+        print(f"It is what {function.name} returns: {function.returned}")
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
     return {p: t for p, t in files.items() if p != PYPROJECT or t != pyproject}
@@ -488,8 +491,11 @@ def main() -> None:
     elif arguments.model:
         print(
             "Next: replace load_model and segment, as the first lines of the module do for\n"
-            "Cellpose and StarDist; name the framework beside pooch in pyproject.toml, in\n"
-            "the extra `model`, with which a server collects the package. Then run\n"
+            "Cellpose and StarDist. In pyproject.toml, name the framework beside pooch, in\n"
+            "the extra `model`, with which a server collects the package; in the group\n"
+            "`test`, if the tests run it; and in the last `module = [...]`, if mypy finds no\n"
+            "types of it. What needs no GPU asks for none: in the task list, needs_gpu and\n"
+            "mem; in the module, use_gpu. Here, `pip install -e '.[model]'` installs it. Then\n"
             "  nox -s format      after each change, so that its style is right\n"
             "  nox -s manifest    after each change of an argument or a docstring\n"
             "  nox                all checks"
@@ -498,7 +504,8 @@ def main() -> None:
         print("Next: `nox`, and read what the task says of its arguments.")
     else:
         print(
-            "Next: replace the functions whose docstrings say so, then run\n"
+            "Next: replace the functions whose docstrings say so. Steps of one workflow agree\n"
+            "by arguments: label_name, table_name, feature_table. Then run\n"
             "  nox -s format      after each change, so that its style is right\n"
             "  nox -s manifest    after each change of an argument or a docstring\n"
             "  nox                all checks"

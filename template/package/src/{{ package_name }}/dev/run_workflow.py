@@ -312,8 +312,14 @@ def main() -> None:
     """Run a workflow from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workflow", metavar="WORKFLOW.json")
-    parser.add_argument("--zarr-dir", required=True, type=os.path.abspath)
-    parser.add_argument("--images", help="the list to begin with: a JSON file")
+    parser.add_argument(
+        "--zarr-dir", required=True, type=os.path.abspath, help="where images are made"
+    )
+    parser.add_argument(
+        "--images",
+        help="images to begin with, if no converter does: a JSON file such as "
+        '[{"zarr_url": "/data/image.zarr", "types": {"is_3D": true}}]',
+    )
     parser.add_argument("--workers", type=int, help="units at a time; default: cores")
     parser.add_argument(
         "--json", help="write the image list, and what each unit cost, into a file"

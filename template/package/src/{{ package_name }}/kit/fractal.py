@@ -192,7 +192,13 @@ def run_task(function: Callable[..., Any]) -> None:
         run_fractal_task(task_function=function)
     except Exception as error:
         traceback.print_exc()
-        reason = str(error) or type(error).__name__
+        reason = str(error)
+        if not reason or isinstance(error, LookupError):  # whose text is but a key
+            reason = f"{type(error).__name__} {reason}".strip()
+        if isinstance(error, ModuleNotFoundError):
+            reason += (
+                ": what runs a model is in the extra `model` of the package, if any"
+            )
         if isinstance(error, ValidationError):
             reason = "; ".join(
                 f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"

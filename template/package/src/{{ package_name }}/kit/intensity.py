@@ -66,7 +66,15 @@ def percentile_range(
     Returns:
         Two grey values, of which the second is higher: by 1 if all pixels are equal.
         Exact for integers of up to 16 bits, else to 1/65 536 of the range.
+
+    Raises:
+        ValueError: The percentages are not from 0 to 100, the second one higher.
     """
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError(
+            f"percentiles: {percentiles[0]:g} and {percentiles[1]:g} must be from 0 to 100, "
+            "and the second one higher"
+        )
     values, counts = histogram(image, channel, bins=65536)
     if not len(values):
         return 0.0, 1.0

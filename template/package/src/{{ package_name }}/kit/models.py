@@ -78,11 +78,13 @@ def model_file(model: str) -> Path:
     """
     address, _, known_hash = model.partition("#sha256=")
     if not re.match("https?://", model):
-        if not (Path(model).is_absolute() and Path(model).is_file()):
+        if not Path(model).is_absolute():
             raise ValueError(
                 "model: must be the absolute path of a file, or an address that begins "
                 f"with https://, not {model!r}"
             )
+        if not Path(model).is_file():
+            raise ValueError(f"model: there is no file {model}")
         return Path(model)
 
     def fetch(path: Path) -> None:
@@ -107,13 +109,22 @@ def model_file(model: str) -> Path:
 def main() -> None:
     """Fetch what a task needs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", help="module of a task that has a function load_model")
+    parser.add_argument(
+        "task",
+        help="module of a task with a function load_model, such as segment_cells",
+    )
     parser.add_argument("model", nargs="*", help="what load_model is called with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     package = (__package__ or "").rpartition(".")[0]
+    tasks = Path(__file__).parents[1].glob("*.py")
+    names = [
+        task.stem for task in tasks if "def load_model(" in task.read_text("utf-8")
+    ]
+    if arguments.task not in names:
+        parser.error(f"task: must be one of {', '.join(sorted(names)) or '(none)'}")
     import_module(f"{package}.{arguments.task}").load_model(*arguments.model)
-    logger.info("The models are in %s", cache_folder())
+    logger.info("It is loaded. What had to be fetched is in %s", cache_folder())
 
 
 if __name__ == "__main__":

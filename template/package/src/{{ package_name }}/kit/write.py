@@ -203,6 +203,8 @@ def create_image(
 ) -> Iterator[Image]:
     """Make a new image, with a pyramid by factors of two in y and x.
 
+    Inside the `with`, write into `levels[0]`, and call `build_pyramid` in the end.
+
     Args:
         path: Folder of the new image.
         shape: Shape at full resolution.
