@@ -163,7 +163,7 @@ def test_the_wheel_runs_a_task_in_an_empty_environment(render, tmp_path):
         for kind in ("executable_non_parallel", "executable_parallel")
         if kind in task
     ]
-    assert len(executables) == 12
+    assert len(executables) == 13
     for executable in executables:
         assert (modules / executable).is_file()
 

@@ -106,17 +106,20 @@ REQUIREMENTS = (
 
 def with_dependencies(other: str) -> str:
     """Return pyproject.toml with those dependencies of another one that it lacks."""
-    document = tomlkit.parse(PYPROJECT.read_text(encoding="utf-8"))
-    theirs = tomlkit.parse(other)
+    document: Any = tomlkit.parse(PYPROJECT.read_text(encoding="utf-8"))
+    theirs: Any = tomlkit.parse(other)
     for *tables, last in REQUIREMENTS:
         wanted: Any = theirs
         for key in (*tables, last):
             wanted = wanted.get(key, {})
         if not wanted:
             continue
-        table: Any = document
+        table, source = document, theirs
         for key in tables:
-            table = table.setdefault(key, {})
+            source = source[key]
+            if key not in table:
+                table[key] = source  # with its comments
+            table = table[key]
         ours = table.setdefault(last, [])
         for line in filter(lambda line: isinstance(line, str), wanted):
             names = [distribution(known) for known in ours if isinstance(known, str)]
