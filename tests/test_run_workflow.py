@@ -1,5 +1,6 @@
 """What a user of `run_workflow` sees, above all when something is wrong."""
 
+import importlib
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from parity_cases import (
 from rendering import ROOT
 from scripted_task import write_package
 from test_fractal_contract import local, rules
+
+planning = importlib.import_module("template_package.dev.plan")
 
 HANG = """
 import os, signal, subprocess, sys, time
@@ -72,6 +75,82 @@ def test_failed_unit_is_named_and_its_whole_log_is_kept(
     assert len(error.log) > 5_000_000
     assert error.log in str(error)
     assert [image["types"] for image in error.images] == [{}, {"t": True}]
+
+
+def told(job: dict[str, Any], **given: Any) -> list[str]:
+    """The plan of a workflow."""
+    read = rules.read_job(**job, **given)
+    return [*planning.plan(read, rules.find_tasks(read))]
+
+
+def test_a_plan_says_what_each_task_takes_and_runs_nothing(
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    images[0]["types"] = {"is_3D": True}
+    steps = [
+        parallel(CRASH, input_types={"is_3D": True}, output_types={"blurred": True}),
+        compound(CRASH, CRASH, type_filters={"registered": False}),
+        converter_compound(CRASH, CRASH),
+    ]
+    job = write_package(tmp_path / "my_tasks", steps)
+    job["workflow"]["task_list"][0]["args_parallel"] = {"sigma": 2}
+    before = sorted(tmp_path.rglob("*"))
+
+    lines = told(
+        job,
+        zarr_dir=str(zarr_dir),
+        images=images,
+        attribute_filters={"well": ["a", "b"]},
+    )
+
+    assert lines == [
+        "[1/3] Task 0 (parallel)",
+        "    takes    1 of 2 images where is_3D is True, well in ['a', 'b']",
+        "    runs     once for each of them",
+        "    returns  images, the same or new ones, with blurred = True",
+        "      sigma = 2",
+        "[2/3] Task 1 (compound)",
+        "    takes    images where blurred is True, registered is False, "
+        "well in ['a', 'b']",
+        "    runs     once for all of them, then as often as that says",
+        "    returns  images, the same or new ones",
+        "[3/3] Task 2 (converter_compound)",
+        "    runs     once, then as often as that says",
+        "    returns  the first images",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "why"),
+    [
+        ({"input_types": {"is_3D": True}}, {}, "is_3D is False or missing in all"),
+        ({"input_types": {"good": False}}, {}, "good is True in all of them"),
+        ({}, {"attribute_filters": {"well": ["x"]}}, r"well is a, b, none of \['x'\]"),
+        ({}, {"images": []}, "there are none: begin with a converter"),
+        (
+            {"input_types": {"odd": True}},
+            {"attribute_filters": {"well": ["b"]}},
+            "no single image meets all conditions",
+        ),
+    ],
+)
+def test_a_plan_says_why_a_task_finds_no_image(
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+    task: dict[str, Any],
+    given: dict[str, Any],
+    why: str,
+) -> None:
+    for image in images:
+        image["types"] = {"good": True, "odd": image["attributes"]["well"] == "a"}
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING, **task)])
+    given = {"zarr_dir": str(zarr_dir), "images": images} | given
+    with pytest.raises(local.WorkflowError, match=f"'Task 0' finds no image: .*{why}"):
+        told(job, **given)
+    with pytest.raises(local.WorkflowError):  # as the run says, later
+        local.run_workflow(**job, **given)
 
 
 GREEDY = """
@@ -402,6 +481,36 @@ def test_command_line_runs_a_workflow_of_its_package(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "[2/2] Task 1 (parallel)" in done.stdout
+
+
+def test_command_line_plans_or_writes_what_it_did(
+    command: list[str], tmp_path: Path
+) -> None:
+    def call(*options: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    said = call("--plan", "--json", "told.json").stdout
+    assert said.startswith("[1/2] Task 0 (compound)\n    takes    2 of 2 images\n")
+    assert "after" not in said
+    assert not (tmp_path / "told.json").exists()
+    call("--json", "told.json")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert [Path(image["zarr_url"]).name for image in told["images"]] == ["a", "b"]
+    parts = [(one["task"], one["part"], len(one["units"])) for one in told["costs"]]
+    assert parts == [
+        ("Task 0", "non_parallel", 1),
+        ("Task 0", "parallel", 1),
+        ("Task 1", "parallel", 2),
+    ]
+    unit = told["costs"][2]["units"][0]
+    assert unit["memory"] > 5
+    assert 0 < unit["cpu_seconds"] < 5
 
 
 def test_command_line_fails_with_the_log_of_the_unit(

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from ..kit.fractal import InitTaskOutput, TaskOutput, Types
 from . import costs
 from . import server_rules as rules
+from .plan import plan
 from .server_rules import Image, Job, OutputsLost, Step, Task, WorkflowError, warn
 
 MAX_UNITS = 20_000
@@ -322,15 +323,24 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, help="units at a time; default: cores")
     parser.add_argument(
+        "--plan", action="store_true", help="check, say what would run, and run nothing"
+    )
+    parser.add_argument(
         "--json", help="write the image list, and what each unit cost, into a file"
     )
     options = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     output, spent = options.pop("json", None), list[costs.Costs]()
+    only_plan = options.pop("plan")
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         if "images" in options:
             options["images"] = rules.read_json(Path(options["images"]))
+        if only_plan:
+            job = rules.read_job(**options)
+            for line in plan(job, rules.find_tasks(job)):
+                print(line)
+            return
         image_list = run_workflow(**options, spent=spent)
         if output:
             told = {"images": image_list, "costs": costs.as_json(spent)}
