@@ -141,6 +141,45 @@ def test_tiles_that_disagree_a_little_make_no_new_objects(tmp_path):
     assert tiled(image, function=moody, tile=60, overlap=0)[1] > n_objects
 
 
+def test_an_object_of_two_parts_is_one_though_a_tile_between_them_sees_neither(
+    tmp_path,
+):
+    pixels = np.zeros((40, 60), np.uint16)
+    pixels[10:14, 20:22] = pixels[10:14, 27:29] = 1000
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    image = open_image(tmp_path / "image.zarr")
+
+    def near(tile):
+        grown, _ = ndimage.label(ndimage.binary_dilation(tile > 0, iterations=4))
+        return grown * (tile > 0)
+
+    for tile in (64, 30, 28, 26, 25):
+        assert tiled(image, function=near, tile=tile, overlap=12)[1] == 1, tile
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_coarser_level_of_a_sharded_image_is_tiled_too(tmp_path, version):
+    pixels = dots((4, 200, 260), size=12)
+    options = {"shards": {"y": 64, "x": 64}} if version == "0.5" else {}
+    write_image(
+        tmp_path / "image.zarr",
+        "zyx",
+        version,
+        pixels=pixels,
+        chunks={"y": 32, "x": 32},
+        **options,
+    )
+    image = open_image(tmp_path / "image.zarr")
+
+    found, highest = tiled(image, level=1, tile=40, overlap=13)
+
+    coarse = segment(image.levels[1][...])
+    label = open_image(image.path / "labels" / "objects")
+    assert (label.levels[1][...] == coarse).all()
+    assert highest == coarse.max()
+    assert (found[:, ::2, ::2] == coarse).all()
+
+
 def test_large_objects_are_joined_and_small_ones_removed(tmp_path):
     pixels = np.zeros((60, 300), np.uint16)
     pixels[20:40, 5:290] = pixels[50:53, 50:53] = 1000
@@ -281,6 +320,23 @@ def test_pixels_that_are_no_numbers_do_not_count(tmp_path):
     assert percentile_range(open_image(tmp_path / "one.zarr"), 0) == (7, 8)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([2**60, 2**60 + 256], np.uint64),
+        np.array([1, 1 + 2e-12]),
+        np.array([1e20, 1e20], np.float32),
+        np.array([7, 7], np.uint32),
+    ],
+)
+def test_values_that_hardly_differ_have_a_range(tmp_path, values):
+    write_image(tmp_path / "image.zarr", "yx", pixels=np.tile(values, (10, 5)))
+    image = open_image(tmp_path / "image.zarr")
+    low, high = percentile_range(image, 0)
+    assert low < high
+    assert histogram(image, 0)[1].sum() == 100
+
+
 # --- models ---
 
 
@@ -318,6 +374,28 @@ def test_a_model_is_fetched_once_however_many_units_start(tmp_path):
     assert [unit.communicate()[0] for unit in units] == ["10\n"] * 8
     assert (tmp_path / "calls").read_text() == "x"
     assert names(tmp_path / "models") == ["slow.txt"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "org/model", "/tmp/model"])
+def test_a_model_has_the_name_of_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match="model: "):
+        cached_model(name, lambda path: path.write_text("weights"))
+    assert not names(tmp_path)
+
+
+def test_a_cache_that_cannot_be_used_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(RuntimeError, match=r"model: .*file/models/m is missing"):
+        cached_model("m", lambda path: path.write_text("weights"))
+
+
+def test_what_another_node_left_of_a_download_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
+    (tmp_path / "models" / ".m.deadbeef-12-00000000.partial").mkdir(parents=True)
+    cached_model("m", lambda path: path.write_text("weights"))
+    assert names(tmp_path / "models") == ["m"]
 
 
 def test_a_killed_download_is_begun_again(tmp_path, monkeypatch):

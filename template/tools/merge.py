@@ -128,11 +128,15 @@ def with_dependencies(other: str) -> str:
                 later = (index for index, known in enumerate(names) if known > name)
                 ours.insert(next(later, len(names)), line)
         if "\n" not in ours.as_string() and all(isinstance(one, str) for one in ours):
-            table[last] = tomlkit.item([str(one) for one in ours])  # blanks after commas
+            table[last] = tomlkit.item(
+                [str(one) for one in ours]
+            )  # blanks after commas
     untyped = [_untyped(one) for one in (document, theirs)]
     if all(untyped):
         untyped[0].extend(name for name in untyped[1] if name not in untyped[0])
-    return re.sub(r"([^\n])\n\[", r"\1\n\n[", tomlkit.dumps(document))  # a new table
+    # After a table that is new, a blank line.
+    table = r"(?m)^\[project\.optional-dependencies\]\n(?:(?!\[|$).*\n)+(?=\[)"
+    return re.sub(table, r"\g<0>\n", tomlkit.dumps(document))
 
 
 def _untyped(document: Any) -> Any:

@@ -1,8 +1,8 @@
 """What the units of a workflow cost, and what the task list asks for.
 
-The operating system measures: time, processor time of a unit with all that it started,
-and the peak memory of the largest of these processes, or of the one that starts them if
-that is more.
+The operating system measures: time, processor time of a unit with what it waited for, and
+the peak memory of the largest of these processes, or of the one that starts them if that
+is more. SLURM counts the sum of processes that run at the same time.
 """
 
 import json
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 MARGIN = 1.5  # of the memory that is proposed
 LEAST = 500  # megabytes
 FILE = "cost.json"
+MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class Cost(NamedTuple):
@@ -70,7 +72,7 @@ class Costs(NamedTuple):
         """What the task asks too little of."""
         wanted = self.proposal
         most = max(unit.memory for unit in self.units)
-        if self.memory is not None and most > self.memory:
+        if self.memory is not None and most > max(self.memory, _own_memory()):
             yield (
                 f"{self.task} asks for too little memory: mem is {self.memory}, and a unit "
                 f"took {most:.0f} MB. Ask for {wanted['mem']}."
@@ -87,15 +89,18 @@ def wait(process: "subprocess.Popen[bytes]", folder: Path) -> int:
     start = time.monotonic()
     if not hasattr(os, "wait4"):  # on Windows
         return process.wait()
-    _, status, usage = os.wait4(process.pid, 0)
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except ChildProcessError:  # where SIGCHLD is ignored
+        return process.wait()
     process.returncode = os.waitstatus_to_exitcode(status)
-    bytes_in_unit = 1 if sys.platform == "darwin" else 1024
     cost = Cost(
         seconds=time.monotonic() - start,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
-        memory=usage.ru_maxrss * bytes_in_unit / 2**20,
+        memory=usage.ru_maxrss * MAXRSS / 2**20,
     )
-    (folder / FILE).write_text(json.dumps(cost), "utf-8")
+    with suppress(OSError):  # of a full disk
+        (folder / FILE).write_text(json.dumps(cost), "utf-8")
     return process.returncode
 
 
@@ -110,13 +115,22 @@ def read(
         meta: What it asks for.
         folders: Those of the units.
     """
-    files = [folder / FILE for folder in folders]
-    units = [
-        Cost(*json.loads(file.read_text("utf-8"))) for file in files if file.exists()
-    ]
+    units = []
+    for folder in folders:
+        with suppress(OSError, ValueError):  # none, or half of one
+            units.append(Cost(*json.loads((folder / FILE).read_text("utf-8"))))
     cpus = meta.get("cpus_per_task")
     cpus = cpus if isinstance(cpus, int) else None
     return Costs(task, part, cpus, _megabytes(meta.get("mem")), units)
+
+
+def _own_memory() -> float:
+    """Peak memory of this process, which counts as that of a unit that takes less."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS / 2**20
 
 
 def _megabytes(mem: Any) -> int | None:

@@ -110,7 +110,10 @@ def run_workflow(
 
 def read_costs(step: Step, task: Task, folder: Path) -> list[costs.Costs]:
     """Return what the units of a task cost, for each part of it that ran."""
-    folders = sorted(folder.iterdir()) if folder.exists() else []
+    folders = [*folder.iterdir()] if folder.exists() else []
+    folders.sort(
+        key=lambda one: (len(one.name), one.name)
+    )  # in the order of their units
     found = []
     for part in ("non_parallel", "parallel"):
         key = f"meta_{part}"
@@ -341,10 +344,16 @@ def main() -> None:
             for line in plan(job, rules.find_tasks(job)):
                 print(line)
             return
-        image_list = run_workflow(**options, spent=spent)
-        if output:
-            told = {"images": image_list, "costs": costs.as_json(spent)}
-            Path(output).write_text(json.dumps(told, indent=2), "utf-8")
+        images = None
+        try:
+            images = run_workflow(**options, spent=spent)
+        except WorkflowError as error:
+            images = error.images
+            raise
+        finally:
+            if output:
+                told = {"images": images, "costs": costs.as_json(spent)}
+                Path(output).write_text(json.dumps(told, indent=2), "utf-8")
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt as interrupt:

@@ -38,9 +38,10 @@ def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         if low > high:
             return np.zeros(0), np.zeros(0, np.int64)
-        if low == high:
-            return np.array([low]), np.array([1])
-        edges = np.histogram_bin_edges([], bins=bins, range=(low, high))
+        # Fewer, where so many values do not exist between the limits.
+        edges = np.unique(np.linspace(low, high, bins + 1))
+        if len(edges) == 1:
+            edges = np.append(edges, np.nextafter(low, np.inf))
         values = (edges[:-1] + edges[1:]) / 2
         counted = each_block(
             lambda _, pixels: np.histogram(pixels, edges)[0], image, channel
@@ -78,10 +79,12 @@ def percentile_range(
     values, counts = histogram(image, channel, bins=65536)
     if not len(values):
         return 0.0, 1.0
-    ranks = np.array(percentiles) / 100 * counts.sum()
+    ranks = np.array(percentiles) * counts.sum() / 100
     # The first value up to which there are at least so many pixels.
     low, high = values[np.searchsorted(np.cumsum(counts), ranks)]
-    return float(low), float(high if high > low else low + 1)
+    return float(low), float(
+        high if high > low else max(low + 1, np.nextafter(low, np.inf))
+    )
 
 
 def _finite_limits(_: Region, pixels: Array) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from .publish import hidden_path, locked, remove_leftovers
+from .ngff import check_name
+from .publish import hidden_path, locked, take_over
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +23,8 @@ logger = logging.getLogger(__name__)
 def cache_folder() -> Path:
     """Folder of models: in `FRACTAL_CACHE_DIR`, which servers set, or in the user's cache."""
     if given := os.environ.get("FRACTAL_CACHE_DIR"):
-        return Path(given, "models").resolve()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "fractal", "models").resolve()
+        return Path(given, "models").expanduser().resolve()
+    return Path.home() / ".cache" / "fractal" / "models"
 
 
 def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
@@ -39,28 +39,30 @@ def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
     Raises:
         RuntimeError: It cannot be fetched; the message says what to put where.
     """
+    check_name(name, "model")
     path = cache_folder() / name
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, long=True):
-        if path.exists():
-            return path
-        remove_leftovers(path)
-        partial = hidden_path(path)
-        partial.mkdir()
-        logger.info("fetching the model %s", path)
-        try:
-            fetch(partial / name)
-            (partial / name).rename(path)
-        except Exception as error:
-            raise RuntimeError(
-                f"model: {path} is missing, and cannot be fetched from this machine: "
-                f"{error}. Fetch it on one with internet, with FRACTAL_CACHE_DIR set to a "
-                f"folder that both see, or copy it to {path}"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, long=True):
+            if path.exists():
+                return path
+            take_over(path)
+            partial = hidden_path(path)
+            try:
+                partial.mkdir()
+                logger.info("fetching the model %s", path)
+                fetch(partial / name)
+                (partial / name).rename(path)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except Exception as error:
+        raise RuntimeError(
+            f"model: {path} is missing, and cannot be fetched from this machine: {error}. "
+            "Fetch it on one with internet, with FRACTAL_CACHE_DIR set to a folder that "
+            f"both see, or copy it to {path}"
+        ) from error
     return path
 
 

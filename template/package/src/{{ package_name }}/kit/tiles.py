@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
-from .blocks import build_pyramid, cut_slabs
+from .blocks import build_pyramid, cut_blocks, cut_slabs
 from .image import Array, Image, Region
 from .labels import checked_labels, number_objects, sizes_and_firsts
 from .regions import each_roi
@@ -33,10 +33,7 @@ class Tile(NamedTuple):
 
     def within(self, region: Region) -> Region:
         """A region of the image in the pixels of this tile."""
-        return tuple(
-            slice(s.start - own.start, s.stop - own.start)
-            for s, own in zip(region, self.outer, strict=True)
-        )
+        return _shift(region, self.outer)
 
 
 def label_tiles(
@@ -65,8 +62,8 @@ def label_tiles(
     wait, compressed, in the folder of `label`.
 
     Args:
-        segment: Takes the pixels of a tile, with the axes (z, y, x), or (y, x) where there
-            is but one plane, and returns its labels, in an array of the same shape.
+        segment: Takes the pixels of a tile, with the axes (z, y, x), or (y, x) if the image
+            has one plane or `axes` is `yx`, and returns labels in an array of that shape.
         image: Image to read.
         label: Label image to write, from `derive_label`.
         channel: Channel of `image` to read.
@@ -82,7 +79,7 @@ def label_tiles(
             GPU, of its own.
 
     Returns:
-        Highest label.
+        Highest label; where regions overlap, some may be hidden.
 
     Raises:
         ValueError: `axes` are others, the overlap leaves nothing of a tile, or `segment`
@@ -100,7 +97,7 @@ def label_tiles(
     if "z" in axes and "z" in label.axes:
         planes = scale["x"] / scale["z"]
         margin = math.ceil(overlap * planes)
-        sides["z"] = max(math.ceil(tile * planes), 2 * margin + 1), margin
+        sides["z"] = max(math.ceil(tile * planes), 3 * margin, 1), margin
     seen = tuple(
         slice(None) if axis in sides and (axis != "z" or extent > 1) else 0
         for axis, extent in zip(label.axes, array.shape, strict=True)
@@ -133,13 +130,8 @@ def label_tiles(
         # Label 3 of tile 7 is number offsets[7] + 3 of all.
         offsets = np.cumsum([0, *map(len, sizes)])
         pairs = [np.zeros((2, 0), np.int64)]
-        for lower, upper in _neighbours(tiles):
-            common = tuple(
-                slice(max(one.start, other.start), min(one.stop, other.stop))
-                for one, other in zip(
-                    tiles[lower].outer, tiles[upper].outer, strict=True
-                )
-            )
+        for lower, upper in _neighbours(tiles, reach):
+            common = _common(tiles[lower].outer, tiles[upper].outer) or ()
             same = _same_objects(
                 *(kept[(n, *tiles[n].within(common))] for n in (lower, upper))
             )
@@ -155,17 +147,31 @@ def label_tiles(
         )
         final = np.where(joined, joined + np.uint32(highest), 0)
         background = np.zeros(1, np.uint32)
-        for number, one in enumerate(tiles):
-            local = kept[(number, *one.within(one.core))]
-            labels = final[offsets[number] : offsets[number + 1]]
-            labels = np.concatenate([background, labels])[local]
+        # Block by block, so that no chunk is written twice.
+        for block in product(*blocks):
+            region = _common(block, part.region)
+            if region is None:
+                continue
+            labels = np.zeros([s.stop - s.start for s in region], np.uint32)
+            for number, one in enumerate(tiles):
+                place = _common(region, one.core)
+                if place is not None:
+                    own = final[offsets[number] : offsets[number + 1]]
+                    local = kept[(number, *one.within(place))]
+                    labels[_shift(place, region)] = np.append(background, own)[local]
             if part.mask:
-                inside = replace(part, region=one.core).inside()
-                labels = np.where(inside, labels, np.asarray(array[one.core]))
-            array[one.core] = labels
+                inside = replace(part, region=region).inside()
+                labels = np.where(inside, labels, np.asarray(array[region]))
+            array[region] = labels
         return n_objects
 
     highest = 0
+    blocks = cut_blocks(label.from_level(level))
+    # Tiles that are so far from each other in their grid may still overlap.
+    reach = [
+        math.ceil(2 * margin / (side - 2 * margin))
+        for side, margin in (sides.get(axis, (1, 0)) for axis in label.axes)
+    ]
     folder = label.path / ".tiles"
     whole = Roi("", tuple(slice(0, extent) for extent in array.shape))
     try:
@@ -174,7 +180,7 @@ def label_tiles(
                 highest += segment_part(replace(roi, region=slab), highest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    build_pyramid(label, threads, level)
+    build_pyramid(label, level=level)
     return highest
 
 
@@ -216,17 +222,34 @@ def _cut_tiles(
     return tiles
 
 
-def _neighbours(tiles: Sequence[Tile]) -> Iterator[tuple[int, int]]:
+def _neighbours(
+    tiles: Sequence[Tile], reach: Sequence[int]
+) -> Iterator[tuple[int, int]]:
     """Numbers of two tiles that overlap, the earlier one first."""
     numbers = {one.place: number for number, one in enumerate(tiles)}
     for upper, one in enumerate(tiles):
-        for place in product(*((n - 1, n, n + 1) for n in one.place)):
+        places = zip(one.place, reach, strict=True)
+        for place in product(*(range(n - far, n + far + 1) for n, far in places)):
             lower = numbers.get(place, upper)
-            if lower < upper and all(
-                a.start < b.stop and b.start < a.stop
-                for a, b in zip(tiles[lower].outer, one.outer, strict=True)
-            ):
+            if lower < upper and _common(tiles[lower].outer, one.outer):
                 yield lower, upper
+
+
+def _common(one: Region, other: Region) -> Region | None:
+    """Where two regions overlap; None if they do not."""
+    region = tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(one, other, strict=True)
+    )
+    return region if all(s.start < s.stop for s in region) else None
+
+
+def _shift(region: Region, whole: Region) -> Region:
+    """A region in the pixels of one that contains it."""
+    return tuple(
+        slice(s.start - own.start, s.stop - own.start)
+        for s, own in zip(region, whole, strict=True)
+    )
 
 
 def _room_for(tiles: Sequence[Tile], folder: Path) -> Any:
