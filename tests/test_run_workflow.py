@@ -167,34 +167,35 @@ sys.exit(arguments["zarr_url"].endswith("b"))
 
 
 def test_what_units_cost_is_told_also_of_those_that_fail(
-    tmp_path: Path,
-    zarr_dir: Path,
-    images: list[dict[str, Any]],
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], tmp_path: Path
 ) -> None:
-    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
-    (tmp_path / "my_tasks" / "parallel_0.py").write_text(GREEDY)
-    (task,) = job["manifest"]["task_list"]
-    task["meta_parallel"] = {"cpus_per_task": 1, "mem": "0.2G"}
-    spent: list[Any] = []
-    with pytest.raises(local.WorkflowError):
-        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, spent=spent)
-    assert "too little" not in capsys.readouterr().out  # 0.2G is nothing SLURM knows
+    """In a process of its own: what this one takes would count as theirs."""
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(GREEDY)
+    path = tmp_path / "workflow.json"
+    workflow = json.loads(path.read_text())
+    said = {}
+    for mem in ("200M", "0.2G"):  # the second one is nothing that SLURM knows
+        workflow["task_list"][1]["meta_parallel"] = {"cpus_per_task": 1, "mem": mem}
+        path.write_text(json.dumps(workflow))
+        done = subprocess.run(
+            [*command, "--json", "told.json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        said[mem] = done.stdout
 
-    job["workflow"]["task_list"][0]["meta_parallel"] = {"mem": "200M"}
-    (costs,) = spent
-    spent.clear()
-    with pytest.raises(local.WorkflowError):
-        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, spent=spent)
-    (costs,) = spent
-    first, second = costs.units
-    assert 280 < first.memory < 500
-    assert 1 <= first.cpu_seconds < 3
-    assert second.cpu_seconds < 1
-    assert 450 <= costs.proposal["mem"] <= 700
-    said = capsys.readouterr().out
-    assert re.search(r"Task 0 +2 .* 1 cpus, 200 MB", said)
-    assert "Task 0 asks for too little memory: mem is 200" in said
+    costs = json.loads((tmp_path / "told.json").read_text())["costs"][2]
+    first, second = costs["units"]
+    assert 280 < first["memory"] < 500
+    assert 1 <= first["cpu_seconds"] < 3
+    assert second["cpu_seconds"] < 1
+    assert 450 <= costs["proposal"]["mem"] <= 700
+    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB", said["200M"])
+    assert "Task 1 asks for too little memory: mem is 200" in said["200M"]
+    assert "too little" not in said["0.2G"]
 
 
 @pytest.mark.parametrize(
