@@ -414,13 +414,13 @@ def test_a_killed_download_is_begun_again(tmp_path, monkeypatch):
 
 
 def test_a_long_lock_is_kept_as_long_as_its_holder_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr(publish, "LONG_LOCK_EXPIRES", 0.4)
+    monkeypatch.setattr(publish, "LONG_LOCK_EXPIRES", 2.0)
     inside = []
 
     def hold(name):
         with publish.locked(tmp_path / "model", long=True):
             inside.append(f"{name} in")
-            time.sleep(1)
+            time.sleep(3)
             inside.append(f"{name} out")
 
     holders = [threading.Thread(target=hold, args=name) for name in "ab"]
