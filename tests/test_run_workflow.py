@@ -241,7 +241,7 @@ def test_wrong_output_is_explained(
         ),
         (
             {"task": {"pkg_name": "other", "name": "Task 0"}},
-            "'Task 0' is in other, not in my-tasks",
+            "'Task 0' is in other, which is not installed beside my-tasks",
         ),
         (
             {
@@ -313,7 +313,7 @@ def test_a_workflow_can_be_checked_before_there_is_anything_to_run_it_on(
     steps = [parallel(NOTHING), compound(NOTHING), converter_compound(NOTHING)]
     job = write_package(tmp_path / "my_tasks", steps)
     found = rules.find_tasks(rules.read_job(**job))
-    assert [task.type for _, task in found] == [
+    assert [planned.task.type for planned in found] == [
         "parallel",
         "compound",
         "converter_compound",
@@ -512,6 +512,67 @@ def test_command_line_plans_or_writes_what_it_did(
     unit = told["costs"][2]["units"][0]
     assert unit["memory"] > 5
     assert 0 < unit["cpu_seconds"] < 5
+
+
+def test_command_line_resumes_what_was_done(command: list[str], tmp_path: Path) -> None:
+    for option, reused in (("--resume", 0), ("--resume", 3), ("--workers=1", 0)):
+        done = subprocess.run(
+            [*command, option], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.count("units are reused from the last run") == reused
+
+
+def test_the_reason_comes_before_the_log_of_a_unit(
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    a, b = (image["zarr_url"] for image in images)
+    trace = (
+        "Traceback (most recent call last):\n  File ...\nValueError: sigma: not -1\n"
+    )
+    answers = {a: CRASH | {"print": f"hello\n{trace}"}, b: CRASH | {"print": "hello"}}
+    job = write_package(tmp_path / "my_tasks", [parallel(answers)])
+    seen: list[Any] = []
+    with pytest.raises(local.WorkflowError) as caught:
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images, watch=seen.append)
+    where = f"Task 0: unit 1 ({a})"
+    why = "ValueError: sigma: not -1 (exit code 1)"
+    assert str(caught.value).startswith(f"{where}: {why}\n\nhello\n")
+    (done,) = seen
+    assert (done.failure, done.total) == (why, 1)
+    assert [unit.reason for unit in done.units] == [why, "exit code 1"]
+    assert [unit.log for unit in done.units] == [f"hello\n{trace}\n", "hello\n"]
+
+
+def test_tasks_of_packages_that_are_installed_beside_it_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_dir: Path, images: Any
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING), parallel(NOTHING)])
+    theirs = write_package(tmp_path / "their_tasks", [parallel(NOTHING)])
+    (tmp_path / "their_tasks" / "__init__.py").touch()
+    manifest = tmp_path / "their_tasks" / "__FRACTAL_MANIFEST__.json"
+    manifest.write_text(json.dumps(theirs["manifest"]))
+    reference = {"pkg_name": "their-tasks", "name": "Task 0"}
+    steps = job["workflow"]["task_list"]
+    steps[0] |= {"task": reference, "args_parallel": {"zarr_url": "/"}}
+    steps[1] |= {"task": {"pkg_name": "my-tasks", "name": "Task 9"}}
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(local.WorkflowError) as caught:
+        local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
+    first, second = caught.value.reason.splitlines()
+    assert first == "'Task 0', args_parallel: Fractal sets ['zarr_url']"
+    assert second == "my-tasks has no task 'Task 9', only ['Task 0', 'Task 1']"
+
+    steps[0]["args_parallel"], steps[1]["task"]["name"] = {}, "Task 1"
+    seen: list[Any] = []
+    local.run_workflow(**job, zarr_dir=zarr_dir, images=images, watch=seen.append)
+    assert [done.package for done in seen] == ["their-tasks", "my-tasks"]
+    assert told({**job, "images": images})[0].endswith("(parallel, of their-tasks)")
+
+    manifest.write_text("{}")
+    with pytest.raises(
+        local.WorkflowError, match=r"^their-tasks: its manifest is wrong"
+    ):
+        rules.find_tasks(rules.read_job(**job))
 
 
 def test_command_line_fails_with_the_log_of_the_unit(

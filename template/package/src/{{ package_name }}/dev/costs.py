@@ -100,25 +100,24 @@ def wait(process: "subprocess.Popen[bytes]", folder: Path) -> int:
         memory=usage.ru_maxrss * MAXRSS / 2**20,
     )
     with suppress(OSError):  # of a full disk
-        (folder / FILE).write_text(json.dumps(cost), "utf-8")
+        write(folder, cost)
     return process.returncode
 
 
-def read(
-    task: str, part: str, meta: Mapping[str, Any], folders: Iterable[Path]
-) -> Costs:
-    """Read what units cost.
+def write(folder: Path, cost: Cost) -> None:
+    """Write what a unit cost."""
+    (folder / FILE).write_text(json.dumps(cost), "utf-8")
 
-    Args:
-        task: Name of their task.
-        part: Part of the task.
-        meta: What it asks for.
-        folders: Those of the units.
-    """
-    units = []
-    for folder in folders:
-        with suppress(OSError, ValueError):  # none, or half of one
-            units.append(Cost(*json.loads((folder / FILE).read_text("utf-8"))))
+
+def read(folder: Path) -> Cost | None:
+    """Read what a unit cost, if that is known."""
+    with suppress(OSError, ValueError, TypeError):  # none, or half of one
+        return Cost(*json.loads((folder / FILE).read_text("utf-8")))
+    return None
+
+
+def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> Costs:
+    """Return what units of a part of a task cost, beside what it asks for."""
     cpus = meta.get("cpus_per_task")
     cpus = cpus if isinstance(cpus, int) else None
     return Costs(task, part, cpus, _megabytes(meta.get("mem")), units)

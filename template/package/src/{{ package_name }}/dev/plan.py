@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import server_rules as rules
-from .server_rules import Image, Job, Step, Task, WorkflowError
+from .server_rules import Image, Job, Planned, Task, WorkflowError
 
 Types = Mapping[str, bool]
 
 
-def plan(job: Job, steps: Sequence[tuple[Step, Task]]) -> Iterator[str]:
+def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
     """Yield a few lines for each step.
 
     How many images there are is known until the first task that may make or change some.
@@ -23,8 +23,10 @@ def plan(job: Job, steps: Sequence[tuple[Step, Task]]) -> Iterator[str]:
     """
     images: list[Image] | None = [image.model_dump() for image in job.images]
     filters = job.type_filters
-    for number, (step, task) in enumerate(steps, 1):
-        yield f"[{number}/{len(steps)}] {task.name} ({task.type})"
+    for number, (step, task, package) in enumerate(steps, 1):
+        home = f", of {package.name} {package.version or ''}".rstrip()
+        home = "" if package.name == job.package.name else home
+        yield f"[{number}/{len(steps)}] {task.name} ({task.type}{home})"
         if not task.is_converter:
             wanted = filters | task.input_types | (step.type_filters or {})
             count = "images"

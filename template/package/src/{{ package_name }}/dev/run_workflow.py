@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from functools import partial
@@ -29,8 +29,19 @@ from pydantic import ValidationError
 from ..kit.fractal import InitTaskOutput, TaskOutput, Types
 from . import costs
 from . import server_rules as rules
+from .finished import Finished
+from .history import StepDone, Unit, UnitDone, as_json
 from .plan import plan
-from .server_rules import Image, Job, OutputsLost, Step, Task, WorkflowError, warn
+from .server_rules import (
+    Image,
+    Job,
+    OutputsLost,
+    Planned,
+    Step,
+    Task,
+    WorkflowError,
+    warn,
+)
 
 MAX_UNITS = 20_000
 MAX_ROWS = 50
@@ -42,18 +53,24 @@ Output = TypeVar("Output", TaskOutput, InitTaskOutput)
 Running = set["subprocess.Popen[bytes]"]
 
 
-class Unit(NamedTuple):
-    """One process: its executable, its arguments, and the folder for its files."""
+class Run(NamedTuple):
+    """What the steps of a workflow share.
 
-    name: str
-    executable: Path
-    args: dict[str, Any]
-    folder: Path
+    Attributes:
+        job: What the workflow was given.
+        finished: Where the outputs of units are kept, to be reused.
+        progress: Called as units end: how many, of how many, after how many seconds.
+    """
 
-    def log(self) -> str:
-        """Return what the unit printed."""
-        log = self.folder / "log.txt"
-        return log.read_text("utf-8", errors="replace") if log.exists() else ""
+    job: Job
+    finished: Finished | None
+    progress: Callable[[int, int, float], None]
+
+
+def print_progress(done: int, total: int, seconds: float) -> None:
+    """Print about ten lines for each step."""
+    if done == total or (done and done % (total // 10 + 1) == 0):
+        print(f"  {done} of {total} units, {seconds:.1f} s", flush=True)
 
 
 def run_workflow(
@@ -61,7 +78,9 @@ def run_workflow(
     *,
     zarr_dir: str | Path,
     images: Iterable[Mapping[str, Any]] = (),
-    spent: list[costs.Costs] | None = None,
+    finished: Finished | None = None,
+    watch: Callable[[StepDone], None] = lambda done: None,
+    progress: Callable[[int, int, float], None] = print_progress,
     **options: Any,
 ) -> list[Image]:
     """Run a workflow, say how it goes, and return the image list that it leaves.
@@ -70,15 +89,18 @@ def run_workflow(
         workflow: The workflow, or its file.
         zarr_dir: The folder below which tasks create images.
         images: The image list to begin with.
-        spent: A list that gets what the units of each task cost.
-        **options: What else a `Job` has: workers, type_filters, attribute_filters; or
-            manifest, package_root and python for other tasks than this package's.
+        finished: Where the outputs of units are kept, and taken from.
+        watch: Called after each step, also after the one that failed.
+        progress: Called as units end: how many, of how many, after how many seconds.
+        **options: What else a `Job` has: workers, type_filters, attribute_filters;
+            packages, by their names, that are not installed beside this one; or manifest,
+            package_root and python for other tasks than this package's.
 
     Raises:
         WorkflowError: If the input is not valid, or a task fails.
     """
     image_list: list[Any] = [*images]
-    spent = [] if spent is None else spent
+    spent: list[costs.Costs] = []
     name = None
     try:
         given = options | {"workflow": workflow, "images": image_list}
@@ -86,20 +108,21 @@ def run_workflow(
         steps = rules.find_tasks(job)
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
+        run = Run(job, finished, progress)
         with tempfile.TemporaryDirectory(prefix="fractal-") as folder:
-            for number, (step, task) in enumerate(steps, 1):
-                name = task.name
-                print(f"\n[{number}/{len(steps)}] {name} ({task.type})", flush=True)
+            for number, planned in enumerate(steps, 1):
+                name = planned.task.name
+                kind = planned.task.type
+                print(f"\n[{number}/{len(steps)}] {name} ({kind})", flush=True)
                 own = Path(folder, str(number))
-                try:
-                    image_list, failure = run_task(
-                        job, step, task, image_list, filters, own
-                    )
-                finally:
-                    spent += read_costs(step, task, own)
-                if failure:
-                    raise failure
-                filters = filters | task.output_types
+                done = run_task(run, number, planned, image_list, filters, own)
+                done = done._replace(total=len(steps))
+                image_list = done.after
+                spent += done.costs
+                watch(done)
+                if done.error:
+                    raise done.error
+                filters = filters | planned.task.output_types
     except WorkflowError as error:
         error.task, error.images = name, image_list
         raise
@@ -108,106 +131,170 @@ def run_workflow(
     return image_list
 
 
-def read_costs(step: Step, task: Task, folder: Path) -> list[costs.Costs]:
-    """Return what the units of a task cost, for each part of it that ran."""
-    folders = [*folder.iterdir()] if folder.exists() else []
-    folders.sort(
-        key=lambda one: (len(one.name), one.name)
-    )  # in the order of their units
-    found = []
-    for part in ("non_parallel", "parallel"):
-        key = f"meta_{part}"
-        meta = getattr(task, key) | (getattr(step, key) or {})
-        units = [
-            one
-            for one in folders
-            if (one.name == "non_parallel") == (part != "parallel")
-        ]
-        if units:
-            found.append(costs.read(task.name, part, meta, units))
-    return found
-
-
 def run_task(
-    job: Job, step: Step, task: Task, images: list[Image], filters: Types, folder: Path
-) -> tuple[list[Image], WorkflowError | None]:
-    """Run a task; return the image list that it leaves, and the first failure."""
-    inputs: list[Image] = []
+    run: Run,
+    number: int,
+    planned: Planned,
+    images: list[Image],
+    filters: Types,
+    folder: Path,
+) -> StepDone:
+    """Run a task; what is returned says whether it failed."""
+    start = time.monotonic()
+    step, task, package = planned
     if not task.is_converter:
         filters = filters | task.input_types | (step.type_filters or {})
-        inputs = rules.select_images(images, filters, job.attribute_filters)
-    show_images("before (* input)", images, inputs, "*", job.zarr_dir)
-    if not inputs and not task.is_converter:
-        raise WorkflowError(
-            f"no image has the types {filters} and attributes {job.attribute_filters}"
-            if images
-            else "there are no images: begin with a converter, or give a list (--images)"
-        )
-    urls = [image["zarr_url"] for image in inputs]
-    units = plan_units(job, step, task, urls, folder)
+    inputs: list[Image] = []
+    ended: list[UnitDone] = []
+    after = images
+    error: WorkflowError | None = None
+    try:
+        if not task.is_converter:
+            inputs = rules.select_images(images, filters, run.job.attribute_filters)
+        show_images("before (* input)", images, inputs, "*", run.job.zarr_dir)
+        if not inputs and not task.is_converter:
+            raise WorkflowError(
+                f"no image has the types {filters} and attributes "
+                f"{run.job.attribute_filters}"
+                if images
+                else "there are no images: begin with a converter, or give a list "
+                "(--images)"
+            )
+        urls = [image["zarr_url"] for image in inputs]
+        units = plan_units(run, number, planned, urls, folder, ended)
+        after, error = update_list(run, planned, urls, images, units, ended)
+    except WorkflowError as failure:
+        error = failure
+    return StepDone(
+        number=number,
+        total=number,
+        package=package.name,
+        version=package.version,
+        task=task,
+        step=step,
+        filters=filters,
+        before=images,
+        inputs=[image["zarr_url"] for image in inputs],
+        after=after,
+        units=ended,
+        costs=sum_costs(step, task, ended),
+        seconds=time.monotonic() - start,
+        error=error,
+    )
+
+
+def update_list(
+    run: Run,
+    planned: Planned,
+    urls: list[str],
+    images: list[Image],
+    units: list[Unit],
+    ended: list[UnitDone],
+) -> tuple[list[Image], WorkflowError | None]:
+    """Run units; return the image list that they leave, and the first failure."""
+    task = planned.task
     outputs = [] if units else [TaskOutput()]
     failures = []
-    for unit, future in zip(units, run_units(job, units), strict=True):
+    for unit, future in zip(units, run_units(run, units), strict=True):
         try:
-            outputs.append(read_output(TaskOutput, unit, future))
-        except OutputsLost:
-            raise
+            outputs.append(read_output(TaskOutput, unit, future, run, ended))
         except WorkflowError as error:
-            print(f"  failed: {error.unit}: {error.reason}")
             failures.append(error)
+    for failure in failures[:MAX_ROWS]:
+        print(f"  failed: {failure.unit}: {failure.summary}")
+    if len(failures) > MAX_ROWS:
+        print(f"  failed: {len(failures) - MAX_ROWS} more units")
+    for failure in failures:
+        if isinstance(failure, OutputsLost):
+            raise failure
+    zarr_dir = run.job.zarr_dir
     output = rules.merge_units(outputs, task, urls)
-    after = rules.update_images(images, output, task, job.zarr_dir)
+    after = rules.update_images(images, output, task, zarr_dir)
     updates = {update.zarr_url for update in output.image_list_updates}
     updated = [image for image in after if image["zarr_url"] in updates]
-    show_images("after (+ new or updated)", after, updated, "+", job.zarr_dir)
+    show_images("after (+ new or updated)", after, updated, "+", zarr_dir)
     return after, failures[0] if failures else None
 
 
+def sum_costs(step: Step, task: Task, units: list[UnitDone]) -> list[costs.Costs]:
+    """Return what the units of a task cost, for each part of it that ran."""
+    found = []
+    for part in ("non_parallel", "parallel"):
+        meta = getattr(task, f"meta_{part}") | (getattr(step, f"meta_{part}") or {})
+        spent = [unit.cost for unit in units if unit.part == part and unit.cost]
+        if spent:
+            found.append(costs.sum_up(task.name, part, meta, spent))
+    return found
+
+
 def plan_units(
-    job: Job, step: Step, task: Task, urls: list[str], folder: Path
+    run: Run,
+    number: int,
+    planned: Planned,
+    urls: list[str],
+    folder: Path,
+    ended: list[UnitDone],
 ) -> list[Unit]:
     """Return the units of a task; for a compound task, its init function says which."""
+    step, task, package = planned
     calls: list[dict[str, Any]] = [{"zarr_url": url} for url in urls]
     if task.type != "parallel":
         args: dict[str, Any] = step.args_non_parallel or {}
-        args = {"zarr_dir": job.zarr_dir, **args}
+        args = {"zarr_dir": run.job.zarr_dir, **args}
         if not task.is_converter:
             args["zarr_urls"] = urls
-        executable = rules.find_executable(job, task, "non_parallel")
-        unit = Unit("non-parallel unit", executable, args, folder / "non_parallel")
+        part = "non_parallel"
+        executable = package.find_executable(task, part)
+        own = folder / part
+        unit = Unit("non-parallel unit", number, part, package, executable, args, own)
         if task.type.endswith("non_parallel"):
             return [unit]
-        init = read_output(InitTaskOutput, unit, run_units(job, [unit])[0])
-        calls = []
+        (future,) = run_units(run, [unit])
+        init = read_output(InitTaskOutput, unit, future, run, ended)
+        distinct: dict[Any, dict[str, Any]] = {}
         for item in init.parallelization_list:
-            if (call := item.model_dump()) not in calls:
-                calls.append(call)
+            call = item.model_dump()
+            distinct.setdefault(_frozen(call), call)
+        calls = [*distinct.values()]
     if len(calls) > MAX_UNITS:
         raise WorkflowError(f"{len(calls)} units; the server allows {MAX_UNITS}")
     return [
         Unit(
-            f"unit {number} ({call['zarr_url']})",
-            rules.find_executable(job, task, "parallel"),
+            f"unit {index} ({call['zarr_url']})",
+            number,
+            "parallel",
+            package,
+            package.find_executable(task, "parallel"),
             call | (step.args_parallel or {}),
-            folder / str(number),
+            folder / str(index),
         )
-        for number, call in enumerate(calls, 1)
+        for index, call in enumerate(calls, 1)
     ]
 
 
-def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
+def _frozen(value: Any) -> Any:
+    """Return what is equal for what Python finds equal, as the server does: 1 and True."""
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(item)) for key, item in value.items())
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
     """Run units to their ends, a few at a time, or kill them when interrupted."""
     start, total = time.monotonic(), len(units)
     running: Running = set()
     futures: list[Future[Any]] = []
-    with ThreadPoolExecutor(job.workers) as pool:
+    call = partial(run_unit, running=running)
+    if run.finished and units:
+        if known := run.finished.find(units):
+            print(f"  {known} of {total} units are reused from the last run")
+        call = partial(run.finished.run, call)
+    with ThreadPoolExecutor(run.job.workers) as pool:
         try:
             for unit in units:
-                futures.append(pool.submit(run_unit, unit, job.python, running))
+                futures.append(pool.submit(call, unit))
             for done, _ in enumerate(chain([None], as_completed(futures))):
-                if done == total or (done and done % (total // 10 + 1) == 0):
-                    seconds = time.monotonic() - start
-                    print(f"  {done} of {total} units, {seconds:.1f} s", flush=True)
+                run.progress(done, total, time.monotonic() - start)
         except BaseException as error:
             pairs = zip(units, futures, strict=False)
             killed = [unit.name for unit, future in pairs if future.running()]
@@ -226,14 +313,14 @@ def run_units(job: Job, units: list[Unit]) -> list[Future[Any]]:
     return futures
 
 
-def run_unit(unit: Unit, python: str, running: Running) -> Any:
+def run_unit(unit: Unit, running: Running) -> Any:
     """Run a unit as the server does; return what it wrote, None if it wrote nothing."""
     args_json, out_json = unit.folder / "args.json", unit.folder / "out.json"
     files = ["--args-json", str(args_json), "--out-json", str(out_json)]
     try:
         unit.folder.mkdir(parents=True)
         args_json.write_text(json.dumps(unit.args), "utf-8")
-        command = [python, str(unit.executable), *files]
+        command = [unit.package.python, str(unit.executable), *files]
         if code := run_process(command, unit.folder / "log.txt", running):
             death = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise WorkflowError(death)
@@ -271,24 +358,49 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
             process.kill()
 
 
-def read_output(model: type[Output], unit: Unit, future: Future[Any]) -> Output:
-    """Return the validated output of a unit."""
+def read_output(
+    model: type[Output],
+    unit: Unit,
+    future: Future[Any],
+    run: Run,
+    ended: list[UnitDone],
+) -> Output:
+    """Return the validated output of a unit, which has ended."""
+    done = UnitDone(
+        name=unit.name,
+        part=unit.part,
+        args=unit.args,
+        cost=costs.read(unit.folder),
+        reason=None,
+        log="",
+        reused=not (unit.folder / "args.json").exists(),
+    )
     try:
-        output = future.result()
-        if output is None:
-            return model()
-        if not isinstance(output, dict):
-            raise OutputsLost(f"the output is not a JSON object: {output!r:.100}")
-        rules.drop_unknown(output.get("image_list_updates"), unit.name)
+        output = parse_output(model, unit, future)
+    except WorkflowError as error:
+        error.unit, error.log = unit.name, unit.log()
+        if run.finished:
+            run.finished.forget(unit)
+        ended.append(done._replace(reason=error.summary, log=error.log, reused=False))
+        raise
+    ended.append(done)
+    return output
+
+
+def parse_output(model: type[Output], unit: Unit, future: Future[Any]) -> Output:
+    """Return what a unit wrote; nothing counts as an empty output."""
+    output = future.result()
+    if output is None:
+        return model()
+    if not isinstance(output, dict):
+        raise OutputsLost(f"the output is not a JSON object: {output!r:.100}")
+    rules.drop_unknown(output.get("image_list_updates"), unit.name)
+    try:
         return model.model_validate(output)
-    except WorkflowError as failure:
-        error = failure
     except ValidationError as mistakes:
         kinds = {mistake["type"] for mistake in mistakes.errors()}
         failed = OutputsLost if kinds == {"not_storable"} else WorkflowError
-        error = failed(rules.explain(mistakes))
-    error.unit, error.log = unit.name, unit.log()
-    raise error
+        raise failed(rules.explain(mistakes)) from mistakes
 
 
 def show_images(
@@ -329,11 +441,17 @@ def main() -> None:
         "--plan", action="store_true", help="check, say what would run, and run nothing"
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="reuse what the last run in this folder has done: run what failed, and all "
+        "after the first step that has changed, in the workflow or in its packages",
+    )
+    parser.add_argument(
         "--json", help="write the image list, and what each unit cost, into a file"
     )
     options = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
-    output, spent = options.pop("json", None), list[costs.Costs]()
-    only_plan = options.pop("plan")
+    output, resume = options.pop("json", None), options.pop("resume")
+    only_plan, steps = options.pop("plan"), list[StepDone]()
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
@@ -344,16 +462,13 @@ def main() -> None:
             for line in plan(job, rules.find_tasks(job)):
                 print(line)
             return
-        images = None
         try:
-            images = run_workflow(**options, spent=spent)
-        except WorkflowError as error:
-            images = error.images
-            raise
+            finished = Finished(options["zarr_dir"], resume=resume)
+            run_workflow(**options, finished=finished, watch=steps.append)
         finally:
             if output:
-                told = {"images": images, "costs": costs.as_json(spent)}
-                Path(output).write_text(json.dumps(told, indent=2), "utf-8")
+                told = json.dumps(as_json(steps), indent=2)
+                Path(output).write_text(told, "utf-8")
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt as interrupt:

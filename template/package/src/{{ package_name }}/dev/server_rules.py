@@ -9,12 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +41,7 @@ from ..kit.fractal import (
 )
 
 PACKAGE = Path(__file__).resolve().parents[1]
+MANIFEST = "__FRACTAL_MANIFEST__.json"
 RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
 
 Image = dict[str, Any]
@@ -63,9 +65,17 @@ class WorkflowError(Exception):
     log: str = ""
     images: list[Image] = field(default_factory=list)
 
+    @property
+    def summary(self) -> str:
+        """Say why: what a unit raised comes before its exit code."""
+        _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
+        raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
+        cause = raised[0].strip() if raised else ""
+        return f"{cause} ({self.reason})" if cause else self.reason
+
     def __str__(self) -> str:
         """Say where, why, and what was printed."""
-        where_and_why = ": ".join(filter(None, [self.task, self.unit, self.reason]))
+        where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
         return where_and_why + (self.log and f"\n\n{self.log}")
 
 
@@ -199,6 +209,38 @@ class Manifest(BaseModel):
     authors: Text | None = None
 
 
+class Package(BaseModel):
+    """A package of tasks, and where it is installed.
+
+    Attributes:
+        name: Its name, as in a workflow.
+        version: Its version, if it is known.
+        root: The folder of its executables.
+        python: The interpreter that runs them.
+        manifest: Its manifest.
+    """
+
+    name: str
+    version: str | None = None
+    root: Path
+    python: str = sys.executable
+    manifest: Manifest
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Its tasks by their names."""
+        return {task.name: task for task in self.manifest.task_list}
+
+    def find_executable(self, task: Task, kind: str) -> Path:
+        """Return the path of the executable of one of its tasks."""
+        name: str | None = getattr(task, f"executable_{kind}")
+        if name is None:
+            raise WorkflowError(f"a {task.type} task needs an executable_{kind}")
+        if not (self.root / name).is_file():
+            raise WorkflowError(f"there is no executable {self.root / name}")
+        return self.root / name
+
+
 class Job(BaseModel, extra="forbid"):
     """All that a run is given, of which a workflow is enough to check it."""
 
@@ -210,7 +252,62 @@ class Job(BaseModel, extra="forbid"):
     manifest: Manifest
     package_root: Path = PACKAGE  # the folder of the executables
     python: str = sys.executable
+    packages: dict[str, Package] = {}  # others than this one, by their names
     workers: PositiveInt = os.cpu_count() or 1  # units at a time
+
+    @property
+    def package(self) -> Package:
+        """This package."""
+        name = normalise(self.package_root.absolute().name)
+        return Package(
+            name=name,
+            version=version_of(name),
+            root=self.package_root,
+            python=self.python,
+            manifest=self.manifest,
+        )
+
+
+class Planned(NamedTuple):
+    """A step of a workflow, its task, and the package of that."""
+
+    step: Step
+    task: Task
+    package: Package
+
+
+def normalise(name: str) -> str:
+    """Return the name of a package as indexes write it."""
+    return re.sub(r"[-_.]+", "-", name.lower())
+
+
+def version_of(name: str) -> str | None:
+    """Return the version of a package that is installed beside this one."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def find_package(name: str) -> Package | None:
+    """Return a package that is installed beside this one, if it has a manifest."""
+    if name != normalise(name):  # which a server takes for another one
+        return None
+    try:
+        # What Fractal asks for: the modules have the name of the package.
+        spec = find_spec(name.replace("-", "_"))
+    except (ImportError, ValueError):
+        return None
+    root = Path(spec.origin).parent if spec and spec.origin else None
+    if root is None or not (root / MANIFEST).is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate(read_json(root / MANIFEST))
+    except ValueError as error:
+        raise WorkflowError(
+            f"{name}: its manifest is wrong: {explain(error)}"
+        ) from error
+    return Package(name=name, version=version_of(name), root=root, manifest=manifest)
 
 
 def drop_unknown(updates: Any, where: str) -> None:
@@ -223,7 +320,7 @@ def drop_unknown(updates: Any, where: str) -> None:
 
 def read_job(**given: Any) -> Job:
     """Read the files among what was given, and validate all of it."""
-    given.setdefault("manifest", PACKAGE / "__FRACTAL_MANIFEST__.json")
+    given.setdefault("manifest", PACKAGE / MANIFEST)
     try:
         for name in ("workflow", "manifest"):
             if isinstance(given[name], str | Path):
@@ -241,47 +338,61 @@ def read_job(**given: Any) -> Job:
     return job
 
 
-def find_tasks(job: Job) -> list[tuple[Step, Task]]:
-    """Return each step of the workflow with its task, which must fit."""
-    package = re.sub(r"[-_.]+", "-", job.package_root.absolute().name.lower())
-    tasks = {task.name: task for task in job.manifest.task_list}
+def find_tasks(job: Job) -> list[Planned]:
+    """Return each step of the workflow with its task, which must fit.
+
+    Raises:
+        WorkflowError: With a line for each mistake of any step.
+    """
+    own = job.package
+    packages: dict[str, Package | None] = {**job.packages, own.name: own}
+    planned, mistakes = [], []
     for step in job.workflow.task_list:
         name, home = step.task.name, step.task.pkg_name
-        if home != package:
-            raise WorkflowError(f"{name!r} is in {home}, not in {package}")
-        if name not in tasks:
-            raise WorkflowError(f"{package} has no task {name!r}, only {sorted(tasks)}")
-        for kind in ("parallel", "non_parallel"):
-            args = getattr(step, f"args_{kind}") or {}
-            if reserved := sorted(RESERVED_ARGUMENTS & args.keys()):
-                raise WorkflowError(f"{name!r}, args_{kind}: Fractal sets {reserved}")
-            if args and not getattr(tasks[name], f"executable_{kind}"):
-                warn(f"{name!r} has no such part: nobody reads its args_{kind}")
-            schema = getattr(tasks[name], f"args_schema_{kind}") or {}
-            known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
-            unknown = sorted(args.keys() - known)
-            if unknown and schema.get("additionalProperties", True) is False:
-                raise WorkflowError(f"{name!r} knows {sorted(known)}, not {unknown}")
-            if missing := known & {*schema.get("required", [])} - args.keys():
-                raise WorkflowError(f"{name!r} needs {sorted(missing)}")
-        for key, value in (step.type_filters or {}).items():
-            if tasks[name].input_types.get(key, value) != value:
-                raise WorkflowError(f"{name!r}: {key}={value} contradicts input_types")
-        with suppress(metadata.PackageNotFoundError):
-            version = metadata.version(package)
-            if step.task.version not in (None, version):
-                warn(f"{name!r} is run as of {version}, not {step.task.version}")
-    return [(step, tasks[step.task.name]) for step in job.workflow.task_list]
+        if home not in packages:
+            packages[home] = find_package(home)
+        package = packages[home]
+        if package is None:
+            mistakes.append(
+                f"{name!r} is in {home}, which is not installed beside {own.name}: "
+                "`nox -s run` installs it"
+            )
+        elif name not in package.tasks:
+            mistakes.append(
+                f"{home} has no task {name!r}, only {sorted(package.tasks)}"
+            )
+        else:
+            task = package.tasks[name]
+            planned.append(Planned(step, task, package))
+            mistakes += find_mistakes(step, task)
+            if step.task.version not in (None, package.version or step.task.version):
+                warn(
+                    f"{name!r} is run as of {package.version}, not {step.task.version}"
+                )
+    if mistakes:
+        raise WorkflowError("\n".join(mistakes))
+    return planned
 
 
-def find_executable(job: Job, task: Task, kind: str) -> Path:
-    """Return the path of a task's executable."""
-    name: str | None = getattr(task, f"executable_{kind}")
-    if name is None:
-        raise WorkflowError(f"a {task.type} task needs an executable_{kind}")
-    if not (job.package_root / name).is_file():
-        raise WorkflowError(f"there is no executable {job.package_root / name}")
-    return job.package_root / name
+def find_mistakes(step: Step, task: Task) -> Iterator[str]:
+    """Yield what a step says that its task does not know."""
+    name = task.name
+    for kind in ("parallel", "non_parallel"):
+        args = getattr(step, f"args_{kind}") or {}
+        if reserved := sorted(RESERVED_ARGUMENTS & args.keys()):
+            yield f"{name!r}, args_{kind}: Fractal sets {reserved}"
+        if args and not getattr(task, f"executable_{kind}"):
+            warn(f"{name!r} has no such part: nobody reads its args_{kind}")
+        schema = getattr(task, f"args_schema_{kind}") or {}
+        known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
+        unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
+        if unknown and schema.get("additionalProperties", True) is False:
+            yield f"{name!r} knows {sorted(known)}, not {unknown}"
+        if missing := known & {*schema.get("required", [])} - args.keys():
+            yield f"{name!r} needs {sorted(missing)}"
+    for key, value in (step.type_filters or {}).items():
+        if task.input_types.get(key, value) != value:
+            yield f"{name!r}: {key}={value} contradicts input_types"
 
 
 def select_images(
