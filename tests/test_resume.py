@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from parity_cases import CRASH, NOTHING, compound, out, parallel, units, up
 from scripted_task import write_package
-from test_fractal_contract import local
+from test_fractal_contract import in_process, local
 
 finished = importlib.import_module("template_package.dev.finished")
+
+
+pytestmark = pytest.mark.usefixtures(in_process.__name__)
 
 
 @pytest.fixture

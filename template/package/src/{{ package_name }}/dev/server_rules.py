@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ def _of_one_type(values: list[Any]) -> list[Any]:
 
 def _unique(items: list[Any]) -> list[Any]:
     names = [getattr(i, "zarr_url", getattr(i, "name", i)) for i in items]
-    if repeated := {name for name in names if names.count(name) > 1}:
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"listed twice (blanks are stripped): {sorted(repeated)}")
     return items
 
