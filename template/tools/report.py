@@ -1,0 +1,325 @@
+"""The page that a workflow leaves: what it did, what that looks like, and what it cost.
+
+One HTML file that needs no network and no JavaScript, to be sent to a colleague. It stands
+on Jinja2 for the page (what it shows is escaped), matplotlib for plots and Pillow for
+pictures: `plots` and `pictures` say why. A program that uses this module depends on
+jinja2, matplotlib and pillow; the kit of the package reads the images.
+
+Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import plots
+from comparison import Figure, compare
+from measured import Measured, Well, measure, signatures, well_of
+from plate import Sheet, make_sheets, measured_figures
+from sample import Sample
+from views import Taken, View, first_line, short_name, try_view
+
+StepDone = Any  # of `dev/history.py` in the package
+Image = dict[str, Any]
+
+MAX_ROWS = 60  # of an image list
+MAX_LOGS = 10
+MAX_LOG = 20_000  # characters
+MANY_UNITS = 8  # from which on their costs are plotted
+MAX_TABLES = 1000  # images whose tables are looked at
+
+
+@dataclass
+class Section:
+    """What the page says about a step.
+
+    Attributes:
+        done: The step.
+        changed: Images that are new, or whose entry has changed.
+        figures: Pictures.
+        tables: Tables that the step has written, with their plots.
+        costs: Plots of costs.
+        told: Sentences about what could not be shown.
+    """
+
+    done: StepDone
+    changed: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[tuple[Measured, list[Any]]] = field(default_factory=list)
+    costs: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+
+class Report:
+    """Collects what a run does, and writes it as a page.
+
+    Args:
+        title: Name of the workflow.
+        zarr_dir: Folder of the dataset.
+        images: The image list to begin with.
+        plan: What the workflow is going to do, in lines.
+    """
+
+    def __init__(
+        self, title: str, zarr_dir: Path, images: list[Image], plan: list[str]
+    ) -> None:
+        self.title, self.zarr_dir, self.plan = title, Path(zarr_dir), plan
+        self.sections: list[Section] = []
+        self.seconds = 0.0  # that the page itself took
+        self._sample = Sample()
+        self._views: dict[str, Taken] = {}
+        self._tables: dict[Path, tuple[Any, ...]] = {}
+        self._wells: dict[str, Well | None] = {}
+        self._images = images
+        self._told: list[str] = []
+        self._safely(
+            self._told, "The images to begin with", lambda: self._begin(images)
+        )
+
+    def add(self, done: StepDone) -> None:
+        """Take notice of a step that has just ended: later ones may overwrite what it made."""
+        section = Section(done)
+        self.sections.append(section)
+        self._images = done.after
+        self._safely(section.told, "The images", lambda: self._look(section))
+        self._safely(section.told, "The tables", lambda: self._measure(section))
+        self._safely(section.told, "The costs", lambda: self._plot_costs(section))
+
+    def write(self, file: Path) -> None:
+        """Write the page; if that cannot be, say so on the standard error."""
+        sheets: list[Sheet] = []
+        told = [*self._told]
+        self._safely(
+            told,
+            "The plates",
+            lambda: sheets.extend(make_sheets(self._images, self._well, self.zarr_dir)),
+        )
+        try:
+            text = self._render(sheets, told)
+            partial = file.with_name(f".{file.name}.partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        except Exception as error:
+            print(f"The page {file} cannot be written: {error}", file=sys.stderr)
+
+    def _safely(self, told: list[str], what: str, act: Callable[[], None]) -> None:
+        """Do something; what goes wrong becomes a sentence."""
+        start = time.monotonic()
+        try:
+            act()
+        except Exception as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            told.append(f"{what} cannot be shown: {said}")
+        self.seconds += time.monotonic() - start
+
+    def _begin(self, images: list[Image]) -> None:
+        self._sample.learn(images)
+        for url in self._sample.pick(image["zarr_url"] for image in images):
+            self._views[url] = try_view(url)
+        self._tables = signatures(self._holders(images))
+
+    def _well(self, url: str) -> Well | None:
+        """Where an image lies, asked once."""
+        if url not in self._wells:
+            entry = next((i for i in self._images if i["zarr_url"] == url), None)
+            self._wells[url] = well_of(entry) if entry else None
+        return self._wells[url]
+
+    def _holders(self, images: Sequence[Image]) -> list[Path]:
+        """Folders that may have tables: images, and the plates in which they lie."""
+        for image in images:
+            self._wells.setdefault(image["zarr_url"], well_of(image))
+        plates = {well.plate: None for well in self._wells.values() if well}
+        return [*plates, *(Path(image["zarr_url"]) for image in images[:MAX_TABLES])]
+
+    def _look(self, section: Section) -> None:
+        """Take pictures of what a step has changed."""
+        done = section.done
+        entries = {image["zarr_url"]: image for image in done.before}
+        section.changed = [
+            image["zarr_url"]
+            for image in done.after
+            if entries.get(image["zarr_url"]) != image
+        ]
+        self._sample.learn(done.after)
+        touched = dict.fromkeys([*done.inputs, *section.changed])
+        left = {image["zarr_url"]: image for image in done.after}
+        picked = self._sample.pick(url for url in touched if url in left)
+        # What a failed step leaves half done is not listed, and not looked at.
+        before = {**self._views}
+        for url in picked:
+            self._views[url] = try_view(url)
+        for url in [*self._views]:
+            if url not in left:
+                del self._views[url]
+        section.figures = compare(
+            [left[url] for url in picked],
+            before,
+            self._views,
+            self._sample,
+            self.zarr_dir,
+        )
+        for url in done.inputs:
+            # A later step may ask for what has been left out so far.
+            if url not in self._views and url in left and len(self._views) < 40:
+                if self._sample.place(url) in self._sample.places:
+                    self._views[url] = try_view(url)
+
+    def _measure(self, section: Section) -> None:
+        """Plot the tables that a step has written."""
+        now = signatures(self._holders(section.done.after))
+        new = [
+            table for table, state in now.items() if self._tables.get(table) != state
+        ]
+        self._tables = now
+        for found in measure(new, lambda path: self._wells.get(str(path))):
+            section.tables.append((found, measured_figures(found)))
+
+    def _plot_costs(self, section: Section) -> None:
+        """Plot what many units cost."""
+        import numpy as np
+
+        costs = [unit.cost for unit in section.done.units if unit.cost]
+        if len(costs) >= MANY_UNITS:
+            section.costs = [
+                plots.histogram(
+                    np.array([c.seconds for c in costs]), "time of a unit (s)"
+                ),
+                plots.histogram(
+                    np.array([c.memory for c in costs]), "peak memory of a unit (MB)"
+                ),
+            ]
+
+    def _render(self, sheets: list[Sheet], told: list[str]) -> str:
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"duration": duration, "value": value}
+        places = [
+            name
+            for place in self._sample.places
+            for name in [Path(place).parts[-2] + Path(place).parts[-1]]
+        ]
+        return environment.get_template("report.html").render(
+            title=self.title,
+            zarr_dir=self.zarr_dir,
+            plan=self.plan,
+            sections=self.sections,
+            sheets=sheets,
+            told=told,
+            images=self._images,
+            n_places=self._sample.total,
+            places=places,
+            now=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
+            arguments=arguments,
+            table_of=lambda images, marked: image_table(images, marked, self.zarr_dir),
+            unit_rows=unit_rows,
+            logs=logs,
+            name=lambda url: short_name(url, self.zarr_dir),
+            is_view=lambda taken: isinstance(taken, View),
+        )
+
+
+def arguments(done: StepDone) -> list[tuple[str, str, bool]]:
+    """Name and value of each argument, and whether it is the default."""
+    rows = []
+    for part in ("non_parallel", "parallel"):
+        given = getattr(done.step, f"args_{part}") or {}
+        schema = getattr(done.task, f"args_schema_{part}") or {}
+        known = schema.get("properties", {})
+        reserved = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
+        for name in dict.fromkeys([*known, *given]):
+            if name in given:
+                rows.append((name, value(given[name]), False))
+            elif name not in reserved and "default" in known[name]:
+                rows.append((name, value(known[name]["default"]), True))
+    return rows
+
+
+def value(given: Any) -> str:
+    """A value as the workflow has it."""
+    return (
+        given
+        if isinstance(given, str) and given
+        else json.dumps(given, ensure_ascii=False)
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def image_table(images: Sequence[Image], marked: Sequence[str], zarr_dir: Path) -> Any:
+    """Head and rows of an image list, and how many rows are left out."""
+    kinds = ("attributes", "types")
+    columns = sorted(
+        {(kind, name) for i in images for kind in kinds for name in i[kind]}
+    )
+    some = {*marked}
+    rows = [
+        (
+            image["zarr_url"] in some,
+            short_name(image["zarr_url"], zarr_dir),
+            [str(image[kind].get(name, "")) for kind, name in columns],
+        )
+        for image in images[:MAX_ROWS]
+    ]
+    return [name for _, name in columns], rows, max(len(images) - MAX_ROWS, 0)
+
+
+def unit_rows(done: StepDone) -> list[dict[str, Any]]:
+    """What the units of each part cost, and what they ask for."""
+    rows = []
+    for part in ("non_parallel", "parallel"):
+        units = [unit for unit in done.units if unit.part == part]
+        if not units:
+            continue
+        costs = [unit.cost for unit in units if unit.cost]
+        asked = next(
+            (one for one in done.costs if one.part == part and one.units), None
+        )
+        row = {
+            "part": "once for all" if part == "non_parallel" else "for each",
+            "units": len(units),
+            "failed": sum(unit.reason is not None for unit in units),
+            "reused": sum(unit.reused for unit in units),
+            "costs": len(costs),
+            "asked": asked,
+            "complaints": list(asked.complaints()) if asked else [],
+        }
+        for name in ("seconds", "cpu_seconds", "memory"):
+            values = [getattr(cost, name) for cost in costs]
+            row[name] = (median(values), max(values)) if values else None
+        rows.append(row)
+    return rows
+
+
+def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:
+    """Name, reason and log of the units that failed, and how many are left out."""
+    failed = [unit for unit in done.units if unit.reason is not None]
+    some = [
+        (
+            unit.name,
+            unit.reason,
+            unit.log if len(unit.log) <= MAX_LOG else f"…\n{unit.log[-MAX_LOG:]}",
+        )
+        for unit in failed[:MAX_LOGS]
+    ]
+    return some, len(failed) - len(some)

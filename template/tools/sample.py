@@ -1,0 +1,71 @@
+"""Which images are shown: those of a few places, the same ones after each step."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_PLACES = 3
+MAX_IMAGES = 4  # of a place, after a step
+
+Image = Mapping[str, Any]
+
+
+class Sample:
+    """Places, which are wells, or images that lie in none with all that comes from them.
+
+    Attributes:
+        places: Those that are shown.
+        total: How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[str] = []
+        self.total = 0
+        self._origins: dict[str, str] = {}
+        self._in_wells: set[str] = set()
+
+    def learn(self, images: Sequence[Image]) -> None:
+        """Take notice of an image list, and choose from it when it is the first one."""
+        for image in images:
+            url, origin = image["zarr_url"], image.get("origin")
+            if origin and origin != url:
+                self._origins.setdefault(url, origin)
+            if "well" in image["attributes"]:
+                self._in_wells.add(url)
+        known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
+        self.total = len(known)
+        if not set(self.places) & {*known}:
+            self.places = evenly(sorted(known), MAX_PLACES)
+
+    def place(self, url: str) -> str:
+        """The place of an image: where its first origin lies."""
+        seen = {url}
+        while (origin := self._origins.get(url)) and origin not in seen:
+            url = origin
+            seen.add(url)
+        return str(Path(url).parent) if url in self._in_wells else url
+
+    def pick(self, urls: Iterable[str]) -> list[str]:
+        """Those that are shown; a few of others, if none of these is."""
+        urls = [*urls]
+        chosen: dict[str, list[str]] = {}
+        for url in urls:
+            chosen.setdefault(self.place(url), []).append(url)
+        places = [place for place in self.places if place in chosen]
+        places = places or evenly(sorted(chosen), MAX_PLACES)
+        return [url for place in places for url in chosen[place][:MAX_IMAGES]]
+
+    def name(self, url: str) -> str:
+        """Name of a place, such as `A01`."""
+        place = self.place(url)
+        path = Path(place)
+        return path.name if place == url else path.parts[-2] + path.parts[-1]
+
+
+def evenly(names: list[str], n: int) -> list[str]:
+    """So many of them, from the first to the last."""
+    if len(names) <= n:
+        return names
+    return [names[round(float(i))] for i in np.linspace(0, len(names) - 1, n)]
