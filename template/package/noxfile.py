@@ -23,6 +23,12 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def extra() -> str:
+    """Return the extra of the package that has what runs a model, if there is one."""
+    has_extra = "model" in PROJECT["project"].get("optional-dependencies", {})
+    return "[model]" if has_extra else ""
+
+
 def run_tool(session: nox.Session, name: str) -> None:
     """Run a tool of the template, at the version that this package has of it."""
     text = ANSWERS.read_text("utf-8") if ANSWERS.exists() else ""
@@ -110,9 +116,15 @@ def new_task(session: nox.Session) -> None:
 @nox.session(default=False)
 def fetch_model(session: nox.Session) -> None:
     """Fetch what `load_model` of a task needs, for machines without internet: `-- TASK MODEL`."""
-    has_extra = "model" in PROJECT["project"].get("optional-dependencies", {})
-    session.install("-e", ".[model]" if has_extra else ".")
+    session.install("-e", f".{extra()}")
     session.run("python", "-m", f"{PACKAGE.name}.kit.models", *session.posargs)
+
+
+@nox.session(default=False)
+def run(session: nox.Session) -> None:
+    """Run a workflow of any packages, and show what it did: `-- WORKFLOW.json --zarr-dir DIR`."""
+    session.install("-e", f".{extra()}")
+    run_tool(session, "run")
 
 
 @nox.session(default=False)

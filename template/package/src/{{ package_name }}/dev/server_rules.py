@@ -350,9 +350,12 @@ def find_tasks(job: Job) -> list[Planned]:
     planned, mistakes = [], []
     for step in job.workflow.task_list:
         name, home = step.task.name, step.task.pkg_name
-        if home not in packages:
-            packages[home] = find_package(home)
-        package = packages[home]
+        # A workflow may have tasks of two versions of a package.
+        key = f"{home}=={step.task.version}"
+        key = key if key in packages else home
+        if key not in packages:
+            packages[key] = find_package(home)
+        package = packages[key]
         if package is None:
             mistakes.append(
                 f"{name!r} is in {home}, which is not installed beside {own.name}: "

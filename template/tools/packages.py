@@ -1,0 +1,274 @@
+"""The packages of a workflow: each is looked at before it is installed, and kept.
+
+A package that is not installed beside this one gets an environment of its own, in the
+user's cache folder, for this workflow and for those to come.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from email.parser import Parser
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonschema import Draft202012Validator
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+
+from package import NAME, PACKAGE
+
+rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+ENVIRONMENTS = CACHE / "fractal-task-environments"
+# Where a package is, seen from the interpreter that has it.
+LOCATE = "import importlib.util as u, sys; print(u.find_spec(sys.argv[1]).origin)"
+
+
+class Wheel(NamedTuple):
+    """A package that is not installed yet."""
+
+    file: Path
+    requirement: Requirement
+    version: str
+    python: str  # the versions of Python that it is for
+    manifest: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where its environment is kept."""
+        extras = "".join(f"+{extra}" for extra in sorted(self.requirement.extras))
+        running = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return (
+            ENVIRONMENTS / f"{self.requirement.name}{extras}-{self.version}-{running}"
+        )
+
+    def describe(self, python: str = sys.executable, root: Path = Path()) -> Any:
+        """Return what a workflow has to know of the package."""
+        return rules.Package(
+            name=rules.normalise(self.requirement.name),
+            version=self.version,
+            root=root,
+            python=python,
+            manifest=self.manifest,
+        )
+
+
+def find_packages(
+    workflow: Any,
+    requirements: Sequence[str],
+    interpreters: Mapping[str, str],
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, Wheel]]:
+    """Find the packages of a workflow; install none.
+
+    Args:
+        workflow: The workflow.
+        requirements: What to install of some of them: `name[extra]==1.2`, or `name @ URL`.
+        interpreters: For some of them, the interpreter that has the package.
+        folder: Where wheels may be put.
+
+    Returns:
+        The packages by what a step calls them, and the wheels of those of them that are to
+        be installed.
+
+    Raises:
+        WorkflowError: With a line for each package that cannot be had.
+    """
+    given = {}
+    mistakes = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+            given[rules.normalise(requirement.name)] = requirement
+        except InvalidRequirement as error:
+            mistakes.append(f"--with {text!r}: {error}".splitlines()[0])
+    packages: dict[str, Any] = {}
+    wheels: dict[str, Wheel] = {}
+    for step in workflow.task_list:
+        name, version = step.task.pkg_name, step.task.version
+        key = name if name in given or version is None else f"{name}=={version}"
+        if name in (rules.normalise(NAME), *packages) or key in packages:
+            continue
+        try:
+            beside = None if name in given else rules.find_package(name)
+            if name in interpreters:
+                packages[name] = find_installed(name, interpreters[name])
+            elif beside and version in (None, beside.version):
+                packages[key] = beside
+            else:
+                wheel = find_wheel(given.get(name) or Requirement(key), folder)
+                wheels[key], packages[key] = wheel, wheel.describe()
+        except (rules.WorkflowError, InvalidRequirement) as error:
+            mistakes.append(f"{step.task.name!r}: {error}")
+            packages[key] = None
+    known = {key: package for key, package in packages.items() if package}
+    if unused := sorted({*given, *interpreters} - {p.name for p in known.values()}):
+        mistakes.append(f"no step is in {', '.join(unused)}: leave --with or --env out")
+    if mistakes:
+        raise rules.WorkflowError("\n".join(mistakes))
+    return known, wheels
+
+
+def find_installed(name: str, python: str) -> Any:
+    """Return a package that another interpreter has."""
+    module = name.replace("-", "_")
+    code = f"from importlib.metadata import version; print(version({name!r}))"
+    found = [
+        subprocess.run(
+            [python, "-c", code, module], capture_output=True, text=True, check=False
+        )
+        for code in (LOCATE, code)
+    ]
+    if any(done.returncode for done in found):
+        raise rules.WorkflowError(
+            f"--env {name}={python}: {name} is not installed there"
+        )
+    origin, version = (done.stdout.strip() for done in found)
+    return read_root(name, version, Path(origin).parent, python)
+
+
+def read_root(name: str, version: str, root: Path, python: str) -> Any:
+    """Return a package that is installed somewhere."""
+    try:
+        manifest = json.loads((root / rules.MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise rules.WorkflowError(f"{name} has no manifest: {error}") from error
+    return rules.Package(
+        name=name, version=version, root=root, python=python, manifest=manifest
+    )
+
+
+def find_wheel(requirement: Requirement, folder: Path) -> Wheel:
+    """Return the wheel of a package, from an index, or as it is kept since another run."""
+    pinned = re.fullmatch(r"==([^*]+)", str(requirement.specifier))
+    if pinned:
+        version = pinned[1]
+        kept = Wheel(Path(), requirement, version, "", {}).folder / "wheel"
+        files = [*kept.glob("*.whl")]
+    else:
+        files = []
+    if not files:
+        own = folder / re.sub(r"\W", "_", str(requirement))
+        # It downloads a wheel, or makes one of a package that has none.
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--wheel-dir",
+            own,
+        ]
+        done = subprocess.run(
+            [*command, str(requirement)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise rules.WorkflowError(f"no {requirement}: {explain(done.stderr)}")
+        files = [*own.glob("*.whl")]
+    return read_wheel(files[0], requirement)
+
+
+def explain(said: str) -> str:
+    """Return the sentence in which pip says why there is no such package."""
+    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
+    versions = re.search(r"\(from versions: (.*?)\)", said)
+    if versions and versions[1] != "none":
+        newest = versions[1].split(", ")[-5:]
+        return f"the newest versions are {', '.join(newest)}"
+    if versions:
+        return "the index has no such package, or cannot be reached"
+    return errors[-1].removeprefix("ERROR: ") if errors else said[-500:]
+
+
+def read_wheel(file: Path, requirement: Requirement) -> Wheel:
+    """Read what a wheel says of itself, and its manifest."""
+    root = rules.normalise(requirement.name).replace("-", "_")
+    with zipfile.ZipFile(file) as wheel:
+        (place,) = (
+            name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")
+        )
+        about = Parser().parsestr(wheel.read(place).decode("utf-8"))
+        try:
+            manifest = json.loads(wheel.read(f"{root}/{rules.MANIFEST}"))
+        except (KeyError, ValueError) as error:
+            raise rules.WorkflowError(
+                f"{requirement} is no package of Fractal tasks: {error}"
+            ) from error
+    python = about["Requires-Python"] or ""
+    return Wheel(file, requirement, about["Version"], python, manifest)
+
+
+def install(wheel: Wheel) -> Any:
+    """Install a package, unless that was done before; return where it is."""
+    folder, venv = wheel.folder, wheel.folder / "venv"
+    done = folder / "installed"
+    python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "wheel").mkdir(parents=True)
+        kept = folder / "wheel" / wheel.file.name
+        shutil.copy(wheel.file, kept)
+        extras = f"[{','.join(sorted(wheel.requirement.extras))}]"
+        what = f"{kept}{extras if wheel.requirement.extras else ''}"
+        fits = SpecifierSet(wheel.python).contains(sys.version.split()[0])
+        if uv := shutil.which("uv"):
+            which = sys.executable if fits else wheel.python
+            run([uv, "venv", "--quiet", "--python", which, str(venv)])
+            run([uv, "pip", "install", "--quiet", "--python", str(python), what])
+        elif fits:
+            run([sys.executable, "-m", "venv", str(venv)])
+            run([str(python), "-m", "pip", "install", "--quiet", what])
+        else:
+            raise rules.WorkflowError(
+                f"{wheel.requirement} needs Python {wheel.python}: install uv, which finds it"
+            )
+        done.touch()
+    root = Path(
+        run([str(python), "-c", LOCATE, wheel.describe().name.replace("-", "_")])
+    )
+    return wheel.describe(str(python), root.parent)
+
+
+def run(command: list[str]) -> str:
+    """Run a command to its end; return what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise rules.WorkflowError(f"{' '.join(command)} failed:\n{said}")
+    return done.stdout.strip()
+
+
+def find_mistakes(job: Any) -> list[str]:
+    """Return what is wrong with the steps of a workflow: names, versions, arguments, types."""
+    mistakes = []
+    try:
+        planned = rules.find_tasks(job)
+    except rules.WorkflowError as error:
+        mistakes, planned = error.reason.splitlines(), []
+    for step, task, _ in planned:
+        for part in ("non_parallel", "parallel"):
+            mistakes += check_values(step, task, part)
+    return mistakes
+
+
+def check_values(step: Any, task: Any, part: str) -> Iterator[str]:
+    """Yield what the schema of a task says against arguments of a step."""
+    schema = getattr(task, f"args_schema_{part}") or {}
+    given = getattr(step, f"args_{part}") or {}
+    kept = rules.RESERVED_ARGUMENTS
+    required = [name for name in schema.get("required", ()) if name not in kept]
+    validator = Draft202012Validator(schema | {"required": required})
+    for error in sorted(
+        validator.iter_errors(given), key=lambda error: error.json_path
+    ):
+        if error.validator in ("required", "additionalProperties") and not error.path:
+            continue  # which is said already
+        place = ".".join(map(str, error.absolute_path))
+        yield f"{task.name!r}, {place or f'args_{part}'}: {error.message:.300}"

@@ -1,0 +1,226 @@
+# /// script
+# dependencies = ["jinja2", "jsonschema", "matplotlib", "packaging", "pillow", "pip", "rich"]
+# ///
+"""Run a workflow of tasks of any packages, and leave a page that shows what it did.
+
+    nox -s run -- WORKFLOW.json --zarr-dir DIR
+
+A task of another package is run by what is installed beside this one, if that has the
+version that the workflow names; otherwise the package is installed for it, in an
+environment of its own, which is kept. All steps are checked before anything is installed.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import packages
+from package import PACKAGE
+from report import Report
+
+local = import_module(f"{PACKAGE.name}.dev.run_workflow")
+rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+history = import_module(f"{PACKAGE.name}.dev.history")
+plan = import_module(f"{PACKAGE.name}.dev.plan").plan
+Finished = import_module(f"{PACKAGE.name}.dev.finished").Finished
+
+Image = dict[str, Any]
+
+
+def run(
+    workflow: str | Path | Mapping[str, Any],
+    zarr_dir: Path,
+    images: Iterable[Image] = (),
+    *,
+    report: Path | None = None,
+    requirements: Iterable[str] = (),
+    interpreters: Mapping[str, str] | None = None,
+    resume: bool = False,
+    only_plan: bool = False,
+    told: Path | None = None,
+    **options: Any,
+) -> list[Image]:
+    """Run a workflow, and return the image list that it leaves.
+
+    Args:
+        workflow: The workflow, or its file.
+        zarr_dir: The folder of the images.
+        images: The image list to begin with.
+        report: The page to write, also if the workflow fails.
+        requirements: What to install of packages, instead of the versions in the workflow.
+        interpreters: For packages that are installed elsewhere, their interpreters.
+        resume: Whether what the last run in this folder has done is reused.
+        only_plan: Say what would be run, and run nothing.
+        told: A file that gets what happened, for programs.
+        **options: What else `run_workflow` takes.
+
+    Raises:
+        WorkflowError: If something is wrong, with a line for each mistake; or if a task fails.
+    """
+    given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
+    job = rules.read_job(workflow=workflow, **given)
+    with tempfile.TemporaryDirectory(prefix="fractal-wheels-") as folder:
+        found, wheels = packages.find_packages(
+            job.workflow, [*requirements], interpreters or {}, Path(folder)
+        )
+        job.packages = found
+        if mistakes := packages.find_mistakes(job):
+            raise rules.WorkflowError("\n".join(mistakes))
+        lines = [*plan(job, rules.find_tasks(job))]
+        print(*lines, sep="\n", flush=True)
+        if only_plan:
+            return [image.model_dump() for image in job.images]
+        for key, wheel in wheels.items():
+            if not wheel.folder.exists():
+                print(f"\ninstalling {key}, once", flush=True)
+            found[key] = packages.install(wheel)
+
+    steps: list[Any] = []
+    name = job.workflow.name
+    page = Report(name, zarr_dir, given["images"], lines) if report else None
+
+    def watch(done: Any) -> None:
+        steps.append(done)
+        if page:
+            page.add(done)
+
+    try:
+        with progress_bar() as progress:
+            result: list[Image] = local.run_workflow(
+                workflow,
+                **given,
+                packages=found,
+                finished=Finished(zarr_dir, resume=resume),
+                watch=watch,
+                progress=progress,
+            )
+        return result
+    finally:
+        if told:
+            told.write_text(json.dumps(history.as_json(steps), indent=2), "utf-8")
+        if page and report:
+            page.write(report)
+            print(f"\nWhat it did: {report}", flush=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A bar with a time to go on a terminal, and plain lines in a log."""
+    console = Console()
+    if not console.is_terminal:
+        yield local.print_progress
+        return
+    columns = (
+        TextColumn("  units"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("to go"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("", visible=False)
+
+        def show(done: int, total: int, seconds: float) -> None:
+            if done == 0:
+                bars.reset(bar, total=total, visible=True)
+            bars.update(bar, completed=done)
+            if done == total:
+                bars.update(bar, visible=False)
+                bars.console.print(f"  {total} units, {seconds:.1f} s", highlight=False)
+
+        yield show
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Split `NAME=INTERPRETER`."""
+    name, found, python = text.partition("=")
+    if not found or not Path(python).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=INTERPRETER, of a file")
+    return name, str(Path(python).absolute())
+
+
+def main() -> None:
+    """Run a workflow from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="nox -s run --",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workflow", metavar="WORKFLOW.json")
+    parser.add_argument(
+        "--zarr-dir", required=True, type=os.path.abspath, help="where images are made"
+    )
+    parser.add_argument(
+        "--images", type=Path, help="a JSON file of the images to begin with"
+    )
+    parser.add_argument("--workers", type=int, help="units at a time; default: cores")
+    parser.add_argument(
+        "--report", type=Path, help="the page; default: report.html in the folder"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="check, say what would run, and run nothing"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="reuse what the last run in this folder has done: run what failed, and all "
+        "after the first step that has changed",
+    )
+    parser.add_argument(
+        "--with",
+        dest="requirements",
+        metavar="REQUIREMENT",
+        action="append",
+        default=[],
+        help="install this of a package: `name[extra]==1.2`, `name @ URL`",
+    )
+    parser.add_argument(
+        "--env",
+        dest="interpreters",
+        metavar="NAME=INTERPRETER",
+        action="append",
+        type=pair,
+        default=[],
+        help="run the tasks of a package by an interpreter that has it",
+    )
+    parser.add_argument("--json", dest="told", type=Path, help="what happened, as JSON")
+    args = vars(parser.parse_args())
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
+        signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    zarr_dir = Path(args.pop("zarr_dir"))
+    if args["workers"] is None:
+        del args["workers"]
+    args["report"] = args["report"] or zarr_dir / "report.html"
+    args["interpreters"] = dict(args["interpreters"])
+    args["only_plan"] = args.pop("plan")
+    try:
+        images = args.pop("images")
+        run(zarr_dir=zarr_dir, images=rules.read_json(images) if images else (), **args)
+    except (rules.WorkflowError, OSError, ValueError) as error:
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt as interrupt:
+        print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
