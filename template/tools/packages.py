@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from email.parser import Parser
 from importlib import import_module
 from pathlib import Path
@@ -60,12 +61,26 @@ class Wheel(NamedTuple):
         )
 
 
+class Found(NamedTuple):
+    """What was found of the packages of a workflow.
+
+    Attributes:
+        packages: By what the steps call them.
+        wheels: Of those of them that are to be installed.
+        mistakes: A line for each that cannot be had.
+    """
+
+    packages: dict[str, Any]
+    wheels: dict[str, Wheel]
+    mistakes: list[str]
+
+
 def find_packages(
     workflow: Any,
     requirements: Sequence[str],
     interpreters: Mapping[str, str],
     folder: Path,
-) -> tuple[dict[str, Any], dict[str, Wheel]]:
+) -> Found:
     """Find the packages of a workflow; install none.
 
     Args:
@@ -73,47 +88,48 @@ def find_packages(
         requirements: What to install of some of them: `name[extra]==1.2`, or `name @ URL`.
         interpreters: For some of them, the interpreter that has the package.
         folder: Where wheels may be put.
-
-    Returns:
-        The packages by what a step calls them, and the wheels of those of them that are to
-        be installed.
-
-    Raises:
-        WorkflowError: With a line for each package that cannot be had.
     """
+    found = Found({}, {}, [])
     given = {}
-    mistakes = []
     for text in requirements:
         try:
             requirement = Requirement(text)
             given[rules.normalise(requirement.name)] = requirement
         except InvalidRequirement as error:
-            mistakes.append(f"--with {text!r}: {error}".splitlines()[0])
-    packages: dict[str, Any] = {}
-    wheels: dict[str, Wheel] = {}
+            found.mistakes.append(f"--with {text!r}: {error}".splitlines()[0])
+    named = {step.task.pkg_name for step in workflow.task_list}
+    if unused := sorted({*given, *interpreters} - named):
+        found.mistakes.append(f"no step is in {', '.join(unused)}: {sorted(named)} are")
+
+    wanted = {}
     for step in workflow.task_list:
         name, version = step.task.pkg_name, step.task.version
-        key = name if name in given or version is None else f"{name}=={version}"
-        if name in (rules.normalise(NAME), *packages) or key in packages:
-            continue
+        if name != rules.normalise(NAME):
+            is_free = name in given or name in interpreters or version is None
+            wanted[name if is_free else f"{name}=={version}"] = name, version
+
+    def find(key: str) -> Any:
+        name, version = wanted[key]
         try:
-            beside = None if name in given else rules.find_package(name)
             if name in interpreters:
-                packages[name] = find_installed(name, interpreters[name])
-            elif beside and version in (None, beside.version):
-                packages[key] = beside
-            else:
-                wheel = find_wheel(given.get(name) or Requirement(key), folder)
-                wheels[key], packages[key] = wheel, wheel.describe()
+                return find_installed(name, interpreters[name])
+            beside = None if name in given else rules.find_package(name)
+            if beside and version in (None, beside.version):
+                return beside
+            return find_wheel(given.get(name) or Requirement(key), folder)
         except (rules.WorkflowError, InvalidRequirement) as error:
-            mistakes.append(f"{step.task.name!r}: {error}")
-            packages[key] = None
-    known = {key: package for key, package in packages.items() if package}
-    if unused := sorted({*given, *interpreters} - {p.name for p in known.values()}):
-        mistakes.append(f"no step is in {', '.join(unused)}: leave --with or --env out")
-    if mistakes:
-        raise rules.WorkflowError("\n".join(mistakes))
-    return known, wheels
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        for key, package in zip(wanted, pool.map(find, wanted), strict=True):
+            if isinstance(package, str):
+                found.mistakes.append(package)
+            elif isinstance(package, Wheel):
+                found.wheels[key] = package
+                found.packages[key] = package.describe()
+            else:
+                found.packages[key] = package
+    return found
 
 
 def find_installed(name: str, python: str) -> Any:
@@ -197,9 +213,9 @@ def read_wheel(file: Path, requirement: Requirement) -> Wheel:
         about = Parser().parsestr(wheel.read(place).decode("utf-8"))
         try:
             manifest = json.loads(wheel.read(f"{root}/{rules.MANIFEST}"))
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
             raise rules.WorkflowError(
-                f"{requirement} is no package of Fractal tasks: {error}"
+                f"{requirement} is no package of Fractal tasks: it has no {rules.MANIFEST}"
             ) from error
     python = about["Requires-Python"] or ""
     return Wheel(file, requirement, about["Version"], python, manifest)
@@ -245,16 +261,23 @@ def run(command: list[str]) -> str:
     return done.stdout.strip()
 
 
-def find_mistakes(job: Any) -> list[str]:
+def find_mistakes(job: Any, found: Found) -> list[str]:
     """Return what is wrong with the steps of a workflow: names, versions, arguments, types."""
-    mistakes = []
-    try:
-        planned = rules.find_tasks(job)
-    except rules.WorkflowError as error:
-        mistakes, planned = error.reason.splitlines(), []
-    for step, task, _ in planned:
-        for part in ("non_parallel", "parallel"):
-            mistakes += check_values(step, task, part)
+    mistakes = [*found.mistakes]
+    for step in job.workflow.task_list:
+        name = step.task.pkg_name
+        known = {rules.normalise(NAME), *found.packages}
+        if known.isdisjoint({name, f"{name}=={step.task.version}"}):
+            continue  # which is said already
+        workflow = job.workflow.model_copy(update={"task_list": [step]})
+        one = job.model_copy(update={"workflow": workflow, "packages": found.packages})
+        try:
+            ((_, task, _),) = rules.find_tasks(one)
+        except rules.WorkflowError as error:
+            mistakes += error.reason.splitlines()
+        else:
+            for part in ("non_parallel", "parallel"):
+                mistakes += check_values(step, task, part)
     return mistakes
 
 

@@ -78,20 +78,20 @@ def run(
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
     with tempfile.TemporaryDirectory(prefix="fractal-wheels-") as folder:
-        found, wheels = packages.find_packages(
+        found = packages.find_packages(
             job.workflow, [*requirements], interpreters or {}, Path(folder)
         )
-        job.packages = found
-        if mistakes := packages.find_mistakes(job):
+        if mistakes := packages.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
+        job.packages = found.packages
         lines = [*plan(job, rules.find_tasks(job))]
         print(*lines, sep="\n", flush=True)
         if only_plan:
             return [image.model_dump() for image in job.images]
-        for key, wheel in wheels.items():
+        for key, wheel in found.wheels.items():
             if not wheel.folder.exists():
                 print(f"\ninstalling {key}, once", flush=True)
-            found[key] = packages.install(wheel)
+            found.packages[key] = packages.install(wheel)
 
     steps: list[Any] = []
     name = job.workflow.name
@@ -107,7 +107,7 @@ def run(
             result: list[Image] = local.run_workflow(
                 workflow,
                 **given,
-                packages=found,
+                packages=found.packages,
                 finished=Finished(zarr_dir, resume=resume),
                 watch=watch,
                 progress=progress,

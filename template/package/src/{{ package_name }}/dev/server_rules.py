@@ -71,7 +71,7 @@ class WorkflowError(Exception):
         """Say why: what a unit raised comes before its exit code."""
         _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
         raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
-        cause = raised[0].strip() if raised else ""
+        cause = re.split(r"\n\w+ failed: ", raised[0])[0].strip() if raised else ""
         return f"{cause} ({self.reason})" if cause else self.reason
 
     def __str__(self) -> str:

@@ -1,0 +1,171 @@
+"""`nox -s run`: any package, each in an environment of its own; all is checked before."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from package_images import write_image
+from rendering import TOOLS, make_environment
+
+TASK = """
+import argparse, json, sys
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument("--args-json")
+parser.add_argument("--out-json")
+args = parser.parse_args()
+given = json.loads(Path(args.args_json).read_text())
+{body}
+update = {{"zarr_url": given["zarr_url"], "attributes": {{"by": sys.prefix}}}}
+Path(args.out_json).write_text(json.dumps({{"image_list_updates": [update]}}))
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def write_their_package(
+    folder: Path, *, version: str = "1.2.0", body: str = ""
+) -> Path:
+    """Write a package of somebody else: a task that says in which environment it runs."""
+    module = folder / "their_tasks"
+    module.mkdir(parents=True)
+    folder.joinpath("pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        f'[project]\nname = "their-tasks"\nversion = "{version}"\n'
+        'requires-python = ">=3.11"\n'
+    )
+    (module / "__init__.py").touch()
+    (module / "tell.py").write_text(TASK.format(body=body))
+    schema = {"type": "object", "properties": {"level": {"type": "integer"}}}
+    task = {
+        "name": "Tell",
+        "executable_parallel": "tell.py",
+        "args_schema_parallel": schema | {"additionalProperties": False},
+    }
+    manifest = {"manifest_version": "2", "task_list": [task]}
+    (module / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def step(package: str, name: str, version: str | None = None, **args: Any) -> Any:
+    reference = {"pkg_name": package, "name": name, "version": version}
+    return {"task": reference, "args_parallel": args}
+
+
+BLUR = step("my-fractal-tasks", "Gaussian Blur", sigma_xy=1)
+TELL = step("their-tasks", "Tell")
+
+
+@pytest.fixture
+def run(richest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a workflow over an image, as `nox -s run` of the package with all examples."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    image = tmp_path / "zarr" / "image.zarr"
+    image.parent.mkdir()
+    write_image(image, "yx")
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps([{"zarr_url": str(image)}]))
+
+    def call(steps: list[Any], *options: object) -> "subprocess.CompletedProcess[str]":
+        workflow = tmp_path / "workflow.json"
+        workflow.write_text(json.dumps({"name": "Mixed", "task_list": steps}))
+        told = ("--json", tmp_path / "told.json")
+        where = ("--zarr-dir", image.parent, "--images", images, *told)
+        command = [sys.executable, TOOLS / "run.py", workflow, *where, *options]
+        return subprocess.run(
+            command, cwd=richest, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+def told(tmp_path: Path) -> Any:
+    return json.loads((tmp_path / "told.json").read_text())
+
+
+def test_a_package_is_installed_once_and_runs_in_its_own_environment(
+    run: Run, tmp_path: Path
+) -> None:
+    theirs = write_their_package(tmp_path / "theirs")
+    given = ("--with", f"their-tasks @ {theirs.as_uri()}")
+    done = run([BLUR, TELL], *given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[2/2] Tell (parallel, of their-tasks 1.2.0)" in done.stdout
+    assert "installing their-tasks, once" in done.stdout
+    image = told(tmp_path)["images"][-1]
+    assert image["attributes"]["by"].startswith(str(tmp_path / "cache"))
+
+    done = run([BLUR, TELL], *given, "--resume")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "installing" not in done.stdout
+    assert done.stdout.count("1 of 1 units are reused from the last run") == 2
+    page = (tmp_path / "zarr" / "report.html").read_text()
+    assert "Gaussian Blur" in page
+    assert "their-tasks" in page
+
+
+def test_a_package_is_run_by_an_interpreter_that_has_it(
+    run: Run, tmp_path: Path
+) -> None:
+    theirs = write_their_package(tmp_path / "theirs", version="3.0")
+    python = make_environment(tmp_path / "venv", str(theirs), python=sys.executable)
+    done = run([TELL], "--env", f"their-tasks={python}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "of their-tasks 3.0" in done.stdout
+    assert told(tmp_path)["images"][0]["attributes"]["by"] == str(tmp_path / "venv")
+    done = run([TELL], "--env", f"their-tasks={sys.executable}")
+    assert "their-tasks is not installed there" in done.stderr
+    done = run([TELL], "--env", "their-tasks")
+    assert "'their-tasks' is not NAME=INTERPRETER, of a file" in done.stderr
+
+
+def test_all_mistakes_are_told_before_anything_is_installed_or_run(
+    run: Run, tmp_path: Path
+) -> None:
+    theirs = write_their_package(tmp_path / "theirs")
+    steps = [
+        step("my-fractal-tasks", "Gaussian Blur", sigma_xy="two"),
+        step("my-fractal-tasks", "Gaussian Blurr"),
+        step("their-tasks", "Tell", level=1.5, lvl=2),
+        step("no-such-fractal-tasks", "X", "1.0"),
+        step("packaging", "X", "24.0"),
+    ]
+    done = run(
+        steps, "--with", f"their-tasks @ {theirs.as_uri()}", "--with", "numpy>=2"
+    )
+    assert done.returncode == 1
+    expected = [
+        "no step is in numpy: ",
+        "no no-such-fractal-tasks==1.0: the index has no such package, or cannot be reached",
+        "packaging==24.0 is no package of Fractal tasks: it has no __FRACTAL_MANIFEST__.json",
+        "'Gaussian Blur', sigma_xy: 'two' is not of type 'number'",
+        "my-fractal-tasks has no task 'Gaussian Blurr', only [",
+        "'Tell' knows ['level'], not ['lvl']",
+    ]
+    said = done.stderr.strip().splitlines()
+    for start, line in zip(expected, said, strict=True):
+        assert line.startswith(start)
+    assert not (tmp_path / "cache" / "fractal-task-environments").exists()
+    assert [file.name for file in (tmp_path / "zarr").iterdir()] == ["image.zarr"]
+
+
+def test_a_failed_run_leaves_a_page_and_the_reason(run: Run, tmp_path: Path) -> None:
+    theirs = write_their_package(tmp_path / "theirs", body="raise ValueError('level')")
+    done = run([TELL], "--with", f"their-tasks @ {theirs.as_uri()}", "--workers", "1")
+    assert done.returncode == 1
+    assert done.stderr.lstrip().startswith("Tell: unit 1 (")
+    assert "): ValueError: level (exit code 1)\n\nTraceback" in done.stderr
+    assert "ValueError: level" in (tmp_path / "zarr" / "report.html").read_text()
+    assert told(tmp_path)["steps"][0]["failure"] == "ValueError: level (exit code 1)"
+
+
+def test_a_plan_runs_nothing(run: Run, tmp_path: Path) -> None:
+    done = run([BLUR], "--plan")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[1/1] Gaussian Blur (parallel)\n    takes    1 of 1 images" in done.stdout
+    assert not (tmp_path / "told.json").exists()
+    assert [file.name for file in (tmp_path / "zarr").iterdir()] == ["image.zarr"]
