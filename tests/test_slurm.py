@@ -20,6 +20,7 @@ import guard
 import slurm
 
 CONVERT = "Convert TIFFs to OME-Zarr"
+PROJECT = "Project Image (HCS Plate)"
 IGNORE = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
 
 
@@ -147,11 +148,18 @@ def wait_for(file: Path, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_requests_of_the_workflow_come_before_those_of_the_task_list(richest):
+def test_requests_of_the_workflow_come_before_those_of_the_task_list(server, richest):
     file = import_folder(richest) / "__FRACTAL_MANIFEST__.json"
     manifest = json.loads(file.read_text(encoding="utf-8"))
-    step = {"task": {"name": CONVERT}, "meta_parallel": {"mem": "3G"}}
-    requests = slurm.read_requests(manifest, {"task_list": [step]})
+    step = {
+        "task": {"pkg_name": "my-fractal-tasks", "name": CONVERT},
+        "args_non_parallel": {"tiff_dir": "tiffs"},
+        "meta_parallel": {"mem": "3G"},
+    }
+    workflow = {"name": "w", "task_list": [step]}
+    given = {"manifest": manifest, "package_root": file.parent}
+    job = server.rules.read_job(workflow=workflow, **given)
+    requests = slurm.read_requests(step[:2] for step in server.rules.find_tasks(job))
     assert requests == {
         (0, CONVERT, "non_parallel"): slurm.Request(cpus_per_task=1, mem=2000),
         (0, CONVERT, "parallel"): slurm.Request(cpus_per_task=2, mem=3000),
@@ -161,22 +169,24 @@ def test_requests_of_the_workflow_come_before_those_of_the_task_list(richest):
 @pytest.mark.parametrize(
     ("jobs", "is_right"),
     [
-        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|2|8000M|0_t/par-0-slurm-submit.sh"], True),
-        (["1|1|2000M|0_t/non_par-slurm-submit.sh"], True),
-        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|1|8000M|0_t/par-0-slurm-submit.sh"], False),
-        (["1|1|2000M|0_t/non_par-slurm-submit.sh", "2|2|4000M|0_t/par-0-slurm-submit.sh"], False),
-        (["1|1|2001M|0_t/non_par-slurm-submit.sh"], False),
-        (["1|1|2000M|1_t/non_par-slurm-submit.sh"], False),
+        (["1|1|2000M|0:09|0_t/non_par-slurm-submit.sh", "2|2|8000M|1:01|0_t/par-0-slurm-submit.sh"], True),
+        (["1|1|2000M|0:09|0_t/non_par-slurm-submit.sh"], True),
+        (["1|1|2000M|0:09|0_t/non_par-slurm-submit.sh", "2|1|8000M|1:01|0_t/par-0-slurm-submit.sh"], False),
+        (["1|1|2000M|0:09|0_t/non_par-slurm-submit.sh", "2|2|4000M|2:01:01|0_t/par-0-slurm-submit.sh"], False),
+        (["1|1|2001M|1-00:00:01|0_t/non_par-slurm-submit.sh"], False),
+        (["1|1|2000M|0:09|1_t/non_par-slurm-submit.sh"], False),
         ([], False),
     ],
     ids=["right", "nothing to compute", "CPUs", "memory", "memory of init", "another step", "no job"],
 )  # fmt: skip
 def test_jobs_that_ask_for_something_else_are_noticed(tmp_path, capsys, jobs, is_right):
+    lines = []
     for line in jobs:
-        script = tmp_path / line.split("|")[-1]
+        *columns, name = line.split("|")
+        script = tmp_path / name
+        lines.append("|".join([*columns, str(script), ""]))
         script.parent.mkdir(exist_ok=True)
         script.write_text("#!/bin/sh\nsrun a &\nsrun b &\nwait\n")
-    lines = [line.replace("M|", f"M|{tmp_path}/") + "|" for line in jobs]
     (tmp_path / "bin").mkdir()
     squeue = tmp_path / "bin" / "squeue"
     squeue.write_text("#!/bin/sh\ncat <<END\n" + "\n".join([*lines, "END\n"]))
@@ -185,7 +195,8 @@ def test_jobs_that_ask_for_something_else_are_noticed(tmp_path, capsys, jobs, is
         (0, "t", "non_parallel"): slurm.Request(mem=2000),
         (0, "t", "parallel"): slurm.Request(cpus_per_task=2, mem=4000),
     }
-    assert slurm.show_jobs(tmp_path, requests, is_complete=True) is is_right
+    read = slurm.read_jobs(tmp_path)
+    assert slurm.show_jobs(read, requests, is_complete=True) is is_right
     assert ("but the task asks for" not in capsys.readouterr().out) is is_right
 
 
@@ -231,15 +242,25 @@ def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
     slurm_or_skip()
     file = write_workflow(tmp_path / "data")
     workflow = json.loads(file.read_text(encoding="utf-8"))
-    # This task has both parts, and is installed the fastest.
-    (step,) = workflow["task_list"] = workflow["task_list"][:1]
+    # This task has both parts, and is installed the fastest; the other is somebody else's.
+    step = workflow["task_list"][0]
     step["meta_parallel"] = {"cpus_per_task": 1, "mem": "3G"}
+    core = {"pkg_name": "fractal-tasks-core", "version": "2.1.0", "name": PROJECT}
+    workflow["task_list"] = [step, {"task": core}]
     file.write_text(json.dumps(workflow), encoding="utf-8")
     package = render(tmp_path / "package", examples=["convert_tiffs"])
-    log = nox(package, "-s", "server", "--", str(file), "--slurm")
-    rows = [line.removeprefix(f"    {CONVERT}").split() for line in log.splitlines()]
-    assert ["non_parallel", "1", "1", "1", "2000"] in rows
-    (compute,) = (row for row in rows if row[:1] == ["parallel"])
-    assert compute[2:] == ["4", "1", "3000"]
+    told = tmp_path / "told.json"
+    log = nox(package, "-s", "server", "--", str(file), "--slurm", "--json", str(told))
+    jobs = json.loads(told.read_text("utf-8"))["server"]["jobs"]
+    asked = {
+        (job["step"], job["part"]): (job["cpus_per_task"], job["mem"]) for job in jobs
+    }
+    assert asked == {
+        (0, "non_parallel"): (1, 2000),
+        (0, "parallel"): (1, 3000),
+        (1, "non_parallel"): (1, 4000),
+        (1, "parallel"): (1, 4000),
+    }
+    assert sum(job["units"] for job in jobs if job["part"] == "parallel") == 8
     assert "This is what the task list asks for." in log
     assert "The image lists are the same." in log

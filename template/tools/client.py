@@ -48,17 +48,25 @@ class FractalServer:
             wheel: File to upload.
             extras: Names of extras with which to install it, with commas between them.
         """
-        activity = self.call(
-            "POST",
-            "/api/v2/task/collect/pip/",
-            params={"private": False},
+        return self._collect(
+            wheel.name,
             files={"file": (wheel.name, wheel.read_bytes())},
             data={"package_extras": extras} if extras else None,
         )
+
+    def collect_release(self, name: str, version: str) -> dict[str, Any]:
+        """Install a package from an index; return the group of its tasks."""
+        given = {"package": name, "package_version": version}
+        return self._collect(f"{name} {version}", data=given)
+
+    def _collect(self, what: str, **form: Any) -> dict[str, Any]:
+        """Have the server install a package, and wait for it."""
+        url = "/api/v2/task/collect/pip/"
+        activity = self.call("POST", url, params={"private": False}, **form)
         path = f"/api/v2/task-group/activity/{activity['id']}/"
         activity = self.wait(path, "pending", "ongoing")
         if activity["status"] != "OK":
-            raise ServerError(f"{wheel.name} was not collected:\n\n{activity['log']}")
+            raise ServerError(f"{what} was not collected:\n\n{activity['log']}")
         group: dict[str, Any] = self.call(
             "GET", f"/api/v2/task-group/{activity['taskgroupv2_id']}/"
         )

