@@ -121,6 +121,12 @@ def fetch_model(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def form(session: nox.Session) -> None:
+    """Show the tasks as the web interface will, in a page of their own; `-- FILE.html`."""
+    run_tool(session, "form")
+
+
+@nox.session(default=False)
 def run(session: nox.Session) -> None:
     """Run a workflow of any packages, and show what it did: `-- WORKFLOW.json --zarr-dir DIR`."""
     session.install("-e", f".{extra()}")

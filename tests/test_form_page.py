@@ -1,0 +1,488 @@
+"""`nox -s form`: its page shows and sends what Fractal's web form does.
+
+What is expected here was compared with the code of the form of fractal-web 1.29.6, which
+was given the same schemas: those of the examples, of fractal-tasks-core 2.1, and of the
+list of `test_form`. It begins with the same values, and makes the same of what is typed,
+added, switched on and chosen; but for ten defaults that `nox -s manifest` refuses, such as
+None in the place of a list.
+"""
+
+import copy
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import test_form
+from my_fractal_tasks.dev import server_rules
+from pydantic import Field
+from rendering import ROOT, import_folder, run
+from test_form import NEVER, schema_of
+from test_package import nox
+
+Schema = dict[str, Any]
+Ask = Callable[..., Any]
+
+RESERVED = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
+FORM = ROOT / "template" / "tools" / "form.py"
+# What the form of fractal-web begins with if there is no default: None for all other types.
+WITHOUT_DEFAULT = [
+    (list[int], []),
+    (Annotated[list[int], Field(min_length=2)], [None, None]),
+    (tuple[int, int], [None, None]),
+    (test_form.Point, [None, None]),
+    (test_form.Model, {"x": 1, "y": None}),
+    (test_form.Needy, {"x": None}),
+    (test_form.Dict, {"x": None}),
+    (test_form.Nested, {"inner": {"x": 1, "y": None}, "maybe": None, "many": []}),
+    (test_form.Made, {"x": [1, 2]}),
+    (test_form.Plain, {"x": 1}),
+    (test_form.Threshold, {"level": 1, "method": "fixed"}),
+]
+
+# What a person can do with the page, and see of it.
+DRIVER = """
+const all = (selector, place = document) => [...place.querySelectorAll(selector)];
+const texts = (selector) => all(selector).map((element) => element.textContent);
+const show = async (name) => {
+  all("nav button").find((button) => button.value === name).click();
+  while (document.querySelector("h2").textContent !== name) await new Promise((done) => setTimeout(done));
+};
+const press = (text, place = document) => all("button", place).find((one) => one.textContent.trim() === text).click();
+const fill = (input, value) => {
+  if (input.type === "checkbox") return input.click();
+  input.value = value;
+  if (input.value !== value) throw new Error(`it does not take ${value}`);
+  for (const type of ["input", "change"]) input.dispatchEvent(new Event(type));
+};
+const option = (select, text) => fill(select, [...select.options].find((one) => one.text === text).value);
+const find = (part, path) => all(`#${part} [data-path]`).filter((one) => one.dataset.path === `#/${path}`);
+const field = (part, path) => find(part, path).at(-1).querySelector("input, select");
+const read = () => ({step: JSON.parse(document.querySelector(".step pre").textContent), wrong: texts(".step li"),
+  said: texts(".forms .wrong"), beside: texts(".forms .jedi-error-message small")});
+const set = (part, path) => option(find(part, path)[0].querySelector("select"), "set");
+"""
+READ_ALL = "for (const {name} of DATA.tasks) { await show(name); found.push(read()) }"
+TYPE_ALL = """
+for (const {task, part, path, kind, value} of given) {
+  await show(task);
+  press("Back to the defaults");
+  if (kind === "list") {
+    set(part, path);
+    press("Add", find(part, path).at(-1));
+    fill(field(part, `${path}/0`), value);
+  } else if (kind === "choice") option(field(part, path), value);
+  else fill(field(part, path), value);
+  found.push(read());
+}"""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Return a function that opens a page, does something in it, and returns what it says."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if not browser:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to open the page, and there is no chromium")
+        pytest.skip("there is no chromium")
+
+    def open_page(page: str, script: str, given: Any = None) -> Any:
+        folder = tmp_path_factory.mktemp("browser")
+        tail = f"""<script>(async () => {{
+        const said = document.createElement("pre"), found = [];
+        said.id = "said";
+        try {{
+          const given = {json.dumps(given)};
+          {DRIVER}{script}
+          const loaded = performance.getEntriesByType("resource").map(({{name}}) => name);
+          said.textContent = JSON.stringify({{found, loaded}});
+        }} catch (error) {{ said.textContent = JSON.stringify({{error: `${{error}} ${{error.stack}}`}}); }}
+        document.body.append(said);
+        }})();</script>"""
+        (folder / "page.html").write_text(page + tail, encoding="utf-8")
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
+        command += ["--no-first-run", "--disable-background-networking"]
+        command += ["--disable-component-update", "--disable-sync", "--disable-quic"]
+        command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+        command += ["--virtual-time-budget=60000", (folder / "page.html").as_uri()]
+        options = {"capture_output": True, "text": True, "encoding": "utf-8"}
+        done = subprocess.run(command, check=True, timeout=300, **options)
+        said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
+        assert said, done.stderr
+        answer = json.loads(html.unescape(said[1]))
+        assert "error" not in answer, answer
+        assert answer["loaded"] == []
+        return answer["found"]
+
+    return open_page
+
+
+@pytest.fixture(scope="module")
+def folder(shared, render) -> Path:
+    """Return a package with all examples, and its page, which its session wrote."""
+
+    def fill(folder: Path) -> None:
+        package = render(folder / "package")
+        said = nox(package, "-s", "form", "--", "../page.html")
+        assert f"The forms of 10 tasks: {(folder / 'page.html').as_uri()}" in said
+
+    return shared("form", fill)
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tasks(folder: Path) -> list[Schema]:
+    file = import_folder(folder / "package") / "__FRACTAL_MANIFEST__.json"
+    found: list[Schema] = json.loads(file.read_text(encoding="utf-8"))["task_list"]
+    return found
+
+
+def make_package(folder: Path, manifest: Any) -> Path:
+    modules = folder / "src" / "odd_tasks"
+    modules.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "odd-tasks"\n')
+    (modules / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def page_of(
+    folder: Path, schemas: list[Schema], version: str = "fractal_schema_v1"
+) -> str:
+    """Return the page of a package of parallel tasks with these arguments."""
+    names = [f"Task {number}" for number in range(len(schemas))]
+    tasks = [
+        {"name": name, "type": "parallel", "args_schema_parallel": schema}
+        for name, schema in zip(names, schemas, strict=True)
+    ]
+    make_package(folder, {"args_schema_version": version, "task_list": tasks})
+    run(sys.executable, FORM, cwd=folder)
+    return (folder / ".nox" / "form" / "index.html").read_text(encoding="utf-8")
+
+
+def parts_of(task: Schema) -> Iterator[tuple[str, Schema, Schema]]:
+    """Return the arguments of each part, and their models."""
+    for part in ("non_parallel", "parallel"):
+        if schema := task.get(f"args_schema_{part}"):
+            fields = schema["properties"].items()
+            fields = {name: field for name, field in fields if name not in RESERVED}
+            yield f"args_{part}", fields, schema.get("$defs", {})
+
+
+def defaults_of(task: Schema) -> Schema:
+    """Return the step of a task whose form nobody touches."""
+    reference = {"pkg_name": "my-fractal-tasks", "name": task["name"]}
+    values = {
+        part: {name: field.get("default") for name, field in fields.items()}
+        for part, fields, _ in parts_of(task)
+    }
+    return {"task": reference, **values}
+
+
+def walk(
+    fields: Schema, models: Schema, place: str = ""
+) -> Iterator[tuple[str, Schema]]:
+    """Return each argument that is no model, also of those in models, and its path."""
+    for name, field in fields.items():
+        field = field | field.get("anyOf", [{}])[0]
+        if ref := field.get("$ref"):
+            model = models[ref.removeprefix("#/$defs/")]
+            yield from walk(model["properties"], models, f"{place}{name}/")
+        else:
+            yield f"{place}{name}", field
+
+
+def typed(tasks: list[Schema]) -> list[tuple[Schema, Schema]]:
+    """Return something to do with each argument, and the step that it has to make."""
+    found = []
+    for task in tasks:
+        for part, fields, models in parts_of(task):
+            for path, field in walk(fields, models):
+                match field:
+                    case {"enum": [*_, last]}:
+                        kind, value, sent = "choice", str(last), last
+                    case {"type": "array"}:
+                        kind, value, sent = "list", "a b", ["a b"]
+                    case {"type": "boolean"}:
+                        kind, value, sent = "switch", None, not field["default"]
+                    case {"type": "integer"}:
+                        kind, value, sent = "text", "7", 7
+                    case {"type": "number"}:
+                        kind, value, sent = "text", "7.25", 7.25
+                    case _:
+                        kind, value, sent = "text", " a b ", "a b"
+                action = {"task": task["name"], "part": part, "path": path}
+                step = copy.deepcopy(defaults_of(task))
+                *way, last = path.split("/")
+                place = step[part]
+                for key in way:
+                    place = place[key]
+                place[last] = sent
+                found.append((action | {"kind": kind, "value": value}, step))
+    return found
+
+
+def test_at_its_defaults_the_page_makes_the_step_that_the_web_form_makes(
+    ask, page, tasks
+):
+    seen = ask(page, READ_ALL)
+    assert [one["step"] for one in seen] == [defaults_of(task) for task in tasks]
+    for one in seen:
+        server_rules.Step.model_validate(one["step"])
+        assert one["said"] == []
+    # What has no default is required, and nothing else is wrong.
+    missing = [
+        [
+            f"{name} is required"
+            for name, field in fields.items()
+            if "default" not in field
+        ]
+        for task in tasks
+        for fields in [{k: v for _, some, _ in parts_of(task) for k, v in some.items()}]
+    ]
+    assert [one["wrong"] for one in seen] == missing
+    assert sum(map(len, missing)) == 3
+
+
+def test_what_is_typed_is_what_the_step_has(ask, page, tasks):
+    actions, steps = zip(*typed(tasks), strict=True)
+    kinds = {action["kind"] for action in actions}
+    assert kinds == {"choice", "list", "switch", "text"}
+    seen = ask(page, TYPE_ALL, actions)
+    judged = zip(actions, steps, seen, strict=True)
+    assert [action for action, step, one in judged if one["step"] != step] == []
+
+
+def test_what_the_library_would_send_otherwise_is_found(ask, page, tasks):
+    """Its own fields make other numbers of what is typed, as the test above would see."""
+    others = page.replace("customEditors: [Choice, Field, Keys]", "customEditors: []")
+    assert others != page
+    action = {"task": "Threshold Segmentation", "part": "args_parallel", "kind": "text"}
+    given = [action | {"path": "min_size", "value": value} for value in ("1.5", "")]
+    sent = [
+        [
+            seen["step"]["args_parallel"]["min_size"]
+            for seen in ask(one, TYPE_ALL, given)
+        ]
+        for one in (page, others)
+    ]
+    assert sent == [[1.5, None], [1, 0]]
+
+
+def test_what_is_wrong_is_said_of_the_argument(ask, page, tasks):
+    said = {
+        ("min_size", "-1"): "must be >= 0",
+        ("neck", "0"): "must be > 0",
+        ("high_percentile", "101"): "must be <= 100",
+        ("tile_size", "1.5"): "must be integer",
+        ("overlap", "many"): "must be integer",
+        ("threshold", ""): "is required",
+        ("label_name", "   "): "is required",
+        ("regions/roi_table", ""): None,
+        ("model", "/model.onnx"): None,
+    }
+    place = {"task": "Model Segmentation", "part": "args_parallel", "kind": "text"}
+    actions = [place | {"path": path, "value": value} for path, value in said]
+    seen = ask(page, TYPE_ALL, actions)
+    for (path, value), words, one in zip(said, said.values(), seen, strict=True):
+        wrong = [f"{path} {words}"] if words else []
+        missing = [] if path == "model" else ["model is required"]
+        assert sorted(one["wrong"]) == sorted(wrong + missing), (path, value)
+        assert len(one["beside"]) == len(one["wrong"])
+        assert words is None or words in one["beside"]
+
+
+def test_of_an_optional_argument_and_of_a_model_the_part_that_is_wrong_is_named(
+    ask, page
+):
+    place = {"task": "Convert TIFFs to OME-Zarr", "part": "args_non_parallel"}
+    said = {
+        ("pixel_size_z", "0"): "pixel_size_z must be > 0",
+        ("pixel_size_z", "x"): "pixel_size_z must be number",
+        ("fields/columns", "0"): "fields.columns must be >= 1",
+        ("fields/overlap", "100"): "fields.overlap must be < 100",
+    }
+    actions = [place | {"path": path, "value": value} for path, value in said]
+    actions = [{**action, "kind": "text"} for action in actions]
+    actions.append(place | {"path": "skip", "value": "", "kind": "list"})
+    wrong = [{*one["wrong"]} for one in ask(page, TYPE_ALL, actions)]
+    texts = [*said.values(), "skip[0] is required"]
+    assert wrong == [{text, "tiff_dir is required"} for text in texts]
+
+
+def test_all_that_the_web_form_shows_begins_as_there(ask, tmp_path):
+    schemas = [schema_of(*case) for case in test_form.SHOWN]
+    seen = ask(page_of(tmp_path / "odd", schemas), READ_ALL)
+    for case, schema, one in zip(test_form.SHOWN, schemas, seen, strict=True):
+        others = [value for kind, value in WITHOUT_DEFAULT if str(kind) == str(case[0])]
+        expected = schema["properties"]["x"].get("default", (others or [None])[0])
+        assert one["step"]["args_parallel"] == {"x": expected}, case
+        assert one["said"] == [], case
+        # None has a place in a model whose field may be None.
+        is_given = case[1] is not NEVER or case[0] in (
+            test_form.Model,
+            test_form.Nested,
+        )
+        is_missing = not is_given and "None" in str(expected)
+        assert bool(one["wrong"]) == is_missing, case
+
+
+def test_what_the_web_form_does_not_show_is_said(ask, tmp_path):
+    cases = [*test_form.DEAD_BY_AJV, *test_form.UNSUPPORTED]
+    # In a dictionary, it shows the mistake when a value is added.
+    schemas = [schema_of(*case[:2]) for case in cases]
+    seen = ask(page_of(tmp_path / "odd", schemas), READ_ALL)
+    for case, one in zip(cases, seen, strict=True):
+        assert len(one["said"]) == len(one["wrong"]) == 1, case
+        assert re.match("The web form (stays empty|cannot show this): ", *one["said"])
+        assert "args_parallel" not in one["step"], case
+
+
+def test_lists_dictionaries_tuples_and_models_are_filled_by_hand(ask, tmp_path):
+    kinds = [
+        (list[test_form.Threshold], [test_form.Otsu()]),
+        (dict[str, int], {"a": 1}),
+        (tuple[int, str] | None, None),
+        (test_form.Threshold, test_form.Otsu()),
+        (test_form.Model | None, None),
+        (dict[str, list[int]], {"a": [1]}),
+    ]
+    page = page_of(tmp_path / "odd", [schema_of(*kind) for kind in kinds])
+    script = """
+    const part = "args_parallel", x = () => find(part, "x").at(-1);
+    const see = () => found.push([read().step[part].x, read().wrong]);
+    await show("Task 0");
+    press("Add", x()); see();
+    fill(field(part, "x/1/level"), "2"); see();
+    press("↓", x()); see();
+    option(x().querySelectorAll(".jedi-switcher-slot select")[0], "otsu"); see();
+    press("Remove", x()); see();
+    await show("Task 1");
+    const dialog = x().querySelector(".jedi-quick-add-property-slot");
+    press("Add a key", x().querySelector("legend"));
+    fill(dialog.querySelector("input"), " b c ");
+    press("Add a key", dialog); see();
+    fill(field(part, "x/b c"), "2"); see();
+    press("Remove", x()); see();
+    await show("Task 2");
+    set(part, "x"); see();
+    fill(field(part, "x/0"), "3"); fill(field(part, "x/1"), "b"); see();
+    option(find(part, "x")[0].querySelector("select"), "not set"); see();
+    await show("Task 3");
+    fill(field(part, "x/bins"), "many"); see();
+    option(find(part, "x")[0].querySelector("select"), "fixed"); see();
+    fill(field(part, "x/level"), "1e-3"); see();
+    await show("Task 4");
+    set(part, "x"); fill(field(part, "x/y"), "-1."); see();
+    fill(field(part, "x/x"), " "); see();
+    await show("Task 5");
+    press("Add", find(part, "x/a").at(-1)); fill(field(part, "x/a/1"), "2"); see();
+    """
+    fixed, otsu = {"method": "fixed", "level": 1}, {"method": "otsu", "bins": 3}
+    assert ask(page, script) == [
+        [[otsu, fixed], []],
+        [[otsu, fixed | {"level": 2}], []],
+        [[fixed | {"level": 2}, otsu], []],
+        [[otsu, otsu], []],
+        [[otsu], []],
+        [{"a": 1, "b c": None}, ["x.b c is required"]],
+        [{"a": 1, "b c": 2}, []],
+        [{"b c": 2}, []],
+        [[None, None], ["x[0] is required", "x[1] is required"]],
+        [[3, "b"], []],
+        [None, []],
+        [otsu | {"bins": "many"}, ["x.bins must be integer"]],
+        [fixed, []],
+        [fixed | {"level": 0.001}, []],
+        [{"x": 1, "y": -1}, []],
+        [{"x": None, "y": -1}, ["x.x is required"]],
+        [{"a": [1, 2]}, []],
+    ]
+
+
+def test_before_fractal_schema_v1_what_is_empty_is_not_sent(ask, tmp_path):
+    model = {"type": "object", "properties": {"y": {"type": "integer"}}}
+    kinds = {
+        "a": {"type": "integer"},
+        "b": {"type": "array", "items": model},
+        "c": model,
+    }
+    schema = {"type": "object", "properties": kinds, "required": ["a"]}
+    page = page_of(tmp_path / "odd", [schema], "pydantic_v2")
+    ((one,)) = ask(page, READ_ALL)
+    assert one["step"]["args_parallel"] == {}
+    assert one["wrong"] == ["a is required"]
+
+
+def test_texts_are_markdown_and_no_html_or_template(ask, tmp_path):
+    evil = "**b** <b>i</b> `{{ value }}` </script><script>document.title = 1</script>"
+    field = {"type": "string", "title": evil, "description": evil, "default": evil}
+    task = {"name": evil, "type": "parallel", "docs_info": evil}
+    task["args_schema_parallel"] = {"type": "object", "properties": {"x": field}}
+    manifest = {"args_schema_version": "fractal_schema_v1", "task_list": [task]}
+    package = make_package(tmp_path / "odd", manifest)
+    run(sys.executable, FORM, "page.html", cwd=package)
+    script = """
+    const places = [".docs .markdown", ".jedi-description", ".jedi-label span", "h2"];
+    found.push(places.map((place) => [all(`${place} strong, ${place} code`).length, texts(place)[0].trim()]), document.title);
+    found.push(read().step.args_parallel.x);"""
+    shown, title, sent = ask((package / "page.html").read_text(), script)
+    plain = evil.replace("**", "").replace("`", "")
+    assert shown == [[2, plain], [2, plain], [0, evil], [0, evil]]
+    assert title == "odd-tasks: the forms of its tasks"
+    assert sent == evil
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["page"], "FILE.html: page must be the name of a file that ends in .html"),
+        (
+            [],
+            "__FRACTAL_MANIFEST__.json cannot be read: .* `nox -s manifest` writes it",
+        ),
+    ],
+    ids=["name", "manifest"],
+)
+def test_what_is_missing_is_named_before_anything_is_written(tmp_path, arguments, says):
+    package = make_package(tmp_path / "odd", {"task_list": []})
+    next(package.glob("src/*/*.json")).unlink()
+    with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
+        run(sys.executable, FORM, *arguments, cwd=package)
+    assert "Traceback" not in str(error.value)
+    assert not (package / ".nox").exists()
+
+
+@pytest.mark.parametrize("has_npm", [True, False], ids=["npm", "no-npm"])
+def test_a_registry_that_can_not_be_reached_is_named(tmp_path, has_npm):
+    """It is the one that npm is set to, also where there is no npm."""
+    if has_npm and not shutil.which("npm"):
+        pytest.skip("there is no npm")
+    package = make_package(tmp_path / "odd", {"task_list": []})
+    (tmp_path / ".npmrc").write_text("registry=http://localhost:1/npm/\n")
+    names = ("PATH",) if has_npm else ()
+    env = {name: os.environ[name] for name in names}
+    env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    says = "jedison .* cannot be had from the npm registry http://localhost:1/npm: .*set npm_"
+    with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
+        run(sys.executable, FORM, cwd=package, env=env)
+    assert "Traceback" not in str(error.value)
+    assert not (package / ".nox").exists()
+
+
+def test_what_was_fetched_once_needs_no_network(tmp_path, page):
+    package = make_package(tmp_path / "odd", {"task_list": []})
+    nowhere = {"npm_config_registry": "http://localhost:1"}
+    run(sys.executable, FORM, cwd=package, env=os.environ | nowhere)
+    assert (package / ".nox" / "form" / "index.html").exists()
