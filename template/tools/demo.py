@@ -167,11 +167,8 @@ def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str,
             step["args_parallel"] = wish.parallel
         if wish.non_parallel:
             step["args_non_parallel"] = wish.non_parallel
-        lacks = wish.lacks
-        try:
-            rules.find_tasks(rules.read_job(workflow=workflow_of([step])))
-        except rules.WorkflowError as error:
-            lacks = str(error)
+        mistakes = rules.find_mistakes(rules.Step.model_validate(step), task)
+        lacks = wish.lacks or "; ".join(mistakes)
         if not lacks and not task.input_types.items() <= types.items():
             lacks = f"it takes images of the types {task.input_types}"
         if lacks:
@@ -179,11 +176,6 @@ def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str,
         else:
             steps.append(step)
             types |= task.output_types
-    return workflow_of(steps)
-
-
-def workflow_of(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Make a workflow of steps, in the form of Fractal's export."""
     return {"name": "Demo", "task_list": steps}
 
 
@@ -223,7 +215,7 @@ def main() -> None:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        help="a new folder for all of it; by default .nox/demo, which is replaced",
+        help="a new folder for all of it; by default .nox/demo-out, which is replaced",
     )
     parser.add_argument(
         "--wells",
@@ -234,7 +226,7 @@ def main() -> None:
         help="how many wells the plate has, at most and by default %(default)s",
     )
     args = parser.parse_args()
-    folder = args.folder or PROJECT / ".nox" / "demo"
+    folder = args.folder or PROJECT / ".nox" / "demo-out"
     if args.folder and folder.exists():
         parser.error(f"FOLDER: {folder} exists: name one that does not")
     folder = folder.resolve()
