@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from my_fractal_tasks.kit import open_image, open_label
-from rendering import EXAMPLES, TOOLS, run
+from rendering import EXAMPLES, TOOLS, import_folder, run
 from test_package import nox
 
 rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
@@ -39,6 +39,8 @@ def test_all_examples_find_the_nuclei(render, tmp_path):
     assert f"The page: {folder / 'index.html'}" in log
     workflow = json.loads((folder / "workflow.json").read_text("utf-8"))
     assert len(workflow["task_list"]) == len(EXAMPLES)
+    page = (folder / "index.html").read_text("utf-8")
+    assert all(step["task"]["name"] in page for step in workflow["task_list"])
     rules.find_tasks(rules.read_job(workflow=workflow))
     plate = folder / "zarr" / "plate_projected.zarr"
     with (plate / "tables" / "features" / "table.csv").open(newline="") as file:
@@ -79,14 +81,23 @@ def test_some_examples_run(render, tmp_path, examples):
     folder = tmp_path / "made"
     log = run_demo(package, folder, "--wells=1")
     assert f"The page: {folder / 'index.html'}" in log
-    assert (folder / "zarr" / "plate.zarr" / "A" / "01" / "1").is_dir()
+    page = (folder / "index.html").read_text("utf-8")
+    for task in rules.read_json(import_folder(package) / "__FRACTAL_MANIFEST__.json")[
+        "task_list"
+    ]:
+        assert (task["name"] in page) != (
+            f"{task['name']} is not in the workflow" in log
+        )
+    assert "ExampleFly (© Broad Institute, BSD-3-Clause)" in page
 
 
 def test_a_package_without_tasks_has_the_plate(render, tmp_path):
     package = render(tmp_path / "package", examples=[])
-    log = run_demo(package, tmp_path / "made", "--wells=1")
+    folder = tmp_path / "made"
+    log = run_demo(package, folder, "--wells=1")
     assert "No task can run on it yet" in log
-    image = open_image(tmp_path / "made" / "zarr" / "plate.zarr" / "A" / "01" / "1")
+    assert "A01" in (folder / "index.html").read_text("utf-8")
+    image = open_image(folder / "zarr" / "plate.zarr" / "A" / "01" / "1")
     assert image.channel_names == ["DAPI", "Rhodamine"]
 
 

@@ -30,7 +30,7 @@ from package import PACKAGE
 kit = import_module(f"{PACKAGE.name}.kit")
 
 WHEEL = "cellprofiler==4.2.8.1"
-SOURCE = "CellProfiler's ExampleFly, Copyright Broad Institute, BSD-3-Clause"
+SOURCE = "CellProfiler's ExampleFly (© Broad Institute, BSD-3-Clause)"
 CHANNELS = (("DAPI", "FITC"), ("DAPI", "Rhodamine"))  # of each acquisition
 SHIFT = (-9, 14)  # of the second acquisition, in y and x
 PLANES = ((3, 0.6), (0, 1.0), (4, 0.5))  # sigma of the blur, and brightness

@@ -1,5 +1,8 @@
 # /// script
-# dependencies = ["onnx>=1.18", "pip", "tifffile"]
+# dependencies = [
+#   "jinja2", "jsonschema", "matplotlib", "onnx>=1.18", "packaging", "pillow", "pip", "rich",
+#   "tifffile",
+# ]
 # ///
 """Run the examples of this package on a plate of real cells, and make a page of it.
 
@@ -35,11 +38,13 @@ from cells import (
     write_tiffs,
 )
 from package import NAME, PACKAGE, PROJECT
+from report import Report
+from run import run
 
 # The package's own, in which the session has installed it.
-runner = import_module(f"{PACKAGE.name}.dev.run_workflow")
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
 
+TITLE = f"Demo: cells of {SOURCE}"
 PLATE = "plate.zarr"
 DRAWN = "drawn"  # label of the nuclei, for want of a segmentation
 NARROW, WIDE = 1.5, 12.0  # sigma of what the network compares
@@ -176,7 +181,7 @@ def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str,
         else:
             steps.append(step)
             types |= task.output_types
-    return {"name": "Demo", "task_list": steps}
+    return {"name": TITLE, "task_list": steps}
 
 
 def write_input(
@@ -197,19 +202,11 @@ def write_input(
     return [] if "import_ome_zarr" in tasks else images
 
 
-def run(
-    workflow: Path, zarr_dir: Path, images: list[dict[str, Any]], report: Path
-) -> list[dict[str, Any]]:
-    """Run the workflow, and write the page."""
-    left: list[dict[str, Any]] = runner.run_workflow(
-        workflow, zarr_dir=zarr_dir, images=images
-    )
-    return left
-
-
 def main() -> None:
     """Make the plate and the workflow, and run it, from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="nox -s demo --", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
         "folder",
         metavar="FOLDER",
@@ -239,15 +236,17 @@ def main() -> None:
         file, page = folder / "workflow.json", folder / "index.html"
         if workflow["task_list"]:
             file.write_text(json.dumps(workflow, indent=2), encoding="utf-8")
-            run(file, folder / "zarr", images, page)
+            run(file, folder / "zarr", images, report=page)
+        else:
+            Report(TITLE, folder / "zarr", images, []).write(page)
     except (OSError, RuntimeError, ValueError, rules.WorkflowError) as error:
         sys.exit(f"\n{error}")
-    print(f"\nThe plate, of {SOURCE}: {folder / 'zarr' / PLATE}")
+    print(f"\nThe plate: {folder / 'zarr' / PLATE}")
     if workflow["task_list"]:
         print(f"The workflow, which Fractal's web interface can import: {file}")
-        print(f"The page: {page}")
     else:
         print("No task can run on it yet: `nox -s new_task -- --help` adds one.")
+    print(f"The page: {page}")
 
 
 if __name__ == "__main__":
