@@ -36,16 +36,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Generate a package and run its examples over real micrographs; `-- FOLDER` says where."""
-    folder = Path(*session.posargs or ["demo", "out"]).resolve()
-    if session.posargs and folder.exists():
-        session.error(f"{folder} exists: name a folder that does not")
+    """Generate a package and run its examples on real cells; `-- FOLDER` says where."""
+    made = Path(*session.posargs or ["demo", "out"]).resolve()
+    if session.posargs and made.exists():
+        session.error(f"{made} exists: name a folder that does not")
+    shutil.rmtree(made, ignore_errors=True)
+    folder = Path(session.cache_dir, "demo").resolve()
     shutil.rmtree(folder, ignore_errors=True)
-    package = folder / "my-fractal-tasks"
-    session.install("copier>=9.19")
-    session.run("copier", "copy", "--quiet", "--defaults", Path.cwd(), package)
-    session.install("-e", package)
-    session.run("python", "demo/run.py", folder)
+    session.install(*group("render"), "nox>=2025.5.1")
+    package, template = folder / "my-fractal-tasks", folder / "template"
+    session.run("python", "tests/rendering.py", package, template)
+    session.chdir(package)
+    session.run("nox", "-s", "demo", "--", made)
     session.log("The package: %s", package)
 
 

@@ -1,4 +1,4 @@
-"""A network that is trained here segments the nuclei of the demo."""
+"""A network that is trained here segments the nuclei of a stained tissue."""
 
 import json
 import subprocess

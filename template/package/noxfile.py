@@ -134,6 +134,13 @@ def run(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Run the tasks on a plate of real cells, and show what they did; `-- --help`."""
+    session.install("-e", f".{extra()}")
+    run_tool(session, "demo")
+
+
+@nox.session(default=False)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
     # The server runs the tasks in an environment of its own, as does this session.

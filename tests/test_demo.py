@@ -1,0 +1,168 @@
+"""The demo runs whatever examples a package has, on real cells, and ends with its page."""
+
+import csv
+import importlib
+import json
+import os
+import random
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from my_fractal_tasks.kit import open_image, open_label
+from rendering import EXAMPLES, TOOLS, import_folder, run
+from test_package import nox
+
+rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
+
+
+@pytest.fixture
+def demo(richest, monkeypatch):
+    """The tool, for the package with all examples."""
+    monkeypatch.chdir(richest)
+    return importlib.import_module("demo")
+
+
+def run_demo(package: Path, *arguments: str | Path) -> str:
+    """Run the tool for a package that need not be installed."""
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    return run(sys.executable, TOOLS / "demo.py", *arguments, cwd=package, env=env)
+
+
+def test_all_examples_find_the_nuclei(render, tmp_path):
+    package = render(tmp_path / "package")
+    log = nox(package, "-s", "demo", "--", "--wells=2")
+
+    folder = package / ".nox" / "demo-out"
+    assert f"The page: {folder / 'index.html'}" in log
+    workflow = json.loads((folder / "workflow.json").read_text("utf-8"))
+    assert len(workflow["task_list"]) == len(EXAMPLES)
+    page = (folder / "index.html").read_text("utf-8")
+    assert all(step["task"]["name"] in page for step in workflow["task_list"])
+    rules.find_tasks(rules.read_job(workflow=workflow))
+    plate = folder / "zarr" / "plate_projected.zarr"
+    with (plate / "tables" / "features" / "table.csv").open(newline="") as file:
+        counts = {
+            (row["place"], row["acquisition"]): int(row["count"])
+            for row in csv.DictReader(file)
+        }
+    # There are few cells in one of the places, and many in the other.
+    assert len(counts) == 4
+    assert all(75 < counts["POS002", number] < 105 for number in "01")
+    assert all(195 < counts["POS076", number] < 235 for number in "01")
+
+    def labels(name, label):
+        image = open_image(plate / "A" / "02" / name)
+        return open_label(image, label).levels[0][0] > 0
+
+    def likeness(one, other):
+        return (one & other).sum() / (one | other).sum()
+
+    nuclei = labels("0blurred", "nuclei")
+    assert likeness(nuclei, labels("0blurred", "objects")) > 0.7
+    aligned = labels("1registeredblurred", "nuclei")
+    inside = np.s_[16:-16, 16:-16]  # of the shift
+    assert likeness(nuclei[inside], aligned[inside]) > 0.9
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        random.Random(1).sample(EXAMPLES, 3),
+        random.Random(2).sample(EXAMPLES, 4),
+        ["measure_features", "aggregate_tables"],
+    ],
+    ids=", ".join,
+)
+def test_some_examples_run(render, tmp_path, examples):
+    package = render(tmp_path / "package", examples=examples)
+    folder = tmp_path / "made"
+    log = run_demo(package, folder, "--wells=1")
+    assert f"The page: {folder / 'index.html'}" in log
+    page = (folder / "index.html").read_text("utf-8")
+    for task in rules.read_json(import_folder(package) / "__FRACTAL_MANIFEST__.json")[
+        "task_list"
+    ]:
+        assert (task["name"] in page) != (
+            f"{task['name']} is not in the workflow" in log
+        )
+    assert "ExampleFly (© Broad Institute, BSD-3-Clause)" in page
+
+
+def test_a_package_without_tasks_has_the_plate(render, tmp_path):
+    package = render(tmp_path / "package", examples=[])
+    folder = tmp_path / "made"
+    log = run_demo(package, folder, "--wells=1")
+    assert "No task can run on it yet" in log
+    assert "A01" in (folder / "index.html").read_text("utf-8")
+    image = open_image(folder / "zarr" / "plate.zarr" / "A" / "01" / "1")
+    assert image.channel_names == ["DAPI", "Rhodamine"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [([""], "exists: name one that does not"), (["new", "--wells=7"], "--wells")],
+)
+def test_what_cannot_be_is_refused_first(render, tmp_path, arguments, reason):
+    package = render(tmp_path / "package", examples=[])
+    with pytest.raises(RuntimeError, match=reason) as error:
+        run_demo(package, tmp_path / arguments[0], *arguments[1:])
+    assert "Traceback" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"package"}
+
+
+def test_each_subset_of_the_examples_has_a_workflow(demo, tmp_path, capsys):
+    tasks = demo.read_tasks()
+    assert {*tasks} == {*EXAMPLES}
+    for size in range(len(EXAMPLES) + 1):
+        for examples in map(set, combinations(EXAMPLES, size)):
+            chosen = {name: task for name, task in tasks.items() if name in examples}
+            workflow = demo.make_workflow(demo.wish_steps(tmp_path, chosen), chosen)
+            said = capsys.readouterr().out
+            names = [step["task"]["name"] for step in workflow["task_list"]]
+            expected = {task.name for task in chosen.values()}
+            segmented = {"threshold_segmentation", "model_segmentation"} & examples
+            if "convert_tiffs" in examples and not (
+                segmented and "measure_features" in examples
+            ):
+                expected -= {"Measure Features", "Aggregate Tables"}
+            assert sorted(names) == sorted(expected)
+            assert said.count("it needs objects") == len(chosen) - len(names)
+
+
+def test_own_tasks_run_if_they_are_parallel_and_need_nothing(demo, tmp_path, capsys):
+    def task(name, kind="parallel", required=(), **more):
+        schema = {"properties": {"zarr_url": {}, "size": {}}, "required": [*required]}
+        part = "parallel" if kind == "parallel" else "non_parallel"
+        given = {f"executable_{part}": f"{name}.py", f"args_schema_{part}": schema}
+        return rules.Task(name=name, type=kind, **given, **more)
+
+    tasks = demo.read_tasks() | {
+        "good": task("good", required=["zarr_url"]),
+        "needs": task("needs", required=["zarr_url", "size"]),
+        "whole": task("whole", "non_parallel"),
+        "converter": task("converter", "converter_non_parallel"),
+        "stack": task("stack", input_types={"is_3D": True}),
+    }
+    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    assert len(workflow["task_list"]) == len(EXAMPLES) + 1
+    assert workflow["task_list"][-1]["task"]["name"] == "good"
+    said = capsys.readouterr().out
+    for reason in (
+        "needs is not in the workflow: 'needs' needs ['size']",
+        "whole is not in the workflow: of your own tasks, parallel ones are tried",
+        "converter is not in the workflow: of your own tasks",
+        "stack is not in the workflow: it takes images of the types {'is_3D': True}",
+    ):
+        assert reason in said
+
+
+def test_a_change_of_an_example_that_does_not_fit_is_told(demo, tmp_path, capsys):
+    tasks = demo.read_tasks()
+    schema = tasks["gaussian_blur"].args_schema_parallel
+    schema["required"] = [*schema["required"], "sigma_xy"]
+    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    assert len(workflow["task_list"]) == len(EXAMPLES) - 1
+    assert "Gaussian Blur is not in the workflow: " in capsys.readouterr().out
