@@ -83,7 +83,7 @@ def test_a_tool_asks_for_exactly_what_it_imports(name):
     of_package = {
         "demo": {"numpy", "scipy"},
         "new_task": {"numpy", "pydantic"},
-        "run": {"numpy", "scipy"},
+        "run": {"numpy"},
     }
     expected = {modules.get(name, name) for name in names}
     assert expected | of_package.get(name, set()) == found
