@@ -173,17 +173,12 @@ def find_wheel(requirement: Requirement, folder: Path) -> Wheel:
     if not files:
         own = folder / re.sub(r"\W", "_", str(requirement))
         # It downloads a wheel, or makes one of a package that has none.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--wheel-dir",
-            own,
-        ]
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", str(requirement)]
         done = subprocess.run(
-            [*command, str(requirement)], capture_output=True, text=True, check=False
+            [*command, "--wheel-dir", str(own)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise rules.WorkflowError(f"no {requirement}: {explain(done.stderr)}")
