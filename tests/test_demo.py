@@ -49,12 +49,12 @@ def test_all_examples_find_the_nuclei(render, tmp_path):
             for row in csv.DictReader(file)
         }
     # There are few cells in one of the places, and many in the other.
-    assert len(counts) == 4
+    assert len(counts) == 3
     assert all(75 < counts["POS002", number] < 105 for number in "01")
-    assert all(195 < counts["POS076", number] < 235 for number in "01")
+    assert 195 < counts["POS076", "0"] < 235
 
     def labels(name, label):
-        image = open_image(plate / "A" / "02" / name)
+        image = open_image(plate / "A" / "01" / name)
         return open_label(image, label).levels[0][0] > 0
 
     def likeness(one, other):
