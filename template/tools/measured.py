@@ -26,6 +26,7 @@ POSITIONS = re.compile(
     r"|(pos_)?[xyz](_.*)?",
     re.IGNORECASE,
 )
+LESS = re.compile(r"(^|_)(min|max|std|var|sum)(_|$)|minimum|maximum", re.IGNORECASE)
 LISTS_OF_PLACES = (
     "roi_table",
     "masking_roi_table",
@@ -189,13 +190,14 @@ def chosen(parts: list[dict[str, Array]]) -> list[str]:
     """The columns to show: numbers of objects first, one of those that go together."""
     names = [*dict.fromkeys(name for part in parts for name in part)]
     first = [name for name in ("objects", "count") if name in names]
-    # Of mean and median, the median; of several statistics of a channel, the first ones.
+    # Of mean and median, the median; spread and limits last.
     rest = [
         name
         for name in names
         if name not in first
         and not (name.endswith("_mean") and f"{name[:-5]}_median" in names)
     ]
+    rest.sort(key=lambda name: bool(LESS.search(name)))
     return (first + rest)[:MAX_FEATURES]
 
 

@@ -15,6 +15,7 @@ from views import View, first_line, short_name, take_view
 
 MAX_PLATES = 4
 MAX_WELLS = 1536
+FEW = 12  # values, of which no histogram is needed
 MAX_GROUPS = 24  # of which each has a box
 THUMB = 96  # pixels
 SECONDS = 20.0  # for all sheets
@@ -68,9 +69,9 @@ def measured_figures(found: Measured) -> list[tuple[str, list[str]]]:
         if not len(known):
             continue
         label = f"{feature} of an image" if feature == "objects" else feature
-        drawn = [plots.histogram(known, label)]
+        drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
         n_wells = len({*found.wells.tolist()} - {""})
-        if 1 < n_wells <= MAX_GROUPS and len(known) > n_wells:
+        if 1 < n_wells <= MAX_GROUPS:
             drawn.append(
                 plots.boxes(plots.by_group(found.wells.tolist(), values), label)
             )
@@ -86,7 +87,7 @@ def measured_figures(found: Measured) -> list[tuple[str, list[str]]]:
                 )
                 links = {well: f"#{anchor(plate, well)}" for well in by}
                 drawn.append(plots.plate_map(by, kind + feature, links))
-        figures.append((feature, drawn))
+        figures.append((feature, drawn or [plots.histogram(known, label)]))
     return figures
 
 

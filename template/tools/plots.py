@@ -44,16 +44,17 @@ STYLE: dict[str, Any] = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
-WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
+WIDTH = 3.6  # inches of 96 pixels: two or three plots stand side by side
 numbers = itertools.count(1)
 
 
-def histogram(values: Array, label: str) -> str:
+def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
     """How often values occur.
 
     Args:
         values: Numbers, of which some may be missing.
         label: What they are, with the unit.
+        from_zero: Whether the axis has to begin at 0.
     """
     known = values[np.isfinite(values)]
     with mpl.rc_context(STYLE):
@@ -66,6 +67,10 @@ def histogram(values: Array, label: str) -> str:
         else:
             bins = min(max(round(len(known) ** 0.5), 8), 40)
             axes.xaxis.set_major_locator(MaxNLocator(5))
+        if from_zero and len(known):
+            # In 30 steps, so that what hardly differs is one bar.
+            bins = np.linspace(0, max(known.max() * 1.001, 1e-9), 31)
+            axes.set_xlim(0, bins[-1])
         axes.hist(known, bins, color=MARK, edgecolor=SOFT, linewidth=0.5)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.set_xlabel(label)
@@ -88,10 +93,11 @@ def boxes(groups: Mapping[str, Array], label: str) -> str:
     known = {name: v[np.isfinite(v)] for name, v in groups.items()}
     known = {name: v for name, v in known.items() if len(v)}
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(WIDTH, 0.75 + 0.2 * len(known))
+        figure, axes = new_figure(WIDTH, 0.75 + 0.22 * len(known))
         line = {"color": MARK, "linewidth": 1}
         axes.boxplot(
-            [*known.values()],
+            # Of a few values, only these are shown.
+            [values if len(values) >= 5 else [] for values in known.values()],
             orientation="horizontal",
             showfliers=False,
             widths=0.6,
@@ -108,7 +114,20 @@ def boxes(groups: Mapping[str, Array], label: str) -> str:
                 else random.choice(values, 60, replace=False)
             )
             heights = row + random.uniform(-0.2, 0.2, len(some))
-            axes.plot(some, heights, "o", color=INK, markersize=1.6, alpha=0.4, mew=0)
+            few = len(values) < 5
+            look = (
+                {"markersize": 4, "alpha": 0.9}
+                if few
+                else {"markersize": 1.8, "alpha": 0.4}
+            )
+            axes.plot(
+                some,
+                [row] * len(some) if few else heights,
+                "o",
+                color=INK,
+                mew=0,
+                **look,
+            )
         sizes = {len(v) for v in known.values()}
         names = [n if len(sizes) == 1 else f"{n} ({len(v)})" for n, v in known.items()]
         axes.set_yticks(range(1, len(known) + 1), names)
@@ -138,7 +157,7 @@ def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str])
     with mpl.rc_context(STYLE):
         large = n_columns > 12
         cell = 0.24 if large else min(0.45, 3.6 / n_columns)
-        figure, axes = new_figure(cell * n_columns + 0.5, cell * n_rows + 1)
+        figure, axes = new_figure(max(cell * n_columns + 0.5, 2.4), cell * n_rows + 1)
         collection = PatchCollection(
             [Rectangle((c + 0.05, r + 0.05), 0.9, 0.9) for r, c in places.values()],
             cmap="viridis",

@@ -33,7 +33,7 @@ Image = dict[str, Any]
 MAX_ROWS = 60  # of an image list
 MAX_LOGS = 10
 MAX_LOG = 20_000  # characters
-MANY_UNITS = 8  # from which on their costs are plotted
+MANY_UNITS = 12  # from which on their costs are plotted
 MAX_TABLES = 1000  # images whose tables are looked at
 
 
@@ -150,7 +150,8 @@ class Report:
             if entries.get(image["zarr_url"]) != image
         ]
         self._sample.learn(done.after)
-        touched = dict.fromkeys([*done.inputs, *section.changed])
+        # What is new first: there may be more than are looked at.
+        touched = dict.fromkeys([*section.changed, *done.inputs])
         left = {image["zarr_url"]: image for image in done.after}
         picked = self._sample.pick(url for url in touched if url in left)
         # What a failed step leaves half done is not listed, and not looked at.
@@ -167,11 +168,6 @@ class Report:
             self._sample,
             self.zarr_dir,
         )
-        for url in done.inputs:
-            # A later step may ask for what has been left out so far.
-            if url not in self._views and url in left and len(self._views) < 40:
-                if self._sample.place(url) in self._sample.places:
-                    self._views[url] = try_view(url)
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
@@ -191,11 +187,12 @@ class Report:
         if len(costs) >= MANY_UNITS:
             section.costs = [
                 plots.histogram(
-                    np.array([c.seconds for c in costs]), "time of a unit (s)"
-                ),
-                plots.histogram(
-                    np.array([c.memory for c in costs]), "peak memory of a unit (MB)"
-                ),
+                    np.array(values), f"{name} of a unit ({unit})", from_zero=True
+                )
+                for name, unit, values in (
+                    ("time", "s", [cost.seconds for cost in costs]),
+                    ("peak memory", "MB", [cost.memory for cost in costs]),
+                )
             ]
 
     def _render(self, sheets: list[Sheet], told: list[str]) -> str:

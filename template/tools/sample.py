@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 MAX_PLACES = 3
-MAX_IMAGES = 4  # of a place, after a step
+MAX_IMAGES = 8  # of a place, that are looked at after a step
 
 Image = Mapping[str, Any]
 
