@@ -16,7 +16,6 @@ from views import first_line
 
 kit = import_module(f"{PACKAGE.name}.kit")
 
-SECONDS = 6.0  # for the tables of a step
 MAX_ROWS = 500_000
 MAX_FEATURES = 6
 # They say where an object is, which makes no distribution to look at.
@@ -103,19 +102,20 @@ def signatures(folders: Iterable[Path]) -> dict[Path, tuple[Any, ...]]:
 
 
 def measure(
-    tables: Sequence[Path], well: Callable[[Path], Well | None]
+    tables: Sequence[Path], well: Callable[[Path], Well | None], seconds: float
 ) -> list[Measured]:
     """Read tables, those of one name together, within limits of time and size.
 
     Args:
         tables: Their folders.
         well: The well of an image, by its folder; none for plates.
+        seconds: Time to read tables, and then no more.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
     for table in tables:
         of = "images" if well(table.parents[1]) or is_image(table) else "plates"
         groups.setdefault((table.name, of), []).append(table)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     found = [collect(Measured(*key), paths, well, end) for key, paths in groups.items()]
     return [one for one in found if one.features or one.told]
 
@@ -141,9 +141,7 @@ def collect(
             break
         holder = path.parents[1]
         try:
-            table = kit.read_table(
-                kit.open_image(holder) if found.of == "images" else holder, path.name
-            )
+            table = kit.read_table(holder, path.name)
         except Exception as error:
             found.told.append(f"A table cannot be shown: {first_line(error)}")
             found.total -= 1

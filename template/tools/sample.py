@@ -58,10 +58,14 @@ class Sample:
         return [url for place in places for url in chosen[place][:MAX_IMAGES]]
 
     def name(self, url: str) -> str:
-        """Name of a place, such as `A01`."""
-        place = self.place(url)
-        path = Path(place)
-        return path.name if place == url else path.parts[-2] + path.parts[-1]
+        """Name of the place of an image, such as `A01`."""
+        return place_name(self.place(url))
+
+
+def place_name(place: str) -> str:
+    """Name of a well, or of an image that lies in none."""
+    row, column = Path(place).parts[-2:]
+    return row + column if row.isalpha() and column.isdigit() else column
 
 
 def evenly(names: list[str], n: int) -> list[str]:
