@@ -40,7 +40,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 8,
 }
 FEW = 5  # values, of which a box would say too much
-WIDTH = 3.6  # inches of 96 pixels: two or three plots stand side by side
+WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
 
 
 class Link(NamedTuple):
@@ -102,7 +102,7 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
     with mpl.rc_context(STYLE):
         longest = max(map(len, names)) * 0.06
         figure, axes = new_figure(
-            WIDTH + max(longest - 0.6, 0), 0.95 + 0.22 * len(known)
+            WIDTH + float(np.clip(longest - 0.6, 0, 0.5)), 0.95 + 0.22 * len(known)
         )
         line = {"color": MARK, "linewidth": 1}
         axes.boxplot(
@@ -162,13 +162,12 @@ def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str])
         axes = place(0.3, 0.6, width, height)
         collection = PatchCollection(
             [Rectangle((c + 0.05, r + 0.05), 0.9, 0.9) for r, c in places.values()],
-            cmap="viridis",
+            cmap=mpl.colormaps["viridis"].with_extremes(bad="none"),
             norm=mpl.colors.Normalize(low, high),
             edgecolor=FAINT,
             linewidth=0.6,
         )
         collection.set_array(np.ma.masked_invalid([*values.values()]))
-        collection.get_cmap().set_bad("none")
         collection.set_urls([links[w].url if w in links else None for w in values])
         axes.add_collection(collection)
         axes.set_xlim(0, n_columns)

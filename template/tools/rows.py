@@ -43,6 +43,8 @@ def value(given: Any) -> str:
 
 def duration(seconds: float) -> str:
     """A time as people say it."""
+    if seconds < 1:
+        return f"{seconds:.2g} s"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -27,7 +27,7 @@ class Sample:
         self._in_wells: set[str] = set()
 
     def learn(self, images: Sequence[Image]) -> None:
-        """Take notice of an image list, and choose from it when it is the first one."""
+        """Take notice of an image list, and choose places, if there are too few so far."""
         for image in images:
             url, origin = image["zarr_url"], image.get("origin")
             if origin and origin != url:
@@ -36,8 +36,9 @@ class Sample:
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)
-        if not set(self.places) & {*known}:
-            self.places = evenly(sorted(known), MAX_PLACES)
+        kept = [place for place in self.places if place in known]
+        new = sorted(set(known) - {*kept})
+        self.places = kept + evenly(new, MAX_PLACES - len(kept))
 
     def place(self, url: str) -> str:
         """The place of an image: where its first origin lies."""
