@@ -12,7 +12,7 @@ from pixels import Array
 from sample import Sample
 from views import Taken, View, first_line, short_name
 
-MAX_FIGURES = 8  # of a step
+MAX_FIGURES = 2  # of a place, after a step
 
 
 @dataclass
@@ -48,7 +48,9 @@ def compare(
         sample: Which place an image belongs to.
         zarr_dir: Folder of the dataset.
     """
-    figures = []
+    figures: list[Figure] = []
+    shown: dict[str, int] = {}
+    left_out = 0
     moved: dict[str, list[tuple[View, View]]] = {}
     for image in images:
         url = image["zarr_url"]
@@ -62,18 +64,24 @@ def compare(
             figure = difference(name, base, now, zarr_dir)
         except Exception as error:
             figure = Figure(name, told=[f"It cannot be shown: {first_line(error)}"])
+        place = sample.place(url)
         if figure.pictures or figure.told:
-            figures.append(figure)
+            shown[place] = shown.get(place, 0) + 1
+            if shown[place] <= MAX_FIGURES:
+                figures.append(figure)
+            else:
+                left_out += 1
         if base:
-            moved.setdefault(sample.place(url), []).append((base, now))
+            moved.setdefault(place, []).append((base, now))
     names = {i["zarr_url"]: i["attributes"].get("acquisition") for i in images}
     overlays = []
     for pairs in moved.values():
         overlays += registration(pairs, names, sample)
-    left_out = len(figures) - MAX_FIGURES
-    if left_out > 0:
-        figures = figures[:MAX_FIGURES]
-        figures.append(Figure("", told=[f"{left_out} more images look like these."]))
+    if left_out:
+        said = (
+            f"{left_out} more images of these places have changed, and are not shown."
+        )
+        figures.append(Figure("", told=[said]))
     return overlays + figures
 
 
@@ -97,9 +105,20 @@ def difference(name: str, base: View | None, now: View, zarr_dir: Path) -> Figur
     for label in now.labels:
         if f"label {label}" in new:
             figure.pictures.append(outlined(now, label, name))
-    if tables := [table for table in now.regions if f"regions {table}" in new]:
-        figure.pictures.append(boxed(now, tables, name))
+    tables = [table for table in now.regions if f"regions {table}" in new]
+    if whole := [table for table in tables if is_whole(now, table)]:
+        figure.told.append(f"One region, all of the image: {', '.join(whole)}.")
+    if parts := [table for table in tables if not is_whole(now, table)]:
+        figure.pictures.append(boxed(now, parts, name))
     return figure
+
+
+def is_whole(view: View, table: str) -> bool:
+    """Whether the only region of a table is the whole picture."""
+    top, left, bottom, right = ([*view.regions[table].values()] or [(0, 0, 0, 0)])[0]
+    height, width = view.frame
+    covers = top <= 0 and left <= 0 and bottom >= height and right >= width
+    return len(view.regions[table]) == 1 and covers
 
 
 def registration(
@@ -108,9 +127,11 @@ def registration(
     sample: Sample,
 ) -> list[Figure]:
     """Overlays of the acquisitions of a well, if the step has moved one of them."""
-    by_acquisition = {}
+    by_acquisition: dict[Any, tuple[View, View]] = {}
     for base, now in pairs:
-        by_acquisition.setdefault(acquisitions.get(now.url), (base, now))
+        key = acquisitions.get(now.url)
+        if key not in by_acquisition or base.marks["pixels"] != now.marks["pixels"]:
+            by_acquisition[key] = (base, now)
     keys = sorted(by_acquisition, key=str)
     if len(keys) < 2 or None in keys:
         return []

@@ -16,7 +16,6 @@ from views import first_line
 
 kit = import_module(f"{PACKAGE.name}.kit")
 
-SECONDS = 6.0  # for the tables of a step
 MAX_ROWS = 500_000
 MAX_FEATURES = 6
 # They say where an object is, which makes no distribution to look at.
@@ -26,6 +25,7 @@ POSITIONS = re.compile(
     r"|(pos_)?[xyz](_.*)?",
     re.IGNORECASE,
 )
+LESS = re.compile(r"(^|_)(min|max|std|var|sum)(_|$)|minimum|maximum", re.IGNORECASE)
 LISTS_OF_PLACES = (
     "roi_table",
     "masking_roi_table",
@@ -102,19 +102,20 @@ def signatures(folders: Iterable[Path]) -> dict[Path, tuple[Any, ...]]:
 
 
 def measure(
-    tables: Sequence[Path], well: Callable[[Path], Well | None]
+    tables: Sequence[Path], well: Callable[[Path], Well | None], seconds: float
 ) -> list[Measured]:
     """Read tables, those of one name together, within limits of time and size.
 
     Args:
         tables: Their folders.
         well: The well of an image, by its folder; none for plates.
+        seconds: Time to read tables, and then no more.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
     for table in tables:
         of = "images" if well(table.parents[1]) or is_image(table) else "plates"
         groups.setdefault((table.name, of), []).append(table)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     found = [collect(Measured(*key), paths, well, end) for key, paths in groups.items()]
     return [one for one in found if one.features or one.told]
 
@@ -140,9 +141,7 @@ def collect(
             break
         holder = path.parents[1]
         try:
-            table = kit.read_table(
-                kit.open_image(holder) if found.of == "images" else holder, path.name
-            )
+            table = kit.read_table(holder, path.name)
         except Exception as error:
             found.told.append(f"A table cannot be shown: {first_line(error)}")
             found.total -= 1
@@ -189,13 +188,14 @@ def chosen(parts: list[dict[str, Array]]) -> list[str]:
     """The columns to show: numbers of objects first, one of those that go together."""
     names = [*dict.fromkeys(name for part in parts for name in part)]
     first = [name for name in ("objects", "count") if name in names]
-    # Of mean and median, the median; of several statistics of a channel, the first ones.
+    # Of mean and median, the median; spread and limits last.
     rest = [
         name
         for name in names
         if name not in first
         and not (name.endswith("_mean") and f"{name[:-5]}_median" in names)
     ]
+    rest.sort(key=lambda name: bool(LESS.search(name)))
     return (first + rest)[:MAX_FEATURES]
 
 

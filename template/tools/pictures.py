@@ -128,7 +128,19 @@ def plain(view: View, name: str, title: str, before: View | None = None) -> Pict
         for channel, (w, source) in zip(view.channels, chosen, strict=True)
     ]
     names = ", ".join(channel.name for channel in view.channels)
-    return finish(view, pixels, f"{title}: {names} of {name}", title, keys, False)
+    picture = finish(view, pixels, f"{title}: {names} of {name}", title, keys, False)
+    if before and looks(view, chosen) == looks(before, windows(before)):
+        picture.keys = []
+        picture.notes.insert(0, "same colours and contrast")
+    return picture
+
+
+def looks(
+    view: View, chosen: list[tuple[Window, str]]
+) -> list[tuple[str, str, Window]]:
+    """What a caption says about the channels."""
+    pairs = zip(view.channels, chosen, strict=True)
+    return [(channel.name, channel.colour, window) for channel, (window, _) in pairs]
 
 
 def outlined(view: View, label: str, name: str) -> Picture:
@@ -141,7 +153,7 @@ def outlined(view: View, label: str, name: str) -> Picture:
     n = len(np.unique(labels[labels != 0]))
     objects = f"{n} object{'' if n == 1 else 's'}"
     alt = f"Outlines of {objects} of the label image {label} over {name}"
-    keys = [(PALETTE[0], label, f"outlines of {objects} in this picture")]
+    keys = [(PALETTE[0], label, f"{objects} in this picture, outlined")]
     return finish(view, pixels, alt, f"label {label}", keys, True)
 
 

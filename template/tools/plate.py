@@ -1,7 +1,7 @@
 """A plate at a glance: a map of what was measured, and a sheet of pictures, one per well."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import plots
+from conditions import Condition
 from measured import Measured, Well, by_well
 from pictures import encode, mixed, shows, stretched
 from views import View, first_line, short_name, take_view
 
 MAX_PLATES = 4
 MAX_WELLS = 1536
+FEW = 12  # values, of which no histogram is needed
 MAX_GROUPS = 24  # of which each has a box
 THUMB = 96  # pixels
-SECONDS = 20.0  # for all sheets
 
 
 class Thumb(NamedTuple):
@@ -59,39 +60,64 @@ def anchor(plate: Path | str, well: str) -> str:
     return f"well-{name}-{well}"
 
 
-def measured_figures(found: Measured) -> list[tuple[str, list[str]]]:
-    """Plots of each feature: how its values are distributed, over which wells."""
+def measured_figures(
+    found: Measured, conditions: Mapping[Well, Condition]
+) -> list[tuple[str, str, list[str]]]:
+    """Name of each feature, a sentence, and plots of how its values are distributed."""
     figures = []
     plates = [plate for plate in dict.fromkeys(found.plates.tolist()) if plate]
+    groups = groups_of(found, conditions)
     for feature, values in found.features.items():
         known = values[np.isfinite(values)]
         if not len(known):
             continue
         label = f"{feature} of an image" if feature == "objects" else feature
-        drawn = [plots.histogram(known, label)]
-        n_wells = len({*found.wells.tolist()} - {""})
-        if 1 < n_wells <= MAX_GROUPS and len(known) > n_wells:
-            drawn.append(
-                plots.boxes(plots.by_group(found.wells.tolist(), values), label)
-            )
+        if np.ptp(known) == 0:
+            said = f"{plots.short(known[0])} in all {len(known)}"
+            figures.append((feature, said if len(known) > 1 else said[:-6], []))
+            continue
+        drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
+        for of, names in groups.items():
+            drawn.append(plots.boxes(plots.by_group(names, values), label, of))
         for plate in plates:
             by = by_well(found, plate, feature)
-            if len(by) > 1:
-                kind = (
-                    ""
-                    if len(known) <= len(by)
-                    else "total "
-                    if feature == "objects"
-                    else "median "
-                )
-                links = {well: f"#{anchor(plate, well)}" for well in by}
-                drawn.append(plots.plate_map(by, kind + feature, links))
-        figures.append((feature, drawn))
+            if len({v for v in by.values() if np.isfinite(v)}) > 1:
+                several = len(known) > len(by)
+                what = "sum of" if feature == "objects" else "median of"
+                links = {}
+                for well in by:
+                    done = conditions.get(Well(Path(plate), well))
+                    said = done.values if done else ""
+                    links[well] = plots.Link(f"#{anchor(plate, well)}", said)
+                title = f"{what} {feature}" if several else feature
+                drawn.append(plots.plate_map(by, title, links))
+        figures.append((feature, "", drawn or [plots.histogram(known, label)]))
     return figures
 
 
+def groups_of(
+    found: Measured, conditions: Mapping[Well, Condition]
+) -> dict[str, list[str]]:
+    """Names of the group of each row, by what the groups are: wells, conditions, or both."""
+    wells = found.wells.tolist()
+    pairs = zip(found.plates.tolist(), wells, strict=True)
+    done = [conditions.get(Well(Path(plate), well)) for plate, well in pairs]
+    kinds = [one.values if one else "none" for one in done]
+    names = next((one.names for one in done if one), "")
+    groups = {}
+    if 1 < len({*wells}) <= MAX_GROUPS:
+        groups["well"] = wells
+    # With a row for each well, there would be the same rows under other names.
+    if 1 < len({*kinds}) <= MAX_GROUPS and len({*kinds}) < len({*wells}):
+        groups[names] = kinds
+    return groups
+
+
 def make_sheets(
-    images: Sequence[dict[str, Any]], well: Callable[[str], Well | None], zarr_dir: Path
+    images: Sequence[dict[str, Any]],
+    well: Callable[[str], Well | None],
+    zarr_dir: Path,
+    seconds: float,
 ) -> list[Sheet]:
     """Sheets of the plates in an image list, with the last image of each well."""
     plates: dict[Path, dict[str, str]] = {}
@@ -99,7 +125,7 @@ def make_sheets(
         if where := well(image["zarr_url"]):
             plates.setdefault(where.plate, {})[where.name] = image["zarr_url"]
     plates = {plate: wells for plate, wells in plates.items() if len(wells) > 1}
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     return [
         make_sheet(plate, wells, end, zarr_dir)
         for plate, wells in [*plates.items()][:MAX_PLATES]

@@ -1,16 +1,12 @@
-"""Plots for the page, as SVG that is a part of it.
+"""Plots for the page: distributions, groups, maps of plates.
 
-matplotlib draws them: its artists can carry links, and its text stays text, in the font of
-the page. It knows no themes: colours that stand for others are replaced by CSS variables,
-so that a plot is right in the light and in the dark, and when printed.
+matplotlib draws them: its artists can carry links, and its text can stay text. `svg` makes
+them a part of the page.
 """
 
-import html
-import io
-import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -21,12 +17,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pixels import Array
+from svg import FAINT, INK, MARK, SOFT, as_svg
 
-# Each stands for a colour of the page.
-INK, FAINT, MARK, SOFT = "#010203", "#040506", "#070809", "#0a0b0c"
-VARIABLES = {INK: "--ink", FAINT: "--faint", MARK: "--mark", SOFT: "--soft"}
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "axes.formatter.useoffset": False,
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": FAINT,
@@ -44,16 +39,24 @@ STYLE: dict[str, Any] = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
+FEW = 5  # values, of which a box would say too much
 WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
-numbers = itertools.count(1)
 
 
-def histogram(values: Array, label: str) -> str:
+class Link(NamedTuple):
+    """Where a click on a well leads, and what more to say about it."""
+
+    url: str
+    said: str
+
+
+def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
     """How often values occur.
 
     Args:
         values: Numbers, of which some may be missing.
         label: What they are, with the unit.
+        from_zero: Whether the axis has to begin at 0.
     """
     known = values[np.isfinite(values)]
     with mpl.rc_context(STYLE):
@@ -66,6 +69,10 @@ def histogram(values: Array, label: str) -> str:
         else:
             bins = min(max(round(len(known) ** 0.5), 8), 40)
             axes.xaxis.set_major_locator(MaxNLocator(5))
+        if from_zero and len(known):
+            # In 30 steps, so that what hardly differs is one bar.
+            bins = np.linspace(0, max(known.max() * 1.001, 1e-9), 31)
+            axes.set_xlim(0, bins[-1])
         axes.hist(known, bins, color=MARK, edgecolor=SOFT, linewidth=0.5)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.set_xlabel(label)
@@ -78,20 +85,29 @@ def histogram(values: Array, label: str) -> str:
         return as_svg(figure, alt)
 
 
-def boxes(groups: Mapping[str, Array], label: str) -> str:
+def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
     """Values of each group: a box of the middle half, the median, and the values.
 
     Args:
         groups: Numbers by the name of the group.
         label: What they are, with the unit.
+        of: What the groups are.
     """
     known = {name: v[np.isfinite(v)] for name, v in groups.items()}
     known = {name: v for name, v in known.items() if len(v)}
+    sizes = {len(v) for v in known.values()}
+    names = [
+        cut(n) if len(sizes) == 1 else f"{cut(n)} ({len(known[n])})" for n in known
+    ]
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(WIDTH, 0.75 + 0.2 * len(known))
+        longest = max(map(len, names)) * 0.06
+        figure, axes = new_figure(
+            WIDTH + float(np.clip(longest - 0.6, 0, 0.5)), 0.95 + 0.22 * len(known)
+        )
         line = {"color": MARK, "linewidth": 1}
         axes.boxplot(
-            [*known.values()],
+            # Of a few values, only these are shown.
+            [values if len(values) >= FEW else [] for values in known.values()],
             orientation="horizontal",
             showfliers=False,
             widths=0.6,
@@ -102,23 +118,22 @@ def boxes(groups: Mapping[str, Array], label: str) -> str:
         )
         random = np.random.default_rng(0)
         for row, values in enumerate(known.values(), 1):
-            some = (
-                values
-                if len(values) <= 60
-                else random.choice(values, 60, replace=False)
-            )
-            heights = row + random.uniform(-0.2, 0.2, len(some))
-            axes.plot(some, heights, "o", color=INK, markersize=1.6, alpha=0.4, mew=0)
-        sizes = {len(v) for v in known.values()}
-        names = [n if len(sizes) == 1 else f"{n} ({len(v)})" for n, v in known.items()]
+            some = values if len(values) <= 60 else random.choice(values, 60)
+            if len(values) < FEW:
+                axes.plot(some, [row] * len(some), "o", color=INK, markersize=4, mew=0)
+            else:
+                heights = row + random.uniform(-0.2, 0.2, len(some))
+                look = {"color": INK, "markersize": 1.8, "alpha": 0.4, "mew": 0}
+                axes.plot(some, heights, "o", **look)
         axes.set_yticks(range(1, len(known) + 1), names)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(label)
+        axes.set_title(f"by {of}", loc="left")
         medians = ", ".join(f"{n} {short(np.median(v))}" for n, v in known.items())
-        return as_svg(figure, f"{label} by group, medians: {medians}")
+        return as_svg(figure, f"{label} by {of}, medians: {medians}")
 
 
 def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str]) -> str:
@@ -127,63 +142,58 @@ def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str])
     Args:
         values: One by well, such as `B03`; NaN for none.
         label: What they are, with the unit.
-        links: Where a click on a well leads.
+        links: Those of the wells.
     """
     places = {well: well_place(well) for well in values}
     n_rows = max(row for row, _ in places.values()) + 1
     n_columns = max(column for _, column in places.values()) + 1
     known = np.array([v for v in values.values() if np.isfinite(v)])
-    low, high = (known.min(), known.max()) if len(known) else (0, 1)
-    norm = mpl.colors.Normalize(low, high if high > low else low + 1)
-    with mpl.rc_context(STYLE):
-        large = n_columns > 12
-        cell = 0.24 if large else min(0.45, 3.6 / n_columns)
-        figure, axes = new_figure(cell * n_columns + 0.5, cell * n_rows + 1)
+    low, high = known.min(), known.max()
+    with mpl.rc_context(STYLE | {"xtick.labelsize": 7, "ytick.labelsize": 7}):
+        cell = float(np.clip(4 / n_columns, 0.165, 0.45))
+        width, height = cell * n_columns, cell * n_rows
+        total = max(width + 0.4, 2.2), height + 0.85
+        figure = Figure(figsize=total)
+
+        def place(left: float, bottom: float, wide: float, high: float) -> Axes:
+            x, y = total
+            return figure.add_axes((left / x, bottom / y, wide / x, high / y))
+
+        axes = place(0.3, 0.6, width, height)
         collection = PatchCollection(
             [Rectangle((c + 0.05, r + 0.05), 0.9, 0.9) for r, c in places.values()],
-            cmap="viridis",
-            norm=norm,
+            cmap=mpl.colormaps["viridis"].with_extremes(bad="none"),
+            norm=mpl.colors.Normalize(low, high),
             edgecolor=FAINT,
             linewidth=0.6,
         )
         collection.set_array(np.ma.masked_invalid([*values.values()]))
-        collection.get_cmap().set_bad("none")
-        collection.set_urls([links.get(well) for well in values])
+        collection.set_urls([links[w].url if w in links else None for w in values])
         axes.add_collection(collection)
         axes.set_xlim(0, n_columns)
         axes.set_ylim(n_rows, 0)
-        axes.set_aspect("equal")
-        every = 1 if cell >= 0.2 else 2
-        axes.set_xticks(
-            [n + 0.5 for n in range(0, n_columns, every)],
-            [str(n + 1) for n in range(0, n_columns, every)],
-        )
+        columns = range(0, n_columns, 1 if cell >= 0.2 else 2)
+        axes.set_xticks([n + 0.5 for n in columns], [str(n + 1) for n in columns])
         axes.set_yticks(
             [n + 0.5 for n in range(n_rows)], [row_name(n) for n in range(n_rows)]
         )
         axes.xaxis.tick_top()
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, pad=1)
         for spine in axes.spines.values():
             spine.set_visible(False)
         bar = figure.colorbar(
             collection,
-            ax=axes,
+            cax=place(0.3, 0.45, total[0] - 0.5, 0.09),
             orientation="horizontal",
-            fraction=0.06,
-            pad=0.04,
-            aspect=30,
-            shrink=0.9,
+            ticks=MaxNLocator(4),
         )
-        bar.outline.set_edgecolor(FAINT)  # type: ignore[operator]
-        bar.locator = MaxNLocator(4)
-        bar.update_ticks()
+        bar.outline.set_visible(False)  # type: ignore[operator]
         bar.set_label(label)
         said = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
-        titles = {
-            links[well]: f"{well}: {short(value) if np.isfinite(value) else 'none'}"
-            for well, value in values.items()
-            if well in links
-        }
+        titles = {}
+        for well, link in links.items():
+            value = short(values[well]) if np.isfinite(values[well]) else "none"
+            titles[link.url] = ", ".join(filter(None, [f"{well}: {value}", link.said]))
         return as_svg(figure, f"Map of the plate: {said}", titles)
 
 
@@ -191,60 +201,6 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure with axes; without pyplot, which would keep it."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
-
-
-def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) -> str:
-    """The figure as an element of the page, with names of its own.
-
-    Args:
-        figure: What to write.
-        alt: What it shows.
-        titles: What to say about a link, by its target.
-    """
-    file = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    _, _, text = file.getvalue().partition("<svg ")
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
-    text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
-    # Other plots of the page have the same names.
-    used = {
-        *re.findall(r"url\(#([^)]+)\)", text),
-        *re.findall(r'xlink:href="#([^"]+)"', text),
-    }
-    links = {url.removeprefix("#") for url in titles or {}}
-    prefix = f"p{next(numbers)}"
-    text = re.sub(
-        r' id="([^"]+)"',
-        lambda m: f' id="{prefix}{m[1]}"' if m[1] in used - links else "",
-        text,
-    )
-    text = re.sub(
-        r'(xlink:)?href="#([^"]+)"',
-        lambda m: f'href="#{m[2] if m[2] in links else prefix + m[2]}"',
-        text,
-    )
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    for url, title in (titles or {}).items():
-        start = f'<a href="{url}">'
-        label = f"{start}<title>{html.escape(title)}</title>"
-        text = text.replace(start, label)
-    width, height = (size * 96 for size in figure.get_size_inches())
-    sized = re.sub(
-        r'^(.*?)width="[^"]*"',
-        rf'\1width="{width:.0f}"',
-        text,
-        count=1,
-        flags=re.DOTALL,
-    )
-    sized = re.sub(
-        r'^([^>]*?)height="[^"]*"', rf'\1height="{height:.0f}"', sized, count=1
-    )
-    return f'<svg role="img" aria-label="{html.escape(alt)}" {sized}'
 
 
 def well_place(well: str) -> tuple[int, int]:
@@ -270,6 +226,11 @@ def row_name(row: int) -> str:
         row, rest = divmod(row - 1, 26)
         name = chr(ord("A") + rest) + name
     return name
+
+
+def cut(name: str) -> str:
+    """A name that is not too long."""
+    return name if len(name) <= 32 else f"{name[:31]}…"
 
 
 def short(value: Any) -> str:

@@ -8,32 +8,31 @@ jinja2, matplotlib and pillow; the kit of the package reads the images.
 Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import plots
 from comparison import Figure, compare
+from conditions import Conditions
 from measured import Measured, Well, measure, signatures, well_of
 from plate import Sheet, make_sheets, measured_figures
-from sample import Sample
-from views import Taken, View, first_line, short_name, try_view
+from rows import arguments, duration, image_table, logs, unit_rows, value
+from sample import Sample, place_name
+from views import Taken, first_line, short_name, try_view
 
 StepDone = Any  # of `dev/history.py` in the package
 Image = dict[str, Any]
 
-MAX_ROWS = 60  # of an image list
-MAX_LOGS = 10
-MAX_LOG = 20_000  # characters
-MANY_UNITS = 8  # from which on their costs are plotted
+MANY_UNITS = 12  # from which on their costs are plotted
+SECONDS = 45.0  # for the page in all, but for what has to be
 MAX_TABLES = 1000  # images whose tables are looked at
 
 
@@ -78,6 +77,7 @@ class Report:
         self._views: dict[str, Taken] = {}
         self._tables: dict[Path, tuple[Any, ...]] = {}
         self._wells: dict[str, Well | None] = {}
+        self._conditions = Conditions()
         self._images = images
         self._told: list[str] = []
         self._safely(
@@ -100,7 +100,11 @@ class Report:
         self._safely(
             told,
             "The plates",
-            lambda: sheets.extend(make_sheets(self._images, self._well, self.zarr_dir)),
+            lambda: sheets.extend(
+                make_sheets(
+                    self._images, self._well, self.zarr_dir, self._time_left(20)
+                )
+            ),
         )
         try:
             text = self._render(sheets, told)
@@ -120,6 +124,10 @@ class Report:
             told.append(f"{what} cannot be shown: {said}")
         self.seconds += time.monotonic() - start
 
+    def _time_left(self, most: float) -> float:
+        """Seconds for something that can be cut short: never none, and never too many."""
+        return min(most, max(SECONDS - self.seconds, 2.0))
+
     def _begin(self, images: list[Image]) -> None:
         self._sample.learn(images)
         for url in self._sample.pick(image["zarr_url"] for image in images):
@@ -132,6 +140,10 @@ class Report:
             entry = next((i for i in self._images if i["zarr_url"] == url), None)
             self._wells[url] = well_of(entry) if entry else None
         return self._wells[url]
+
+    def _where(self, folder: Path) -> Well | None:
+        """Where an image lies whose tables are looked at; nowhere for a plate."""
+        return self._wells.get(str(folder))
 
     def _holders(self, images: Sequence[Image]) -> list[Path]:
         """Folders that may have tables: images, and the plates in which they lie."""
@@ -150,7 +162,8 @@ class Report:
             if entries.get(image["zarr_url"]) != image
         ]
         self._sample.learn(done.after)
-        touched = dict.fromkeys([*done.inputs, *section.changed])
+        # What is new first: there may be more than are looked at.
+        touched = dict.fromkeys([*section.changed, *done.inputs])
         left = {image["zarr_url"]: image for image in done.after}
         picked = self._sample.pick(url for url in touched if url in left)
         # What a failed step leaves half done is not listed, and not looked at.
@@ -167,11 +180,6 @@ class Report:
             self._sample,
             self.zarr_dir,
         )
-        for url in done.inputs:
-            # A later step may ask for what has been left out so far.
-            if url not in self._views and url in left and len(self._views) < 40:
-                if self._sample.place(url) in self._sample.places:
-                    self._views[url] = try_view(url)
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
@@ -180,23 +188,22 @@ class Report:
             table for table, state in now.items() if self._tables.get(table) != state
         ]
         self._tables = now
-        for found in measure(new, lambda path: self._wells.get(str(path))):
-            section.tables.append((found, measured_figures(found)))
+        conditions = self._conditions.read(now, self._where)
+        for found in measure(new, self._where, self._time_left(10)):
+            section.tables.append((found, measured_figures(found, conditions)))
 
     def _plot_costs(self, section: Section) -> None:
         """Plot what many units cost."""
-        import numpy as np
-
         costs = [unit.cost for unit in section.done.units if unit.cost]
-        if len(costs) >= MANY_UNITS:
-            section.costs = [
-                plots.histogram(
-                    np.array([c.seconds for c in costs]), "time of a unit (s)"
-                ),
-                plots.histogram(
-                    np.array([c.memory for c in costs]), "peak memory of a unit (MB)"
-                ),
-            ]
+        for name, unit, values in (
+            ("time", "s", [cost.seconds for cost in costs]),
+            ("peak memory", "MB", [cost.memory for cost in costs]),
+        ):
+            if len(values) >= MANY_UNITS and max(values) > 1.3 * min(values):
+                label = f"{name} of a unit ({unit})"
+                section.costs.append(
+                    plots.histogram(np.array(values), label, from_zero=True)
+                )
 
     def _render(self, sheets: list[Sheet], told: list[str]) -> str:
         environment = Environment(
@@ -207,11 +214,7 @@ class Report:
             lstrip_blocks=True,
         )
         environment.filters |= {"duration": duration, "value": value}
-        places = [
-            name
-            for place in self._sample.places
-            for name in [Path(place).parts[-2] + Path(place).parts[-1]]
-        ]
+        places = [place_name(place) for place in self._sample.places]
         return environment.get_template("report.html").render(
             title=self.title,
             zarr_dir=self.zarr_dir,
@@ -228,98 +231,4 @@ class Report:
             unit_rows=unit_rows,
             logs=logs,
             name=lambda url: short_name(url, self.zarr_dir),
-            is_view=lambda taken: isinstance(taken, View),
         )
-
-
-def arguments(done: StepDone) -> list[tuple[str, str, bool]]:
-    """Name and value of each argument, and whether it is the default."""
-    rows = []
-    for part in ("non_parallel", "parallel"):
-        given = getattr(done.step, f"args_{part}") or {}
-        schema = getattr(done.task, f"args_schema_{part}") or {}
-        known = schema.get("properties", {})
-        reserved = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
-        for name in dict.fromkeys([*known, *given]):
-            if name in given:
-                rows.append((name, value(given[name]), False))
-            elif name not in reserved and "default" in known[name]:
-                rows.append((name, value(known[name]["default"]), True))
-    return rows
-
-
-def value(given: Any) -> str:
-    """A value as the workflow has it."""
-    return (
-        given
-        if isinstance(given, str) and given
-        else json.dumps(given, ensure_ascii=False)
-    )
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def image_table(images: Sequence[Image], marked: Sequence[str], zarr_dir: Path) -> Any:
-    """Head and rows of an image list, and how many rows are left out."""
-    kinds = ("attributes", "types")
-    columns = sorted(
-        {(kind, name) for i in images for kind in kinds for name in i[kind]}
-    )
-    some = {*marked}
-    rows = [
-        (
-            image["zarr_url"] in some,
-            short_name(image["zarr_url"], zarr_dir),
-            [str(image[kind].get(name, "")) for kind, name in columns],
-        )
-        for image in images[:MAX_ROWS]
-    ]
-    return [name for _, name in columns], rows, max(len(images) - MAX_ROWS, 0)
-
-
-def unit_rows(done: StepDone) -> list[dict[str, Any]]:
-    """What the units of each part cost, and what they ask for."""
-    rows = []
-    for part in ("non_parallel", "parallel"):
-        units = [unit for unit in done.units if unit.part == part]
-        if not units:
-            continue
-        costs = [unit.cost for unit in units if unit.cost]
-        asked = next(
-            (one for one in done.costs if one.part == part and one.units), None
-        )
-        row = {
-            "part": "once for all" if part == "non_parallel" else "for each",
-            "units": len(units),
-            "failed": sum(unit.reason is not None for unit in units),
-            "reused": sum(unit.reused for unit in units),
-            "costs": len(costs),
-            "asked": asked,
-            "complaints": list(asked.complaints()) if asked else [],
-        }
-        for name in ("seconds", "cpu_seconds", "memory"):
-            values = [getattr(cost, name) for cost in costs]
-            row[name] = (median(values), max(values)) if values else None
-        rows.append(row)
-    return rows
-
-
-def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:
-    """Name, reason and log of the units that failed, and how many are left out."""
-    failed = [unit for unit in done.units if unit.reason is not None]
-    some = [
-        (
-            unit.name,
-            unit.reason,
-            unit.log if len(unit.log) <= MAX_LOG else f"…\n{unit.log[-MAX_LOG:]}",
-        )
-        for unit in failed[:MAX_LOGS]
-    ]
-    return some, len(failed) - len(some)

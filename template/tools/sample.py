@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 MAX_PLACES = 3
-MAX_IMAGES = 4  # of a place, after a step
+MAX_IMAGES = 8  # of a place, that are looked at after a step
 
 Image = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ class Sample:
         self._in_wells: set[str] = set()
 
     def learn(self, images: Sequence[Image]) -> None:
-        """Take notice of an image list, and choose from it when it is the first one."""
+        """Take notice of an image list, and choose places, if there are too few so far."""
         for image in images:
             url, origin = image["zarr_url"], image.get("origin")
             if origin and origin != url:
@@ -36,8 +36,9 @@ class Sample:
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)
-        if not set(self.places) & {*known}:
-            self.places = evenly(sorted(known), MAX_PLACES)
+        kept = [place for place in self.places if place in known]
+        new = sorted(set(known) - {*kept})
+        self.places = kept + evenly(new, MAX_PLACES - len(kept))
 
     def place(self, url: str) -> str:
         """The place of an image: where its first origin lies."""
@@ -58,10 +59,14 @@ class Sample:
         return [url for place in places for url in chosen[place][:MAX_IMAGES]]
 
     def name(self, url: str) -> str:
-        """Name of a place, such as `A01`."""
-        place = self.place(url)
-        path = Path(place)
-        return path.name if place == url else path.parts[-2] + path.parts[-1]
+        """Name of the place of an image, such as `A01`."""
+        return place_name(self.place(url))
+
+
+def place_name(place: str) -> str:
+    """Name of a well, or of an image that lies in none."""
+    row, column = Path(place).parts[-2:]
+    return row + column if row.isalpha() and column.isdigit() else column
 
 
 def evenly(names: list[str], n: int) -> list[str]:

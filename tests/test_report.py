@@ -1,0 +1,387 @@
+"""The page of a run shows what happened, in one file, and never makes the run fail."""
+
+import base64
+import importlib
+import io
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from my_fractal_tasks.kit import (
+    create_plate,
+    derive_label,
+    open_image,
+    write_feature_table,
+    write_table,
+)
+from package_images import PACKAGE, write_image, write_plate
+from PIL import Image
+
+costs = importlib.import_module("my_fractal_tasks.dev.costs")
+history = importlib.import_module("my_fractal_tasks.dev.history")
+rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
+
+
+class Page(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.html = html
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+    def all(self, tag: str, key: str) -> list[str]:
+        found = [
+            attributes.get(key) for name, attributes in self.elements if name == tag
+        ]
+        return [value for value in found if value]
+
+    def pictures(self, words: str) -> list[np.ndarray]:
+        """Pixels of the pictures whose alternative text begins with these words."""
+        found = [
+            a
+            for tag, a in self.elements
+            if tag == "img" and (a["alt"] or "").startswith(words)
+        ]
+        return [pixels_of(attributes["src"] or "") for attributes in found]
+
+    def outside(self) -> list[str]:
+        """What the page would fetch, or run."""
+        found = [tag for tag, _ in self.elements if tag in ("script", "link", "iframe")]
+        for _, attributes in self.elements:
+            for key in ("src", "srcset", "href", "xlink:href", "data", "style"):
+                value = attributes.get(key) or ""
+                if re.search(r"//|^file:", re.sub(r"data:[^ )]*", "", value)):
+                    found.append(value)
+        return found + re.findall(
+            r"@import|url\(\s*['\"]?[^#'\"\s)][^)]*", self.styles()
+        )
+
+    def styles(self) -> str:
+        return "".join(re.findall(r"<style.*?</style>", self.html, re.DOTALL))
+
+    def dangling(self) -> list[str]:
+        """Links to places that the page does not have, and names that it has twice."""
+        ids = [a["id"] for _, a in self.elements if a.get("id")]
+        links = [
+            a["href"] for _, a in self.elements if (a.get("href") or "").startswith("#")
+        ]
+        pointed = re.findall(r"url\(#([^)]+)\)", self.html)
+        missing = {link[1:] for link in links} | {*pointed}
+        return sorted(missing - {*ids}) + sorted({i for i in ids if ids.count(i) > 1})
+
+
+def pixels_of(uri: str) -> np.ndarray:
+    """The pixels of a data URI."""
+    _, _, data = uri.partition("base64,")
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    ).astype(int)
+
+
+@pytest.fixture(scope="module")
+def tools() -> Any:
+    """The modules of the tool, which are imported in the folder of a package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PACKAGE.parents[1])
+        names = ("report", "pictures", "pixels", "sample", "views")
+        return SimpleNamespace(
+            **{name: importlib.import_module(name) for name in names}
+        )
+
+
+def entry(path: Path, **attributes: Any) -> dict[str, Any]:
+    return {
+        "zarr_url": str(path),
+        "origin": None,
+        "attributes": attributes,
+        "types": {},
+    }
+
+
+def unit(number: int, url: str, reason: str | None = None, log: str = "") -> Any:
+    cost = costs.Cost(1.0 + number, 0.5, 100.0 + 50 * number)
+    return history.UnitDone(f"unit {number} ({url})", "parallel", {}, cost, reason, log)
+
+
+def step(
+    number: int, name: str, before: list[Any], after: list[Any], **more: Any
+) -> Any:
+    """What a step of a parallel task leaves; all images are its input."""
+    urls = [image["zarr_url"] for image in before]
+    units = [unit(n, url) for n, url in enumerate(urls, 1)]
+    given = {
+        "number": number,
+        "total": 4,
+        "package": "my-fractal-tasks",
+        "version": "1.2.3",
+        "task": rules.Task(name=name, type="parallel"),
+        "step": rules.Step(
+            task={"pkg_name": "my-fractal-tasks", "name": name},
+            args_parallel={"sigma": 2.5},
+        ),
+        "filters": {"is_3D": True},
+        "before": before,
+        "inputs": urls,
+        "after": after,
+        "units": units,
+        "costs": [costs.Costs(name, "parallel", 1, 10, [u.cost for u in units])],
+        "seconds": 12.5,
+        "failure": None,
+    }
+    return history.StepDone(**given | more)
+
+
+def each_level(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    for level in open_image(path, mode="r+").levels:
+        level[...] = change(np.asarray(level))
+
+
+def recolour(path: Path, *colours: str) -> None:
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    omero = group.attrs["omero"]
+    for channel, colour in zip(omero["channels"], colours, strict=True):
+        channel["color"] = colour
+    group.attrs["omero"] = omero
+
+
+SQUARE = slice(30, 60)  # of the label, at full resolution
+
+
+@pytest.fixture(scope="module")
+def page(tools, tmp_path_factory) -> Page:
+    """The page of a run: an image is inverted, labelled and measured, then a unit fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tools.sample, "MAX_PLACES", 5)
+        return make_page(tools, tmp_path_factory.mktemp("run"))
+
+
+def make_page(tools: Any, folder: Path) -> Page:
+    zarr_dir = folder / "zarr"
+    zarr_dir.mkdir()
+    flat, deep, timed, broken = (
+        zarr_dir / f"{name}.zarr" for name in ("a", "b", "c", "d")
+    )
+    write_image(flat, "cyx")
+    recolour(flat, "FF0000", "00FF00")
+    each_level(flat, lambda pixels: pixels * np.array([1, 0], np.uint16)[:, None, None])
+    write_image(deep, "zyx")
+    write_image(timed, "tyx")
+    write_image(broken, "yx")
+    for chunk in (broken / "1" / "0").iterdir():
+        chunk.write_bytes(chunk.read_bytes()[:-3])
+    shutil.rmtree(broken / "0" / "0")
+    shutil.copytree(broken / "1" / "0", broken / "0" / "0")
+    images = [entry(flat)]
+    found = tools.report.Report("<b>Title</b>", zarr_dir, images, ["takes 1 image"])
+    each_level(
+        flat, lambda pixels: np.where(pixels > 0, 4000 - np.minimum(pixels, 4000), 0)
+    )
+    found.add(step(1, "Invert", images, images))
+    image = open_image(flat)
+    with derive_label(image, "squares") as label:
+        for level in label.levels:
+            factor = label.shape[0] / level.shape[0]
+            part = slice(*(round(n / factor) for n in (SQUARE.start, SQUARE.stop)))
+            level[part, part] = 7
+    columns = {"label": np.arange(1, 41), "area": np.linspace(1, 9, 40)}
+    write_feature_table(image, "features", columns, label_name="squares")
+    roi = {"FieldIndex": ["one"], "x_micrometer": [5.0], "y_micrometer": [10.0]}
+    roi |= {"len_x_micrometer": [15.0], "len_y_micrometer": [20.0]}
+    write_table(image, "FOV_ROI_table", roi, type="roi_table", index="FieldIndex")
+    found.add(step(2, "Segment", images, images))
+    missing = zarr_dir / "nothing.zarr"
+    more = [*images, *map(entry, (deep, timed, broken, missing))]
+    found.add(step(3, "Convert", images, more, inputs=[]))
+    log = "<script>alert(1)</script> & the whole log"
+    failed = [unit(1, str(flat)), unit(2, str(deep), "exit code 1", log)]
+    ends = {"units": failed, "failure": "unit 2: exit code 1"}
+    last = step(4, "Break", more, more, **ends)
+    found.add(last)
+    found.write(folder / "page.html")
+    return Page((folder / "page.html").read_text("utf-8"))
+
+
+def test_it_is_one_file_that_fetches_nothing_and_has_all_it_points_to(page):
+    assert page.outside() == []
+    assert page.dangling() == []
+    assert all(alt for alt in page.all("img", "alt"))
+    assert len(page.all("svg", "aria-label")) >= 1
+    assert len(page.all("img", "src")) == len(page.all("img", "alt"))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '<img src="https://example.org/a.png">',
+        "<style>a {background: url(https://example.org/a.png)}</style>",
+        "<style>@import 'a.css'</style>",
+        "<script>1</script>",
+    ],
+)
+def test_a_page_that_fetches_something_would_be_noticed(bad):
+    assert Page(bad).outside()
+    assert Page('<p id="a"><p id="a"><a href="#b">').dangling() == ["b", "a"]
+
+
+def test_pictures_before_and_after_have_the_colour_of_the_channel_and_differ(page):
+    (before,), (after,) = page.pictures("before: "), page.pictures("after: ")
+    for picture in (before, after):
+        body = picture[:-20]  # without the scale bar
+        assert body[..., 0].max() > 200
+        assert body[..., 1:].max() < 60  # the second channel is dark
+    red_before, red_after = before[:-20, :, 0].ravel(), after[:-20, :, 0].ravel()
+    assert np.corrcoef(red_before, red_after)[0, 1] < -0.5
+    assert "DAPI" in page.text
+    assert "0 to 4000, by its metadata" in page.text
+
+
+def test_outlines_are_where_the_label_is_and_boxes_where_the_region_is(page):
+    (outlined,) = page.pictures("Outlines of 1 object of the label image squares")
+    coloured = np.ptp(outlined, axis=2) > 40
+    times = outlined.shape[0] / 101
+    rows, columns = np.nonzero(coloured)
+    for found in (rows, columns):
+        assert abs(found.min() - SQUARE.start * times) <= times
+        assert abs(found.max() + 1 - SQUARE.stop * times) <= times
+    middle = slice(round(36 * times), round(54 * times))
+    assert not coloured[middle, middle].any()
+    (boxed,) = page.pictures("Boxes")
+    rows, columns = np.nonzero(np.ptp(boxed, axis=2) > 40)
+    edges = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    # 0.5 micrometers a pixel
+    assert np.allclose(np.array(edges) / times, (20, 60, 10, 40), atol=1)
+
+
+def test_it_says_what_a_picture_shows_of_a_volume_and_of_time(page):
+    assert "maximum of 5 planes" in page.text
+    assert "time point 1 of 2" in page.text
+    assert "bar 5 µm" in page.text
+
+
+def test_it_tells_numbers_arguments_costs_and_complaints(page):
+    text = " ".join(page.text.split())
+    for words in (
+        "Takes 1 of 1 image where is_3D is True; leaves 1.",
+        "Leaves 5, of which 4 are new",
+        "my-fractal-tasks 1.2.3",
+        "sigma 2.5",
+        "2.5 s (3.0 s)",
+        "175 MB (200 MB)",
+        "asks for too little memory",
+        "40 rows of the table of 1 image",
+        "takes 1 image",
+    ):
+        assert words in text, words
+
+
+def test_a_failed_unit_comes_with_its_reason_and_then_its_log_as_text(page):
+    assert "script" not in page.outside()
+    text = page.text
+    assert text.index("exit code 1") < text.index("<script>alert(1)</script> & the")
+    assert "Failed at step 4, Break" in " ".join(text.split())
+    assert "✗ 1 failed" in text
+
+
+def test_what_cannot_be_shown_has_a_sentence_in_its_place(page):
+    assert "d.zarr" in page.text
+    assert "a damaged chunk" in page.text
+    assert "there is nothing at" in page.text
+
+
+def test_the_title_is_text(page):
+    assert "<b>Title</b>" in page.text
+
+
+def test_a_run_goes_on_whatever_the_page_makes_of_it(tools, tmp_path, capsys):
+    nowhere = [entry(tmp_path / "nothing.zarr"), {"zarr_url": 5}]
+    found = tools.report.Report("Title", tmp_path, nowhere, [])
+    found.add(step(1, "Do", [], [], costs=None, units=None))
+    found.write(tmp_path / "no folder" / "page.html")
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_acquisitions_are_overlaid_when_one_has_moved(tools, tmp_path):
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 4000, (40, 40)).astype(np.uint16)
+    pixels = squares.repeat(4, axis=0).repeat(4, axis=1)
+    wells = {"A/01": [0, 1]}
+    paths = write_plate(tmp_path / "plate.zarr", wells, axes="yx", pixels=pixels)
+
+    def move(pixels: np.ndarray, by: int) -> np.ndarray:
+        return np.roll(pixels, by * pixels.shape[0] // 160, axis=0)
+
+    each_level(paths[1], lambda pixels: move(pixels, 12))
+    places = {"plate": "plate.zarr", "well": "A01"}
+    images = [entry(path, **places, acquisition=n) for n, path in enumerate(paths)]
+    found = tools.report.Report("Title", tmp_path, images, [])
+    found.add(step(1, "Look", images, images))
+    each_level(paths[1], lambda pixels: move(pixels, -12))
+    found.add(step(2, "Register", images, images))
+    found.write(tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    (before,) = page.pictures("before: acquisition 0 in magenta")
+    (after,) = page.pictures("after: acquisition 0 in magenta")
+    colour = [np.ptp(picture[:-24], axis=2).mean() for picture in (before, after)]
+    assert colour[0] > 10 * colour[1] + 20
+
+
+def test_a_large_image_without_small_levels_is_read_in_a_piece(tools, tmp_path):
+    path = tmp_path / "large.zarr"
+    write_image(path, "yx", pixels=np.zeros((8, 8), np.uint16))
+    shutil.rmtree(path / "0")
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    chunk_keys = {"name": "v2", "separator": "/"}
+    options = {"dtype": "u2", "fill_value": 3, "chunk_key_encoding": chunk_keys}
+    group.create_array("0", shape=(40_000, 50_000), chunks=(1000, 1000), **options)
+    view = tools.views.take_view(str(path))
+    assert any("the middle of the image" in note for note in view.small.notes)
+    assert view.small.shape == pytest.approx((512, 512), abs=2)
+    shutil.rmtree(path / "0")
+    group.create_array("0", shape=(40_000, 50_000), chunks=(40_000, 50_000), **options)
+    assert "a chunk of it takes 4000 MB" in tools.views.try_view(str(path))
+
+
+def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):
+    plate = tmp_path / "plate.zarr"
+    names = [
+        (row, f"{column:02}") for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25)
+    ]
+    create_plate(plate, {name: {"0": 0} for name in names})
+    pattern = tmp_path / "pattern.zarr"
+    write_image(pattern, "cyx")
+    columns = {"label": [1, 2, 3], "area": [5.0, 6.0, 7.0]}
+    write_feature_table(open_image(pattern), "features", columns, label_name="objects")
+    images = []
+    for number, (row, column) in enumerate(names):
+        path = plate / row / column / "0"
+        shutil.copytree(pattern, path)
+        table = path / "tables" / "features" / "table.csv"
+        table.write_text(f"label,area\n1,{number}\n2,{number}\n")
+        images.append(entry(path, plate="plate.zarr", well=row + column, acquisition=0))
+    found = tools.report.Report("Title", tmp_path, [], [])
+    found.add(step(1, "Convert", [], images))
+    found.write(tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 15e6
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    assert page.outside() == page.dangling() == []
+    assert len([alt for alt in page.all("img", "alt") if "plate.zarr/" in alt]) >= 384
+    wells = [url for url in page.all("a", "href") if url.startswith("#well-")]
+    assert {f"#well-plate-zarr-{row}{column}" for row, column in names} == {*wells}
+    assert "P24: 383" in page.text
+    assert "Pictures show 3 of 384 places, spread evenly: A01" in page.text
