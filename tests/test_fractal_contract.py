@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import scripted_task
 import server_runner
 from fractal_server import types as server_types
+from fractal_server.app.schemas.v2 import WorkflowImport
 from fractal_server.images import SingleImageTaskOutput
 from fractal_server.runner.exceptions import TaskExecutionError
 from fractal_server.runner.v2 import task_interface
@@ -155,6 +157,20 @@ JSON = st.recursive(
     lambda j: st.lists(j, max_size=2) | st.dictionaries(NAMES, j, max_size=2),
     max_leaves=4,
 )
+
+
+def test_the_workflow_of_a_package_can_be_imported() -> None:
+    """As a template, by servers that have these."""
+    package = Path(importlib.import_module("my_fractal_tasks").__file__ or "").parent
+    shipped = json.loads((package / "workflow.json").read_text("utf-8"))
+    schemas = importlib.import_module("fractal_server.app.schemas.v2")
+    given = WorkflowImport(**shipped["data"])
+    with suppress(AttributeError):  # up to 2.18
+        template = schemas.WorkflowTemplateImport(**shipped)
+        assert template.data == given
+    ours = {"manifest": package / rules.MANIFEST, "package_root": package}
+    assert rules.find_tasks(rules.read_job(workflow=shipped, **ours))
+    assert {*shipped} == {"name", "version", "description", "data"}
 
 
 def objects(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -1,6 +1,7 @@
 """`nox -s run`: any package, each in an environment of its own; all is checked before."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,14 +71,16 @@ def run(richest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     images = tmp_path / "images.json"
     images.write_text(json.dumps([{"zarr_url": str(image)}]))
 
-    def call(steps: list[Any], *options: object) -> "subprocess.CompletedProcess[str]":
+    def call(
+        steps: list[Any], *options: object, cwd: Path = richest
+    ) -> "subprocess.CompletedProcess[str]":
         workflow = tmp_path / "workflow.json"
         workflow.write_text(json.dumps({"name": "Mixed", "task_list": steps}))
         told = ("--json", tmp_path / "told.json")
         where = ("--zarr-dir", image.parent, "--images", images, *told)
         command = [sys.executable, TOOLS / "run.py", workflow, *where, *options]
         return subprocess.run(
-            command, cwd=richest, capture_output=True, text=True, check=False
+            command, cwd=cwd, capture_output=True, text=True, check=False
         )
 
     return call
@@ -161,6 +164,44 @@ def test_a_failed_run_leaves_a_page_and_the_reason(run: Run, tmp_path: Path) -> 
     assert "): ValueError: level (exit code 1)\n\nTraceback" in done.stderr
     assert "ValueError: level" in (tmp_path / "zarr" / "report.html").read_text()
     assert told(tmp_path)["steps"][0]["failure"] == "ValueError: level (exit code 1)"
+
+
+def test_a_run_becomes_a_test_that_fails_when_something_changes(
+    run: Run, richest: Path, tmp_path: Path
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(richest, package, ignore=shutil.ignore_patterns("test_*.py"))
+    tests = package / "tests"
+    done = run([BLUR], "--record", "blurred", cwd=package)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tests / "recorded/blurred/input/zarr/image.zarrblurred").exists()
+
+    def test(*options: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
+        return subprocess.run(
+            [*command, *options], cwd=package, capture_output=True, text=True, check=False
+        )
+
+    other = "def test_something_else(): assert False\n"
+    (tests / "test_other.py").write_text(other)
+    done = test(f"--collected={sys.executable}")
+    assert "1 passed, 1 deselected" in done.stdout
+    workflow = tests / "recorded" / "blurred" / "workflow.json"
+    text = workflow.read_text()
+    assert str(tmp_path) not in text
+    workflow.write_text(text.replace('"sigma_xy": 1', '"sigma_xy": 3'))
+    done = test("tests/test_blurred.py")
+    assert "arrays > image.zarrblurred > sha256: '" in done.stdout
+    assert done.returncode == 1
+
+    done = run([BLUR], "--record", "blurred", cwd=package)
+    assert "--record: there is a test of the name blurred" in done.stderr
+    done = run([BLUR], "--record", "../x", cwd=package)
+    assert "'../x' is no name of a test" in done.stderr
+    wrong = step("my-fractal-tasks", "Measure Features")
+    done = run([wrong], "--record", "failed", cwd=package)
+    assert "no label 'objects'" in done.stderr
+    assert not (tests / "recorded" / "failed").exists()
 
 
 def test_a_plan_runs_nothing(run: Run, tmp_path: Path) -> None:

@@ -141,6 +141,17 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def selftest(session: nox.Session) -> None:
+    """Test the workflows where a server has collected the package: `-- .../venv/bin/python`."""
+    if len(session.posargs) != 1 or not Path(*session.posargs).is_file():
+        session.error(
+            "name the interpreter of the environment that the server has made"
+        )
+    session.install("-e", ".", *group("test"))
+    session.run("pytest", f"--collected={Path(*session.posargs).absolute()}")
+
+
+@nox.session(default=False)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
     # The server runs the tasks in an environment of its own, as does this session.

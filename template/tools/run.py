@@ -34,6 +34,7 @@ from rich.progress import (
 
 import packages
 from package import PACKAGE
+from record import Recording
 from report import Report
 
 local = import_module(f"{PACKAGE.name}.dev.run_workflow")
@@ -56,6 +57,7 @@ def run(
     resume: bool = False,
     only_plan: bool = False,
     told: Path | None = None,
+    record: str = "",
     **options: Any,
 ) -> list[Image]:
     """Run a workflow, and return the image list that it leaves.
@@ -70,6 +72,7 @@ def run(
         resume: Whether what the last run in this folder has done is reused.
         only_plan: Say what would be run, and run nothing.
         told: A file that gets what happened, for programs.
+        record: Name of a test that the run becomes, if it ends well.
         **options: What else `run_workflow` takes.
 
     Raises:
@@ -77,6 +80,7 @@ def run(
     """
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
+    as_given = job.workflow.model_dump(exclude_none=True)
     with tempfile.TemporaryDirectory(prefix="fractal-wheels-") as folder:
         found = packages.find_packages(
             job.workflow, [*requirements], interpreters or {}, Path(folder)
@@ -93,6 +97,9 @@ def run(
                 print(f"\ninstalling {key}, once", flush=True)
             found.packages[key] = packages.install(wheel)
 
+    recording = (
+        Recording(record, as_given, zarr_dir, given["images"]) if record else None
+    )
     steps: list[Any] = []
     name = job.workflow.name
     page = Report(name, zarr_dir, given["images"], lines) if report else None
@@ -112,7 +119,13 @@ def run(
                 watch=watch,
                 progress=progress,
             )
+        if recording:
+            recording.finish(result)
         return result
+    except BaseException:
+        if recording:
+            recording.discard()
+        raise
     finally:
         if told:
             told.write_text(json.dumps(history.as_json(steps), indent=2), "utf-8")
@@ -201,6 +214,12 @@ def main() -> None:
         type=pair,
         default=[],
         help="run the tasks of a package by an interpreter that has it",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="NAME",
+        default="",
+        help="make a test of this run, on small data: tests/test_NAME.py",
     )
     parser.add_argument("--json", dest="told", type=Path, help="what happened, as JSON")
     args = vars(parser.parse_args())

@@ -266,6 +266,7 @@ def read_workflow(file: str) -> Given:
     workflow: dict[str, Any] = read_file(file)
     try:
         job = rules.read_job(workflow=workflow)
+        workflow = workflow.get("data", workflow)  # of a template
         with TemporaryDirectory(prefix="fractal-wheels-") as folder:
             found = packages.find_packages(job.workflow, [], {}, Path(folder))
         if mistakes := packages.find_mistakes(job, found):

@@ -326,6 +326,9 @@ def read_job(**given: Any) -> Job:
         for name in ("workflow", "manifest"):
             if isinstance(given[name], str | Path):
                 given[name] = read_json(Path(given[name]))
+        match given["workflow"]:
+            case {"data": {**workflow}, "version": int()}:  # as a template of a server
+                given["workflow"] = workflow
         given["images"] = copy.deepcopy(given.get("images", []))
         drop_unknown(given["images"], "the image list")
         job = Job.model_validate(given)
