@@ -39,7 +39,7 @@ def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         tmp_path_factory.mktemp("environment") / "venv",
         richest,
         *tool["dependencies"],
-        *("httpx", "types-PyYAML"),
+        *("httpx", "jinja2", "matplotlib", "pillow", "types-PyYAML"),
         "--group",
         f"{richest / 'pyproject.toml'}:dev",
         python=sys.executable,

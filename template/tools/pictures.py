@@ -31,7 +31,7 @@ class Picture:
         height: In pixels.
         alt: What it shows, for those who cannot see it.
         title: What it is, in two or three words.
-        keys: Colour, name and what the name means.
+        keys: Colour (or none), name, and what is to be said of it.
         notes: What else has to be known, in words.
         pixelated: Whether its pixels are shown as squares.
     """
@@ -153,7 +153,7 @@ def outlined(view: View, label: str, name: str) -> Picture:
     n = len(np.unique(labels[labels != 0]))
     objects = f"{n} object{'' if n == 1 else 's'}"
     alt = f"Outlines of {objects} of the label image {label} over {name}"
-    keys = [(PALETTE[0], label, f"{objects} in this picture, outlined")]
+    keys = [("", label, f"{objects} in this picture, outlined")]
     return finish(view, pixels, alt, f"label {label}", keys, True)
 
 

@@ -56,6 +56,8 @@ def read_small(
     Raises:
         ValueError: It cannot be read in a small piece.
     """
+    if place is not None:  # of which the whole would have more pixels
+        want = round(want / max(place[2] - place[0], place[3] - place[1]))
     number = fitting_level(image, want)
     level = image.levels[number]
     sizes = dict(zip(image.axes, level.shape, strict=True))
@@ -156,7 +158,8 @@ def resize(plane: Array, frame: tuple[int, int], *, labels: bool = False) -> Arr
             ((np.arange(new) + 0.5) * old / new).astype(int)
             for new, old in zip(frame, plane.shape, strict=True)
         )
-        return plane[rows[:, None], columns]
+        nearest: Array = plane[rows[:, None], columns]
+        return nearest
     # Not among 32 bits, in which large numbers lose their units: beyond what is seen.
     known = np.nan_to_num(plane.astype(np.float32), posinf=0, neginf=0)
     resized = Pillow.fromarray(known).resize(frame[::-1], Pillow.Resampling.BOX)
