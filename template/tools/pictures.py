@@ -235,5 +235,5 @@ def with_bar(view: View, pixels: Array) -> tuple[Array, list[str]]:
 
 def number(value: float) -> str:
     """A grey value in few digits."""
-    whole = 100 <= abs(value) < 1e6 or value == int(value) and abs(value) < 1e6
+    whole = 100 <= abs(value) < 1e6 or (value == int(value) and abs(value) < 1e6)
     return f"{value:.0f}" if whole else f"{value:.3g}"
