@@ -39,7 +39,7 @@ def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         tmp_path_factory.mktemp("environment") / "venv",
         richest,
         *tool["dependencies"],
-        *("httpx", "markdown-it-py", "matplotlib", "rich"),
+        *("httpx", "jinja2", "markdown-it-py", "matplotlib", "pillow", "rich"),
         *("types-jsonschema", "types-PyYAML"),
         "--group",
         f"{richest / 'pyproject.toml'}:dev",

@@ -348,13 +348,13 @@ def test_a_large_image_without_small_levels_is_read_in_a_piece(tools, tmp_path):
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
     chunk_keys = {"name": "v2", "separator": "/"}
     options = {"dtype": "u2", "fill_value": 3, "chunk_key_encoding": chunk_keys}
-    group.create_array("0", shape=(40_000, 50_000), chunks=(1000, 1000), **options)
+    group.create_array("0", shape=(8000, 9000), chunks=(1000, 1000), **options)
     view = tools.views.take_view(str(path))
     assert any("the middle of the image" in note for note in view.small.notes)
     assert view.small.shape == pytest.approx((512, 512), abs=2)
     shutil.rmtree(path / "0")
-    group.create_array("0", shape=(40_000, 50_000), chunks=(40_000, 50_000), **options)
-    assert "a chunk of it takes 4000 MB" in tools.views.try_view(str(path))
+    group.create_array("0", shape=(12_000, 12_000), chunks=(12_000, 12_000), **options)
+    assert "a chunk of it takes 288 MB" in tools.views.try_view(str(path))
 
 
 def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):

@@ -31,7 +31,7 @@ class Picture:
         height: In pixels.
         alt: What it shows, for those who cannot see it.
         title: What it is, in two or three words.
-        keys: Colour, name and what the name means.
+        keys: Colour (or none), name, and what is to be said of it.
         notes: What else has to be known, in words.
         pixelated: Whether its pixels are shown as squares.
     """
@@ -85,16 +85,14 @@ def shows(pixels: Array, window: Window) -> bool:
 
 def stretched(pixels: Array) -> Window:
     """A window by percentiles, never empty."""
-    finite = pixels[np.isfinite(pixels)]
-    low, high = np.percentile(finite, (1, 99.8)).tolist() if finite.size else (0.0, 1.0)
-    return (low, high) if high > low else (low, low + 1)
+    low, high = np.percentile(pixels, (1, 99.8)).tolist()
+    return (low, high) if high > low else (low, max(low + 1, np.nextafter(low, np.inf)))
 
 
 def scaled(pixels: Array, window: Window) -> Array:
     """Pixels as parts of 1, within the window."""
     low, high = window
-    known = np.nan_to_num(pixels.astype(np.float64), posinf=high, neginf=low)
-    return np.clip((known - low) / (high - low), 0, 1)
+    return np.clip((pixels.astype(np.float64) - low) / (high - low), 0, 1)
 
 
 def mixed(channels: list[Channel], chosen: list[Window]) -> Array:
@@ -153,7 +151,7 @@ def outlined(view: View, label: str, name: str) -> Picture:
     n = len(np.unique(labels[labels != 0]))
     objects = f"{n} object{'' if n == 1 else 's'}"
     alt = f"Outlines of {objects} of the label image {label} over {name}"
-    keys = [(PALETTE[0], label, f"{objects} in this picture, outlined")]
+    keys = [("", label, f"{objects} in this picture, outlined")]
     return finish(view, pixels, alt, f"label {label}", keys, True)
 
 
@@ -237,6 +235,5 @@ def with_bar(view: View, pixels: Array) -> tuple[Array, list[str]]:
 
 def number(value: float) -> str:
     """A grey value in few digits."""
-    return (
-        f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-    )
+    whole = 100 <= abs(value) < 1e6 or (value == int(value) and abs(value) < 1e6)
+    return f"{value:.0f}" if whole else f"{value:.3g}"

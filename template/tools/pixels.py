@@ -56,6 +56,8 @@ def read_small(
     Raises:
         ValueError: It cannot be read in a small piece.
     """
+    if place is not None:  # of which the whole would have more pixels
+        want = round(want / max(place[2] - place[0], place[3] - place[1]))
     number = fitting_level(image, want)
     level = image.levels[number]
     sizes = dict(zip(image.axes, level.shape, strict=True))
@@ -149,15 +151,21 @@ def frame_of(small: Small, longer: int) -> tuple[int, int]:
     )
 
 
-def resize(plane: Array, frame: tuple[int, int], *, labels: bool = False) -> Array:
-    """A plane with the height and width of a picture; labels are never mixed."""
-    if labels or plane.shape[0] <= frame[0]:
-        rows, columns = (
-            ((np.arange(new) + 0.5) * old / new).astype(int)
-            for new, old in zip(frame, plane.shape, strict=True)
-        )
-        return plane[rows[:, None], columns]
-    # Not among 32 bits, in which large numbers lose their units: beyond what is seen.
-    known = np.nan_to_num(plane.astype(np.float32), posinf=0, neginf=0)
+def resize(plane: Array, frame: tuple[int, int]) -> Array:
+    """Finite grey values with the height and width of a picture; 0 for what is none."""
+    with np.errstate(over="ignore"):
+        known = np.nan_to_num(plane.astype(np.float32), posinf=0, neginf=0)
+    if plane.shape[0] <= frame[0]:
+        return nearest(known, frame)
     resized = Pillow.fromarray(known).resize(frame[::-1], Pillow.Resampling.BOX)
     return np.asarray(resized)
+
+
+def nearest(plane: Array, frame: tuple[int, int]) -> Array:
+    """Some of the values of a plane, never mixed: labels."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(frame, plane.shape, strict=True)
+    )
+    chosen: Array = plane[rows[:, None], columns]
+    return chosen

@@ -64,7 +64,7 @@ def measured_figures(
     found: Measured, conditions: Mapping[Well, Condition]
 ) -> list[tuple[str, str, list[str]]]:
     """Name of each feature, a sentence, and plots of how its values are distributed."""
-    figures = []
+    figures: list[tuple[str, str, list[str]]] = []
     plates = [plate for plate in dict.fromkeys(found.plates.tolist()) if plate]
     groups = groups_of(found, conditions)
     for feature, values in found.features.items():
@@ -73,23 +73,23 @@ def measured_figures(
             continue
         label = f"{feature} of an image" if feature == "objects" else feature
         if np.ptp(known) == 0:
-            said = f"{plots.short(known[0])} in all {len(known)}"
-            figures.append((feature, said if len(known) > 1 else said[:-6], []))
+            several = f" in all {len(known)}" if len(known) > 1 else ""
+            figures.append((feature, plots.short(known[0]) + several, []))
             continue
         drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
         for of, names in groups.items():
             drawn.append(plots.boxes(plots.by_group(names, values), label, of))
         for plate in plates:
             by = by_well(found, plate, feature)
+            by = {well: value for well, value in by.items() if plots.has_place(well)}
             if len({v for v in by.values() if np.isfinite(v)}) > 1:
-                several = len(known) > len(by)
-                what = "sum of" if feature == "objects" else "median of"
                 links = {}
                 for well in by:
                     done = conditions.get(Well(Path(plate), well))
                     said = done.values if done else ""
                     links[well] = plots.Link(f"#{anchor(plate, well)}", said)
-                title = f"{what} {feature}" if several else feature
+                what = "sum of" if feature == "objects" else "median of"
+                title = f"{what} {feature}" if len(known) > len(by) else feature
                 drawn.append(plots.plate_map(by, title, links))
         figures.append((feature, "", drawn or [plots.histogram(known, label)]))
     return figures
@@ -122,7 +122,8 @@ def make_sheets(
     """Sheets of the plates in an image list, with the last image of each well."""
     plates: dict[Path, dict[str, str]] = {}
     for image in images:
-        if where := well(image["zarr_url"]):
+        where = well(image["zarr_url"])
+        if where and plots.has_place(where.name):
             plates.setdefault(where.plate, {})[where.name] = image["zarr_url"]
     plates = {plate: wells for plate, wells in plates.items() if len(wells) > 1}
     end = time.monotonic() + seconds

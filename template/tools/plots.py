@@ -19,7 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from pixels import Array
 from svg import FAINT, INK, MARK, SOFT, as_svg
 
-STYLE: dict[str, Any] = {
+# Of any type: how keys are typed differs between versions of matplotlib.
+STYLE: Any = {
     "svg.fonttype": "none",
     "axes.formatter.useoffset": False,
     "font.size": 9,
@@ -40,6 +41,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 8,
 }
 FEW = 5  # values, of which a box would say too much
+WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]{0,2})")
 WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
 
 
@@ -123,8 +125,9 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
                 axes.plot(some, [row] * len(some), "o", color=INK, markersize=4, mew=0)
             else:
                 heights = row + random.uniform(-0.2, 0.2, len(some))
-                look = {"color": INK, "markersize": 1.8, "alpha": 0.4, "mew": 0}
-                axes.plot(some, heights, "o", **look)
+                axes.plot(
+                    some, heights, "o", color=INK, markersize=1.8, alpha=0.4, mew=0
+                )
         axes.set_yticks(range(1, len(known) + 1), names)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
@@ -136,7 +139,9 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
         return as_svg(figure, f"{label} by {of}, medians: {medians}")
 
 
-def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str]) -> str:
+def plate_map(
+    values: Mapping[str, float], label: str, links: Mapping[str, Link]
+) -> str:
     """A plate, each well coloured by a value.
 
     Args:
@@ -187,7 +192,7 @@ def plate_map(values: Mapping[str, float], label: str, links: Mapping[str, str])
             orientation="horizontal",
             ticks=MaxNLocator(4),
         )
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_label(label)
         said = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
         titles = {}
@@ -209,13 +214,18 @@ def well_place(well: str) -> tuple[int, int]:
     Raises:
         ValueError: Its name is not made of letters and a number.
     """
-    match = re.fullmatch(r"([A-Za-z]+)0*([0-9]+)", well)
-    if not match or not int(match[2]):
+    match = WELL.fullmatch(well)
+    if not match:
         raise ValueError(f"the well {well!r} has no place on a map")
     row = 0
     for letter in match[1].upper():
         row = row * 26 + ord(letter) - ord("A") + 1
     return row - 1, int(match[2]) - 1
+
+
+def has_place(well: str) -> bool:
+    """Whether the name of a well is made of letters and a number."""
+    return bool(WELL.fullmatch(well))
 
 
 def row_name(row: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from package import PACKAGE
-from pixels import Array, Small, frame_of, read_small, resize
+from pixels import Array, Small, frame_of, nearest, read_small, resize
 
 kit = import_module(f"{PACKAGE.name}.kit")
 
@@ -131,7 +131,7 @@ def look_at_labels(image: Any, view: View) -> None:
             label = kit.open_label(image, name)
             small = read_small(label, [None], max(view.frame), view.small.place)
             (plane,) = small.planes
-            view.labels[name] = resize(plane, view.frame, labels=True)
+            view.labels[name] = nearest(plane, view.frame)
             mark = hashlib.sha256(np.ascontiguousarray(plane).tobytes())
             view.marks[f"label {name}"] = mark.hexdigest()
 
