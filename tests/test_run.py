@@ -174,12 +174,16 @@ def test_a_run_becomes_a_test_that_fails_when_something_changes(
     tests = package / "tests"
     done = run([BLUR], "--record", "blurred", cwd=package)
     assert (done.returncode, done.stderr) == (0, "")
-    assert not (tests / "recorded/blurred/input/zarr/image.zarrblurred").exists()
+    assert not (tests / "recorded/blurred/input/zarr/image_blurred.zarr").exists()
 
     def test(*options: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
         return subprocess.run(
-            [*command, *options], cwd=package, capture_output=True, text=True, check=False
+            [*command, *options],
+            cwd=package,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     other = "def test_something_else(): assert False\n"
@@ -191,7 +195,7 @@ def test_a_run_becomes_a_test_that_fails_when_something_changes(
     assert str(tmp_path) not in text
     workflow.write_text(text.replace('"sigma_xy": 1', '"sigma_xy": 3'))
     done = test("tests/test_blurred.py")
-    assert "arrays > image.zarrblurred > sha256: '" in done.stdout
+    assert "arrays > image_blurred.zarr > sha256: '" in done.stdout, done.stdout
     assert done.returncode == 1
 
     done = run([BLUR], "--record", "blurred", cwd=package)
