@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
 from my_fractal_tasks.kit import (
+    Roi,
     blocks,
     build_pyramid,
     cast,
@@ -14,6 +15,7 @@ from my_fractal_tasks.kit import (
     derive_label,
     each_block,
     label_blocks,
+    label_regions,
     map_blocks,
     open_image,
     open_label,
@@ -47,6 +49,8 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
     tmp_path_factory, monkeypatch, data
 ):
     axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "tzyx"]), label="axes")
+    # The only channel, one of three, or two of them in front.
+    channel = data.draw(st.sampled_from([None, 1, [2, 1]]), label="channel")
     wholes = ["", "yx"] + (["zyx"] if "z" in axes else [])
     whole = data.draw(st.sampled_from(wholes), label="whole")
     version = data.draw(st.sampled_from(["0.4", "0.5"]), label="version")
@@ -58,12 +62,20 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
     sigma = [0 if axis == "t" else 1.5 for axis in axes]
     pixels = (ndimage.gaussian_filter(noise, sigma) > 0.05) * np.uint16(1000)
     path = tmp_path_factory.mktemp("labels") / "image.zarr"
-    write_image(
-        path, axes, version, pixels=pixels, chunks=data.draw(layouts(axes), "chunks")
-    )
+    with_channels = axes
+    written = pixels
+    if channel is not None or data.draw(st.booleans(), label="has a channel"):
+        with_channels = axes.replace("t", "tc") if "t" in axes else f"c{axes}"
+        parts = [0 * pixels, pixels, pixels // 2] if channel is not None else [pixels]
+        written = np.stack(parts, axis=with_channels.index("c"))
+    chunks = data.draw(layouts(axes), "chunks")
+    write_image(path, with_channels, version, pixels=written, chunks=chunks)
     monkeypatch.setattr(blocks, "BLOCK_VOXELS", voxels)
 
     def segment(block):
+        if channel == [2, 1]:
+            half, block = block
+            assert (half == block // 2).all()
         if whole:
             sizes = dict(zip(axes, block.shape, strict=True))
             assert all(sizes[axis] == SIZES[axis] for axis in whole)
@@ -75,7 +87,9 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
 
     image = open_image(path)
     with derive_label(image, "objects") as label:
-        n_objects = label_blocks(segment, image, label, whole=whole, threads=threads)
+        n_objects = label_blocks(
+            segment, image, label, channel=channel, whole=whole, threads=threads
+        )
 
     found = np.asarray(open_label(image, "objects").levels[0])
     structure = ndimage.generate_binary_structure(len(axes), 1)
@@ -135,6 +149,29 @@ def test_what_is_no_label_is_refused(tmp_path, bad):
         with derive_label(image, "objects") as label:
             label_blocks(lambda block: np.full(block.shape, bad), image, label)
     assert open_image(image.path).label_names == []
+
+
+def test_one_of_several_channels_has_to_be_named(tmp_path):
+    """Or a list of them; so do regions, and `map_blocks` into a label image."""
+    write_image(tmp_path / "image.zarr", "cyx", pixels=np.zeros((2, 40, 50), "u2"))
+    image = open_image(tmp_path / "image.zarr")
+    roi = Roi("left", (slice(0, 40), slice(0, 20)))
+
+    def two_in_front(block):
+        assert block.shape[0] == 2
+        return block[0]
+
+    for call in (
+        label_blocks,
+        lambda *given, **named: label_regions(*given, [roi], **named),
+        map_blocks,
+    ):
+        with pytest.raises(ValueError, match=r"channel: .*\.zarr has 2 channels"):  # noqa: SIM117
+            with derive_label(image, "objects", overwrite=True) as label:
+                call(two_in_front, image, label)
+        if call is not map_blocks:
+            with derive_label(image, "objects", overwrite=True) as label:
+                assert call(two_in_front, image, label, channel=[0, 1]) == 0
 
 
 @PROPERTY

@@ -74,7 +74,7 @@ def tiled(image, name="objects", function=segment, **arguments):
 @settings(deadline=None, max_examples=30, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_labels_do_not_depend_on_tiles_threads_or_chunks(tmp_path_factory, data):
-    axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "tczyx"]))
+    axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "cyx", "tczyx"]))
     sizes = {axis: data.draw(st.integers(1, 2)) for axis in "tc"}
     sizes |= {axis: data.draw(st.integers(1, 70)) for axis in "yx"}
     sizes["z"] = data.draw(st.integers(1, 9))
@@ -85,15 +85,28 @@ def test_labels_do_not_depend_on_tiles_threads_or_chunks(tmp_path_factory, data)
     pixels = dots(shape, seed=data.draw(st.integers(0, 99)))
     write_image(path, axes, "0.5", pixels=pixels, chunks=chunks)
 
+    # One channel, or all of them in front.
+    channel = data.draw(st.sampled_from([0, range(sizes["c"] if "c" in axes else 1)]))
+
+    def segment_all(given):
+        if channel == 0:
+            return segment(given)
+        assert given.shape[0] == len(channel)
+        return segment(given.max(axis=0))
+
     found, highest = tiled(
         open_image(path),
-        channel=0,
+        function=segment_all,
+        channel=channel,
         tile=2 * overlap + data.draw(st.integers(8, 40)),
         overlap=overlap,
         threads=data.draw(st.integers(1, 8)),
     )
 
-    inside = pixels[:, 0] if "c" in axes else pixels
+    inside = pixels
+    if "c" in axes:
+        every = np.moveaxis(pixels, axes.index("c"), 0)
+        inside = every[0] if channel == 0 else every.max(axis=0)
     structure = ndimage.generate_binary_structure(inside.ndim, 1)
     if "t" in axes:
         structure[[0, 2]] = False
@@ -270,13 +283,17 @@ def test_memory_is_bounded_by_the_tile(tmp_path):
         ({"function": lambda pixels: pixels * 0.5}, "segment: .*float"),
         ({"function": lambda pixels: segment(pixels[1:])}, "segment: .*shape"),
         ({"axes": "zx"}, "axes"),
+        ({"channel": None}, r"channel: .*image.zarr has 2 channels: give .* a list"),
+        ({"channel": [0, 2]}, "channel: .* has 2 channels: .* 0 to 1, not .0, 2"),
+        ({"channel": []}, "channel: .* has 2 channels: a list must have"),
+        ({"channel": [0, 1], "function": lambda p: segment(p)}, "segment: .*shape"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, arguments, message):
-    write_image(tmp_path / "image.zarr", "yx")
+    write_image(tmp_path / "image.zarr", "cyx", pixels=np.zeros((2, 40, 50), "u2"))
     image = open_image(tmp_path / "image.zarr")
     with pytest.raises(ValueError, match=message):
-        tiled(image, **arguments)
+        tiled(image, **{"channel": 0} | arguments)
     assert not [*(image.path / "labels").glob("*obj*")]
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .image import Array, Image, Region
+from .image import Array, Image, Region, channels_to_read
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -144,7 +144,7 @@ def map_blocks(
         function: Takes and returns an array with the axes of `target`.
         source: Image to read.
         target: Image to write, from one of the `derive_` functions.
-        channel: Channel to read, if `target` has no channel axis.
+        channel: Channel to read, if `target` has no channel axis; by default the only one.
         halo: How many pixels around a block `function` must see, by axis, so that the
             result equals that of the whole image.
         whole: Axes that `function` must see whole: with `yx`, it is called on one plane
@@ -152,15 +152,17 @@ def map_blocks(
         threads: How many blocks at a time; by default one per processor.
 
     Raises:
-        ValueError: The results do not fit the data type of `target`.
+        ValueError: The results do not fit the data type of `target`, or the channel of
+            `source` has to be given.
     """
     check_axes(whole=whole, halo=halo or {})
+    read = channel if "c" in target.axes else channels_to_read(source, channel)
     dtype = target.levels[0].dtype
     margin = [(halo or {}).get(axis, 0) for axis in target.axes]
 
     def run(region: Region) -> tuple[bool, float]:
         wide = _grow(region, margin, target.shape)
-        pixels = source.read(wide, channel)
+        pixels = source.read(wide, read)
         block: Array = np.empty([s.stop - s.start for s in region], dtype)
         has_fractions, highest = False, 0.0
         for slab in cut_slabs(target, region, whole):

@@ -1,5 +1,6 @@
 """Open an OME-Zarr image or label image: pyramid levels, axes, scale, channels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -145,17 +146,22 @@ class Image:
             )
         return known.index(channel.identifier)
 
-    def read(self, region: Region, channel: int | None = None, level: int = 0) -> Array:
+    def read(
+        self, region: Region, channel: int | Sequence[int] | None = None, level: int = 0
+    ) -> Array:
         """Pixels of a region.
 
         Args:
             region: One slice per axis; without the channel axis if `channel` is given.
             channel: Position on the channel axis, for images with or without that axis.
+                Of a list of them, the channels come in front of all other axes.
             level: Pyramid level; 0 is full resolution.
 
         Raises:
             ValueError: A chunk is damaged.
         """
+        if isinstance(channel, Sequence):
+            return np.stack([self.read(region, one, level) for one in channel])
         index: list[slice | int] = list(region)
         if channel is not None and "c" in self.axes:
             index.insert(self.axes.index("c"), channel)
@@ -163,6 +169,31 @@ class Image:
             return np.asarray(self.levels[level][tuple(index)])
         except (RuntimeError, ValueError) as error:  # of a codec
             raise ValueError(f"{self.path} cannot be read: {error}") from error
+
+
+def channels_to_read(
+    image: Image, channel: int | Sequence[int] | None
+) -> int | Sequence[int]:
+    """What a function sees of the channels of an image; None is the only one.
+
+    Raises:
+        ValueError: There are several channels and none is named, or one is not there.
+    """
+    n_channels = len(image.channels)
+    known = f"{image.path} has {n_channels} channel{'s' if n_channels > 1 else ''}"
+    if channel is None and n_channels > 1:
+        raise ValueError(
+            f"channel: {known}: give the position of one, or a list such as [0, 1], "
+            "and the function sees these in front of the other axes"
+        )
+    if isinstance(channel, Sequence) and not (
+        channel and all(0 <= one < n_channels for one in channel)
+    ):
+        raise ValueError(
+            f"channel: {known}: a list must have positions from 0 to {n_channels - 1}, "
+            f"not {channel}"
+        )
+    return 0 if channel is None else channel
 
 
 def open_image(

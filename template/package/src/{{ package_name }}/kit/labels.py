@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .blocks import (
     cut_slabs,
     in_threads,
 )
-from .image import Array, Image, Region
+from .image import Array, Image, Region, channels_to_read
 from .regions import each_roi
 from .rois import Roi
 
@@ -38,7 +38,7 @@ def label_blocks(
     image: Image,
     label: Image,
     *,
-    channel: int | None = None,
+    channel: int | Sequence[int] | None = None,
     whole: str = "",
     min_size: int = 1,
     level: int = 0,
@@ -57,7 +57,8 @@ def label_blocks(
             faces: `connectivity=1` for scikit-image.
         image: Image to read.
         label: Label image to write, from `derive_label`.
-        channel: Channel of `image` to read.
+        channel: Channel of `image` to read, which has to be given if it has several. Of a
+            list, `segment` gets an array with the channels in front of the axes of `label`.
         whole: Axes that `segment` must see whole, since it tells touching objects apart:
             with `yx`, it is called on one plane after the other, with `zyx` on one
             volume. Objects of two planes that touch become one.
@@ -69,9 +70,11 @@ def label_blocks(
         Number of labels.
 
     Raises:
-        ValueError: `segment` returns what is no label: a mask, floats, negative numbers.
+        ValueError: `segment` returns what is no label (a mask, floats, negative numbers),
+            or `channel` is not one that `image` has.
     """
     check_axes(whole=whole)
+    channel = channels_to_read(image, channel)
     whole_label = label
     image, label = image.from_level(level), label.from_level(level)
     array = label.levels[0]
@@ -84,14 +87,15 @@ def label_blocks(
     def write_local(region: Region) -> Local:
         pixels = image.read(region, channel)
         corner = [s.start for s in region]
-        local = np.zeros(pixels.shape, np.uint32)
+        local = np.zeros(pixels.shape[-array.ndim :], np.uint32)
         n_labels = 0
         for slab in cut_slabs(label, region, whole):
-            place = tuple(
+            own = (
                 slice(s.start - start, s.stop - start)
                 for s, start in zip(slab, corner, strict=True)
             )
-            found = checked_labels(segment(pixels[place]), pixels[place].shape)
+            place: tuple[Any, ...] = (..., *own)  # of all channels that are in front
+            found = checked_labels(segment(pixels[place]), local[place].shape)
             if n_labels:
                 found = np.where(found, found + np.uint32(n_labels), 0)
             local[place] = found
@@ -153,7 +157,7 @@ def label_regions(
     label: Image,
     rois: Sequence[Roi],
     *,
-    channel: int | None = None,
+    channel: int | Sequence[int] | None = None,
     min_size: int = 1,
     level: int = 0,
     threads: int | None = None,
@@ -170,7 +174,8 @@ def label_regions(
         label: Label image to write, from `derive_label`.
         rois: Regions of the pyramid level, from `find_rois`. Where they overlap, the
             later one counts, and may cut or replace objects of the other.
-        channel: Channel of `image` to read.
+        channel: Channel of `image` to read, which has to be given if it has several. Of a
+            list, `segment` gets an array with the channels in front of the axes of `label`.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
         threads: How many regions at a time; by default one per processor.
@@ -179,15 +184,17 @@ def label_regions(
         Highest label.
 
     Raises:
-        ValueError: `segment` returns what is no label: a mask, floats, negative numbers.
+        ValueError: `segment` returns what is no label (a mask, floats, negative numbers),
+            or `channel` is not one that `image` has.
     """
+    channel = channels_to_read(image, channel)
     array = label.levels[level]
 
     def run(roi: Roi) -> Array:
         pixels = image.read(roi.region, channel, level)
         inside = roi.inside()
         pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
-        found = np.where(inside, checked_labels(segment(pixels), pixels.shape), 0)
+        found = np.where(inside, checked_labels(segment(pixels), inside.shape), 0)
         sizes = np.bincount(found.ravel())
         number = np.zeros(len(sizes), np.uint32)
         kept = np.flatnonzero(sizes >= max(min_size, 1))

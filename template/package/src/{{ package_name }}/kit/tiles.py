@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from .blocks import build_pyramid, cut_blocks, cut_slabs
-from .image import Array, Image, Region
+from .image import Array, Image, Region, channels_to_read
 from .labels import checked_labels, number_objects, sizes_and_firsts
 from .regions import each_roi
 from .rois import Roi
@@ -41,7 +41,7 @@ def label_tiles(
     image: Image,
     label: Image,
     *,
-    channel: int | None = None,
+    channel: int | Sequence[int] | None = None,
     tile: int = 1024,
     overlap: int = 128,
     axes: str = "zyx",
@@ -66,7 +66,8 @@ def label_tiles(
             has one plane or `axes` is `yx`, and returns labels in an array of that shape.
         image: Image to read.
         label: Label image to write, from `derive_label`.
-        channel: Channel of `image` to read.
+        channel: Channel of `image` to read, which has to be given if it has several. Of a
+            list, `segment` gets them in front: (c, z, y, x), or (c, y, x).
         tile: Longest side of a tile in y and x, in pixels of the pyramid level; in z, as
             many planes as take the same length.
         overlap: How far a tile reaches into each of its neighbours, likewise.
@@ -83,7 +84,8 @@ def label_tiles(
 
     Raises:
         ValueError: `axes` are others, the overlap leaves nothing of a tile, or `segment`
-            returns what is no label: a mask, floats, negative numbers.
+            returns what is no label: a mask, floats, negative numbers; or `channel` is
+            not one that `image` has.
     """
     if axes not in ("yx", "zyx"):
         raise ValueError(f"axes: must be yx or zyx, not {axes}")
@@ -92,6 +94,7 @@ def label_tiles(
             f"overlap: {overlap} on both sides leaves nothing of a tile of {tile}; "
             f"allowed is 0 to {(tile - 1) // 2}"
         )
+    channel = channels_to_read(image, channel)
     array, scale = label.levels[level], label.from_level(level).scale
     sides = {axis: (tile, overlap) for axis in "yx"}
     if "z" in axes and "z" in label.axes:
@@ -107,8 +110,8 @@ def label_tiles(
         pixels = image.read(roi.region, channel, level)
         inside = roi.inside()
         pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
-        found = checked_labels(segment(pixels[seen]), pixels[seen].shape)
-        return np.where(inside, found.reshape(pixels.shape), np.uint32(0))
+        found = checked_labels(segment(pixels[(..., *seen)]), inside[seen].shape)
+        return np.where(inside, found.reshape(inside.shape), np.uint32(0))
 
     def segment_part(part: Roi, highest: int) -> int:
         """Fill a part of the label image; return the number of its labels."""
