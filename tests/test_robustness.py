@@ -27,6 +27,7 @@ from my_fractal_tasks.kit import (
     provenance,
     publish,
     read_table,
+    run_task,
     table_names,
     write_feature_table,
 )
@@ -883,6 +884,20 @@ runpy.run_path({str(PACKAGE / "gaussian_blur.py")!r}, run_name="__main__")
     assert "No space left on device" in last
     (tmp_path / "args.json").unlink()
     assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_a_missing_library_is_told_with_how_to_install_it(tmp_path, monkeypatch):
+    def segment():
+        import nothing_of_this_name  # noqa: F401
+
+    (tmp_path / "args.json").write_text("{}")
+    arguments = ["--args-json", "args.json", "--out-json", "out.json"]
+    monkeypatch.setattr(sys, "argv", ["segment.py", *arguments])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SystemExit, match=r"named 'nothing.*pip install -e '\.\[model\]'"
+    ):
+        run_task(segment)
 
 
 def test_what_can_not_be_removed_is_named(tmp_path, monkeypatch, caplog):

@@ -162,7 +162,9 @@ if arguments["zarr_url"].endswith("a"):
     ballast = b"x" * 300_000_000
     while time.process_time() < 1:
         pass
-sys.exit(arguments["zarr_url"].endswith("b"))
+if arguments["zarr_url"].endswith("b"):
+    print("why")
+    sys.exit(1)
 """
 
 
@@ -185,6 +187,7 @@ def test_what_units_cost_is_told_also_of_those_that_fail(
             check=False,
         )
         assert done.returncode == 1
+        assert done.stderr.endswith("why\n")  # and no empty line
         said[mem] = done.stdout
 
     costs = json.loads((tmp_path / "told.json").read_text())["costs"][2]
@@ -193,7 +196,8 @@ def test_what_units_cost_is_told_also_of_those_that_fail(
     assert 1 <= first["cpu_seconds"] < 3
     assert second["cpu_seconds"] < 1
     assert 450 <= costs["proposal"]["mem"] <= 700
-    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB", said["200M"])
+    assert re.search(r"\(most\) +asks for +would do\n", said["200M"])
+    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB +mem: ", said["200M"])
     assert "Task 1 asks for too little memory: mem is 200" in said["200M"]
     assert "too little" not in said["0.2G"]
 
@@ -323,6 +327,12 @@ def test_a_workflow_can_be_checked_before_there_is_anything_to_run_it_on(
         rules.find_tasks(rules.read_job(**job))
     with pytest.raises(local.WorkflowError, match="imagess: Extra inputs"):
         rules.read_job(**job, imagess=[])
+    job["workflow"]["task_list"][1]["args"] = {"sigma": 1}
+    with pytest.raises(
+        local.WorkflowError,
+        match=r"^workflow\.task_list\.1\.args: is args_parallel, or args_non_parallel$",
+    ):
+        rules.read_job(**job)
 
 
 def test_a_workflow_that_begins_without_images_is_told_how_to_have_some(tmp_path):

@@ -235,7 +235,7 @@ def main() -> None:
         images = args.pop("images")
         run(zarr_dir=zarr_dir, images=rules.read_json(images) if images else (), **args)
     except (rules.WorkflowError, OSError, ValueError) as error:
-        sys.exit(f"\n{error}")
+        sys.exit(f"\n{str(error).rstrip()}")
     except KeyboardInterrupt as interrupt:
         print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
         sys.exit(130)

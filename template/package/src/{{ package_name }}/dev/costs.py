@@ -156,7 +156,7 @@ def show(costs: Sequence[Costs]) -> None:
         "MB",
         "(most)",
         "asks for",
-        "",
+        "would do",
     )
     table = [head]
     for one in costs:

@@ -470,7 +470,7 @@ def main() -> None:
                 told = json.dumps(as_json(steps), indent=2)
                 Path(output).write_text(told, "utf-8")
     except (WorkflowError, OSError, ValueError) as error:
-        sys.exit(f"\n{error}")
+        sys.exit(f"\n{str(error).rstrip()}")
     except KeyboardInterrupt as interrupt:
         print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
         sys.exit(130)

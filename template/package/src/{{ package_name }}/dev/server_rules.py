@@ -93,7 +93,15 @@ def explain(error: Exception) -> str:
     """Say what is wrong, in a line for each mistake."""
     if not isinstance(error, ValidationError):
         return str(error)
-    mistakes = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+    mistakes = [
+        (
+            ".".join(map(str, e["loc"])),
+            "is args_parallel, or args_non_parallel"
+            if e["loc"][-1:] == ("args",) and e["type"] == "extra_forbidden"
+            else e["msg"],
+        )
+        for e in error.errors()
+    ]
     return "\n".join(": ".join(filter(None, mistake)) for mistake in mistakes)
 
 

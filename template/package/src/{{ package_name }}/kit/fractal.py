@@ -197,7 +197,8 @@ def run_task(function: Callable[..., Any]) -> None:
             reason = f"{type(error).__name__} {reason}".strip()
         if isinstance(error, ModuleNotFoundError):
             reason += (
-                ": what runs a model is in the extra `model` of the package, if any"
+                ": if it runs a model, `pip install -e '.[model]'` installs it here, and a "
+                "server has to collect the package with the extra `model`"
             )
         if isinstance(error, ValidationError):
             reason = "; ".join(
