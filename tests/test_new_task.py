@@ -173,6 +173,12 @@ def subtract(pixels, size: int):
 
 def add_up(a, b):
     return a + b
+
+def by_seeds(image, seeds: dict[str, np.ndarray], *, kernel: np.ndarray | None = None):
+    return image
+
+def of_markers(image, markers: np.ndarray):
+    return image
 '''
 # Functions, and what a task of each makes.
 FUNCTIONS = {
@@ -211,7 +217,7 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     said = add(package, richest_python, *cases)
     assert not [text for text in said if "Nothing was written" in text]
     for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
-        assert re.search(rf"^\w+ makes (an |a )?{makes}", text, re.MULTILINE), text
+        assert re.search(rf"^\w+ makes (an? )?(row of a )?{makes}", text, re.MULTILINE)
     (package / "own.py").unlink()
     return package
 
@@ -327,8 +333,12 @@ NO_FUNCTION = {
     "skimage.transform:AffineTransform": "not a function",
     "skimage.filters:gausian": "is it gaussian",
     "nothing_here.at_all:f": "No module named.*pyproject.toml",
+    "own.py:by_seeds": "by_seeds needs seeds, .* place for arrays. Write a function",
+    "own.py:of_markers": "of_markers needs markers, .* place for arrays. Write a",
+    "own.py:find_dots": "no find_dots in own.py; is it find_spots",
+    "own.py:nowhere": "its functions are: find_spots, statistics, subtract, add_up, by",
     "own.py": "write MODULE:FUNCTION",
-    "absent.py:f": "no such file",
+    "absent.py:f": "^--from absent.py: there is no such file",
     "broken.py:f": "importing it fails: NameError",
     "skimage.draw:disk": "Say it by --array NAME",
     "skimage.feature:canny": "finds nothing.*--set",
@@ -349,6 +359,10 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
         "own.py would be the task": ["Own", *spots[1:]],
         "has no argument 'width'": [*spots, "--set", "width=1"],
         "write NAME=VALUE": [*spots, "--set", "sigma"],
+        "--set img: it takes the pixels": [*spots, "--set", "img=3"],
+        "--set seeds: a form has no place for arrays": (
+            ["Mine", "--from", "own.py:by_seeds", "--set", "seeds=3"]
+        ),
         "which is a mask": [*spots, "--makes", "features"],
         "comes a task of the type parallel": [*spots, "--type", "compound"],
         "no volume": ["Mine", "--from", "skimage.feature:canny", "--axes", "zyx"],
@@ -362,6 +376,95 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
         assert re.search(expected, text, re.DOTALL), text
         assert "Nothing was written" in text or "error: " in text
     assert tree(package) == before
+
+
+CELLS = '''"""Cells."""
+
+import os
+
+import numpy as np
+from scipy import ndimage
+
+def smooth(image, size: int | str = 3, window=(3, 5), *, kernel: np.ndarray | None = None):
+    """Smooth an image
+
+    Parameters
+    ----------
+    image : ndarray
+        The image.
+    window : tuple
+        Lengths of a box.
+
+    Returns
+    -------
+    ndarray
+        The image without its noise
+    """
+    assert isinstance(window, tuple)
+    return ndimage.uniform_filter(image, size)
+
+def twice(image, lengths: tuple[int, int], factor: float | np.ndarray = 2.0):
+    """Smooth an image twice.
+
+    Returns
+    -------
+    ndarray
+        The image without any noise
+    """
+    return ndimage.uniform_filter(image, lengths)
+'''
+
+
+def docstrings(text: str) -> list[str | None]:
+    functions = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
+    return [ast.get_docstring(node) for node in functions]
+
+
+def test_a_file_is_copied_once_and_then_edited_in_the_package(
+    render, tmp_path, richest_python, cache
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    copied = import_folder(package) / "cells.py"
+    for folder, text in (("one", CELLS), ("other", CELLS + "\nMORE = 1\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cells.py").write_text(text)
+
+    smooth, again, twice = add(
+        package,
+        richest_python,
+        ["Smooth", "--from", "../one/cells.py:smooth", "--array", "image"],
+        ["Twice", "--from", "../other/cells.py:twice"],
+        ["Twice", "--from", "new_tasks.cells:twice"],
+    )
+
+    assert "image takes the pixels.\n" in smooth
+    assert "From now on, edit src/new_tasks/cells.py, and not ../one/cells" in smooth
+    assert "size: int; str is left out." in smooth
+    assert "kernel stays at its default: a form has no place for arrays." in smooth
+    assert "nox -s tests -- tests/test_smooth.py\n" in smooth
+    assert "To undo it: delete what is new, `git checkout` what has changed" in smooth
+    assert "another version of ../other/cells.py: edit that in the package" in again
+    assert "write --from new_tasks.cells:twice." in again
+    assert "Nothing was written" in again
+    assert "image takes the pixels; --array says otherwise.\n" in twice
+    assert "factor: float; ndarray is left out." in twice
+    assert "It is what twice returns: The image without any noise." in twice
+    assert "edit src" not in twice
+    # As `nox -s format` does it.
+    run("ruff", "check", "--no-cache", "--fix-only", "--quiet", ".", cwd=package)
+    run("ruff", "format", "--no-cache", ".", cwd=package)
+    assert docstrings(copied.read_text()) == docstrings(CELLS)
+    assert "import os\n" not in copied.read_text()
+    run("ruff", "check", "--no-cache", ".", cwd=package)
+    tasks = create_manifest(package, richest_python)
+    schema = tasks["Smooth"]["args_schema_parallel"]["properties"]
+    assert schema["window"]["items"] == {"type": "integer"}
+    assert schema["window"]["default"] == [3, 5]
+    assert "lengths" in tasks["Twice"]["args_schema_parallel"]["required"]
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(richest_python, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    tests = ("tests/test_smooth.py", "tests/test_twice.py")
+    run(richest_python, "-m", "pytest", "-n2", *tests, cwd=package, env=env)
 
 
 def test_the_code_of_the_rules_is_a_task(render, tmp_path, richest_python):
@@ -727,6 +830,8 @@ def test_the_session_installs_what_an_example_depends_on(
     found = manifest.read_bytes()
     assert "Check Images" in create_manifest(package, richest_python)
     assert manifest.read_bytes() == found
+    said = nox(package, "-R", "-s", "new_task", "--", "--help")
+    assert "create_manifest" not in said
     with pytest.raises(RuntimeError, match=r"check_images\.py exists"):
         nox(package, "-R", "-s", "new_task", "--", "--example", "check_images")
 

@@ -109,6 +109,8 @@ def new_task(session: nox.Session) -> None:
     """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`; `-- --help`."""
     session.install("-e", ".")
     run_tool(session, "new_task")
+    if {"-h", "--help"} & {*session.posargs}:
+        return
     session.install("-e", ".")  # what an added example depends on
     session.run("python", PACKAGE / "dev" / "create_manifest.py")
 

@@ -64,12 +64,17 @@ TAKEN |= {
     "rows",
 }
 
+UNIONS = (typing.Union, types.UnionType)
+ARRAY_NAME = re.compile(r"(?<!byte)array", re.IGNORECASE)
+
 SAMPLES: dict[Any, Any] = {bool: True, int: 3, float: 2.0}
 WORDS: dict[str, Any] = {"int": int, "integer": int, "bool": bool, "boolean": bool}
 WORDS |= {"float": float, "number": float, "scalar": float, "double": float}
 WORDS |= {"str": str, "string": str, "ints": int, "floats": float, "strings": str}
 WORDS |= {"scalars": float, "numbers": float, "integers": int, "bools": bool}
 WORDS |= {"uint": int}
+# Alternatives to what a form can show, as a docstring may name them.
+OTHERS = re.compile(r"arr|sequence|iterable|list|tuple|call|dict")
 ADJECTIVES = {"positive", "unsigned", "non-negative", "nonnegative", "strictly", "odd"}
 
 
@@ -84,6 +89,7 @@ class Argument:
         description: One paragraph.
         default: As source code; None if it has to be given.
         value: What a test gives, if it has to be given.
+        is_tuple: Whether the function takes a tuple, which is a list in the task.
     """
 
     name: str
@@ -92,6 +98,11 @@ class Argument:
     description: str
     default: str | None
     value: Any = None
+    is_tuple: bool = False
+
+    def given(self, text: str) -> str:
+        """What the function gets, as source code, from that of what the task has."""
+        return f"tuple({text})" if self.is_tuple else text
 
     @property
     def line(self) -> str:
@@ -121,6 +132,7 @@ class Function:
         labels: Name of the argument that takes labels, if there is one.
         arguments: Those that the task has too.
         left: Those that stay at their defaults, with the reason.
+        narrowed: Types of arguments that may be something else in the function, with that.
         makes: `image`, `label`, `features` or `table`.
         whole: Axes that it sees: `yx` or `zyx`.
         result: How its result becomes what the task writes: `{}` stands for the call.
@@ -139,6 +151,7 @@ class Function:
     labels: str | None
     arguments: list[Argument]
     left: dict[str, str]
+    narrowed: dict[str, str] = field(default_factory=dict)
     makes: str = ""
     whole: str = "zyx"
     result: str = "{}"
@@ -162,7 +175,7 @@ class Function:
     @property
     def options(self) -> str:
         """Arguments of the function in the task, as source code."""
-        items = [f'"{one.name}": {one.task_name}' for one in self.arguments]
+        items = [f'"{one.name}": {one.given(one.task_name)}' for one in self.arguments]
         return f"{{{', '.join(items)}}}"
 
     @property
@@ -170,7 +183,7 @@ class Function:
         """Call of the function with what the test gives to the task, and all defaults."""
         return self._call(
             {
-                one.name: repr(one.value) if one.default is None else one.default
+                one.name: one.given(one.default or repr(one.value))
                 for one in self.arguments
             }
         )
@@ -206,6 +219,8 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
     file = Path(where) if where.endswith(".py") else None
     try:
         module = load(file) if file else importlib.import_module(where)
+    except Refused:
+        raise
     except ModuleNotFoundError as error:
         raise Refused(
             f"--from {place}: {error}. If it is a library, write the name that pip knows "
@@ -217,8 +232,14 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
         ) from error
     function = getattr(module, name, None)
     if function is None:
-        near = difflib.get_close_matches(name, dir(module), 5, 0.5)
+        names = dir(module)
+        if file:  # and not what it imports
+            own = [key for key, one in vars(module).items() if is_own(one, module)]
+            names = [key for key in own if inspect.isfunction(getattr(module, key))]
+        near = difflib.get_close_matches(name, names, 5, 0.5)
         meant = f"; is it {' or '.join(near)}?" if near else ""
+        if file and not near:
+            meant = f"; its functions are: {', '.join(names) or 'none'}"
         raise Refused(f"--from {place}: there is no {name} in {where}{meant}")
     if not callable(function) or inspect.isclass(function):
         raise Refused(
@@ -226,6 +247,11 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             "one that uses it, into a file of your own."
         )
     return function, file.stem if file else where, file
+
+
+def is_own(thing: Any, module: types.ModuleType) -> bool:
+    """Whether a module defines a function or class itself."""
+    return getattr(thing, "__module__", None) == module.__name__
 
 
 def load(file: Path) -> types.ModuleType:
@@ -291,31 +317,34 @@ def read(
         if one.type_name and not re.search("arr|image|volume|mask", one.type_name)
     ]
     pixels, labels = find_arrays(name, parameters, hints, numbers, array)
-    arguments, left = [], {}
+    arguments, left, narrowed = [], {}, {}
     for key, parameter in parameters.items():
         if key in (pixels, labels):
+            if key in settings:
+                what = "pixels" if key == pixels else "labels"
+                raise Refused(f"--set {key}: it takes the {what}")
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             left[key] = "a form has no place for it"
             continue
         documented = described.get(key)
         text = plain((documented and documented.description) or "")
-        kind: Any = hints.get(key)
-        if kind is None or source(kind) is None:
-            kind = documented_type((documented and documented.type_name) or "")
+        hint = hints.get(key)
+        type_name = (documented and documented.type_name) or ""
         default = settings.get(key, parameter.default)
-        if kind is float and type(default) is int and hints.get(key) is not float:
-            kind = (
-                int if "float" not in str(documented and documented.type_name) else kind
-            )
-        reason = ""
+        kind, others = form_type(hint, type_name, default)
+        if kind is float and type(default) is int and hint is None:
+            kind = kind if "float" in type_name else int
+        is_array = kind is None and means_array(hint, type_name)
+        is_simple = kind is None and not is_array and may_be_simple(hint)
+        reason = "a form has no place for arrays" if is_array else ""
         if key in THREADS and parameter.default is not parameter.empty:
             reason = "tasks have threads of their own"
-        if kind is None and type(default) in (bool, int, float, str):
+        if is_simple and type(default) in (bool, int, float, str):
             kind = type(default)
-        if kind is None:
+        if kind is None and not is_array:
             reason = "a form cannot show its type"
-        elif default is None and type(None) not in typing.get_args(kind):
+        elif kind and default is None and type(None) not in typing.get_args(kind):
             kind = kind | None
         if kind is not None and source(kind) is None:
             reason = "a form cannot show its type"
@@ -329,16 +358,30 @@ def read(
                 reason = f"JSON has no {default}"
         if parameter.kind is parameter.POSITIONAL_ONLY:
             reason = "it has no name for a caller"
+        if reason and key in settings:
+            raise Refused(f"--set {key}: {reason}")
         if reason and parameter.default is parameter.empty:
+            by_setting = (
+                f"Is it a number or a word, give one by --set {key}=VALUE; else write"
+                if is_simple
+                else "Write"
+            )
             raise Refused(
-                f"{name} needs {key}, and {reason}. Is it a number or a word, give one by "
-                f"--set {key}=VALUE; else write a function that gives it, into a file of "
-                "your own, and has only int, float, bool, str or Literal to ask for."
+                f"{name} needs {key}, and {reason}. {by_setting} a function that gives it, "
+                "into a file of your own, and has only int, float, bool, str or Literal to "
+                "ask for."
             )
         if reason:
             left[key] = reason
             continue
+        if others:
+            narrowed[key] = f"{source(kind)}; {others} is left out"
         required = default is parameter.empty
+        of_tuple = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+        is_tuple = bool(of_tuple) or isinstance(parameter.default, tuple)
+        value: Any = sample(kind) if required else None
+        if required and of_tuple and ... not in of_tuple:
+            value *= len(of_tuple)
         arguments.append(
             Argument(
                 name=key,
@@ -346,7 +389,8 @@ def read(
                 type=str(source(kind)),
                 description=text or f"As in `{name}`.",
                 default=None if required else repr(default),
-                value=sample(kind) if required else None,
+                value=value,
+                is_tuple=is_tuple and typing.get_origin(kind) is list,
             )
         )
     # What has to be given comes first.
@@ -366,6 +410,7 @@ def read(
         labels=labels,
         arguments=arguments,
         left=left,
+        narrowed=narrowed,
         positional=positional,
         returned=sentence(plain(returned)) if returned.strip() else "",
     )
@@ -396,16 +441,20 @@ def find_arrays(
         if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
         and (one.default is one.empty or key in ("image", "intensity_image"))
     ]
-    annotated = [key for key in needed if "ndarray" in str(hints.get(key, "")).lower()]
+    annotated = [key for key in needed if is_array_type(hints.get(key))]
+    # What has another type is no array, whatever its name.
+    free = [key for key in needed if key in annotated or may_be_simple(hints.get(key))]
+    free = [key for key in free if key in annotated or source(hints.get(key)) is None]
     labels = next((key for key in needed if key in LABELS), None)
     if array == labels:
         labels = None
-    rest = [key for key in needed if key != labels]
+    rest = [key for key in free if key != labels]
     found = (
         array
+        or next((key for key in rest[:1] if key.lower() in ARRAYS), "")
         or next((key for key in rest if key in annotated), "")
         or next((key for key in rest if key.lower() in ARRAYS), "")
-        or next((key for key in rest[:1] if key not in numbers), "")
+        or next((key for key in rest if key == needed[0] and key not in numbers), "")
     )
     if labels and not found:  # it measures shapes only
         return "", labels
@@ -415,6 +464,40 @@ def find_arrays(
             f"there are: {', '.join(parameters) or 'none'}"
         )
     return found, labels
+
+
+def is_array_type(hint: Any) -> bool:
+    """Whether an annotation means an array, and not a list or a dictionary of some."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return is_array_type(inner[0])
+    if origin in UNIONS:  # NumPy's ArrayLike has all numbers too
+        is_number = {int, float} & {*inner} and complex not in inner
+        return not is_number and any(map(is_array_type, inner))
+    return bool(ARRAY_NAME.search(getattr(origin or hint, "__name__", "")))
+
+
+def means_array(hint: Any, text: str) -> bool:
+    """Whether an argument takes an array, or several.
+
+    Args:
+        hint: Its annotation, if it has one.
+        text: Its type in the docstring.
+    """
+    if hint is not None:
+        return bool(ARRAY_NAME.search(str(hint)))
+    return bool(re.search("arr|image|volume|mask", text))
+
+
+def may_be_simple(hint: Any) -> bool:
+    """Whether an annotation may mean a number or a word: no array, list or dictionary."""
+    some = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else [hint]
+    return any(
+        typing.get_origin(one) is None
+        and one not in (dict, list, set, tuple, type(None))
+        and not is_array_type(one)
+        for one in some
+    )
 
 
 def plain(text: str) -> str:
@@ -451,7 +534,7 @@ def source(kind: Any) -> str | None:
             if base and limits
             else base
         )
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         some = [one for one in inner if one is not type(None)]
         # Of a truth value that may be empty, the form makes none.
         if len(some) != 1 or some[0] is bool:
@@ -464,8 +547,51 @@ def source(kind: Any) -> str | None:
     return None
 
 
-def documented_type(text: str) -> Any:
-    """Return the type that a docstring names: of several, the first that a form can show."""
+def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:
+    """Return the type of an argument that a form can show, and what else it may be.
+
+    Args:
+        hint: Its annotation, if it has one.
+        text: Its type in the docstring.
+        default: Its default.
+
+    Returns:
+        None if a form shows none; the other types as a text, empty if there are none.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is not None and source(hint) is not None:
+        return hint, ""
+    numbers = {one for one in inner if one is not ...} if origin is tuple else set()
+    if not numbers and hint is None and isinstance(default, list | tuple):
+        numbers = {type(one) for one in default}
+    kind, others = documented_type(text)
+    if kind is None and numbers and numbers <= {int, float}:
+        return (list[float] if float in numbers else list[int]), ""
+    if origin in UNIONS and (some := [one for one in inner if source(one) is not None]):
+        kind = next((one for one in some if is_of(default, one)), some[0])
+        kind = float if kind is int and float in some else kind
+        same = [kind, type(None), int if kind is float else kind]
+        rest = [one for one in inner if one not in same]
+        others = " and ".join(getattr(one, "__name__", str(one)) for one in rest)
+        kind = kind | None if type(None) in inner and kind is not bool else kind
+    return kind, others
+
+
+def is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, without any conversion."""
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def documented_type(text: str) -> tuple[Any, str]:
+    """Return the type that a docstring names: of several, the first that a form can show.
+
+    Returns:
+        None if a form shows none; the others as a text, empty if there are none.
+    """
     text = re.sub(r"\(.*?\)|optional|default[^,]*$", " ", text).strip(" ,.")
     optional = bool(re.search(r"\bNone\b", text))
     if choices := re.search(r"\{[^{}]*\}|\[\s*['\"][^\[\]]*\]", text):
@@ -474,25 +600,34 @@ def documented_type(text: str) -> Any:
                 ast.literal_eval("[" + choices[0][1:-1].replace("`", "") + "]")
             )
         except (SyntaxError, ValueError):
-            return None
+            return None, ""
         if not values or not all(isinstance(one, str | int) for one in values):
-            return None
+            return None, ""
         kind: Any = Literal[tuple(values)]
-        return kind | None if optional else kind
-    for part in re.split(r",|\bor\b|\|", text.replace("None", "")):
+        return kind | None if optional else kind, ""
+    parts = [
+        part.strip() for part in re.split(r",|\bor\b|\|", text.replace("None", ""))
+    ]
+    for part in parts:
         words = [word for word in part.split() if word not in ADJECTIVES]
         if not words:
             continue
         kind = WORDS.get(words[-1])
         many = re.fullmatch(r"(list|sequence|tuple|iterable) of", " ".join(words[:-1]))
         if len(words) > 1 and not many:
-            return None
+            return None, ""
         if kind is None:
             continue
+        same = [kind, int] if kind is float else [kind]
+        others = [
+            one
+            for one in parts
+            if one != part and (OTHERS.search(one) or WORDS.get(one, kind) not in same)
+        ]
         if many:
             kind = list[kind]
-        return kind | None if optional else kind
-    return None
+        return kind | None if optional else kind, " and ".join(others)
+    return None, ""
 
 
 def as_json(value: Any) -> Any:
@@ -507,7 +642,7 @@ def sample(kind: Any) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return inner[0]
-    if origin in (typing.Union, types.UnionType):
+    if origin in UNIONS:
         return None
     if origin is list:
         return [sample(inner[0])]

@@ -65,6 +65,12 @@ MAKES = {
     "features": ["parallel"],
     "table": ["non_parallel"],
 }
+MADE = {
+    "image": "an image",
+    "label": "a label image",
+    "features": "features",
+    "table": "a row of a table",
+}
 
 # What a task with a model needs: its weights may have to be fetched.
 OF_MODELS = """
@@ -153,9 +159,16 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
         target = PACKAGE / file.name
         text = file.read_text(encoding="utf-8")
         there = target.read_text(encoding="utf-8") if target.exists() else ""
-        if there not in (text, copied := polished(target, text, of_owner=True)):
-            extra[target] = copied
         module = f"{PACKAGE.name}.{module}"
+        if there not in (text, copied := polished(target, text, of_owner=True)):
+            if there:
+                own = target.relative_to(PROJECT)
+                raise Refused(
+                    f"{own} exists, and is another version of {file}: edit that in the "
+                    f"package, and write --from {module}:{called.__name__}. If it is "
+                    "something else, rename your file."
+                )
+            extra[target] = copied
     settings = dict(map(setting, given.set))
     function = functions.read(called, module, array=given.array, settings=settings)
     look(function, called, given.makes or "", given.axes or "")
@@ -169,28 +182,30 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
     if function.name in {module_name(name), *functions.TAKEN}:
         origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
         function.alias = f"{origin}_{function.name}"
-    function.is_untyped = file is not None and not called.__annotations__
+    is_own = module.partition(".")[0] == PACKAGE.name
+    function.is_untyped = is_own and not called.__annotations__
     scaffold = f"from_{function.makes}"
     files = new_task(name, scaffold, folder, extra, function=function)
     for path, text in files.items():
         if path.suffix == ".py" and path not in {TASK_LIST, *extra}:
             files[path] = polished(path, text)
     pyproject = PYPROJECT.read_text(encoding="utf-8")
-    if not file:
+    if not is_own:
         files[PYPROJECT] = with_dependencies(requirement(module.partition(".")[0]))
-    what = (
-        "an image"
-        if makes == "image"
-        else f"a {makes} image"
-        if makes == "label"
-        else makes
-    )
+    takes = [f"{function.array} takes the pixels"] if function.array else []
+    takes += [f"{function.labels} takes the labels"] if function.labels else []
+    guessed = "" if given.array or not function.array else "; --array says otherwise"
+    print(f"{', '.join(takes)}{guessed}.")
     print(
-        f"{function.name} makes {what} of each "
+        f"{function.name} makes {MADE[makes]} of each "
         f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
     )
+    for path in extra:
+        print(f"From now on, edit {path.relative_to(PROJECT)}, and not {file}.")
     if function.returned:
         print(f"It is what {function.name} returns: {function.returned}")
+    for key, kinds in function.narrowed.items():
+        print(f"{key}: {kinds}.")
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
     return {p: t for p, t in files.items() if p != PYPROJECT or t != pyproject}
@@ -238,7 +253,9 @@ def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
             cwd=PROJECT,
         )
 
-    fixed = run("check", "--fix-only", given=text).stdout or text
+    # Of docstrings in the style of others, ruff would make half of its own.
+    docstrings = ["--ignore=D"] if of_owner else []
+    fixed = run("check", "--fix-only", *docstrings, given=text).stdout or text
     fixed = run("format", given=fixed).stdout or fixed
     if of_owner:
         lines = ["# mypy: ignore-errors\n"]
@@ -485,31 +502,39 @@ def main() -> None:
     except (Refused, TemplateError, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
+    (test,) = (path.name for path in files if path.parent == PROJECT / "tests")
+    loop = (
+        "  nox -s format      after each change, so that its style is right\n"
+        "  nox -s manifest    after each change of an argument or a docstring\n"
+        f"  nox -s tests -- tests/{test}\n"
+        "                     its test alone\n"
+        "  nox                all checks"
+    )
     if arguments.example:
         print("README.md and tests/test_workflow.py are yours, and stay as they are.")
         print("Next: `nox`.")
     elif arguments.model:
         print(
             "Next: replace load_model and segment, as the first lines of the module do for\n"
-            "Cellpose and StarDist. In pyproject.toml, name the framework beside pooch, in\n"
-            "the extra `model`, with which a server collects the package; in the group\n"
-            "`test`, if the tests run it; and in the last `module = [...]`, if mypy finds no\n"
-            "types of it. What needs no GPU asks for none: in the task list, needs_gpu and\n"
-            "mem; in the module, use_gpu. Here, `pip install -e '.[model]'` installs it. Then\n"
-            "  nox -s format      after each change, so that its style is right\n"
-            "  nox -s manifest    after each change of an argument or a docstring\n"
-            "  nox                all checks"
+            "Cellpose, StarDist and scikit-learn. In pyproject.toml, name the framework beside\n"
+            "pooch, in the extra `model`, with which a server collects the package; in the\n"
+            "group `test`, if the tests run it; and in the last `module = [...]`, if mypy finds\n"
+            "no types of it. What needs no GPU asks for none: in the task list, needs_gpu, mem\n"
+            "and tags; in the module, use_gpu. What takes grey values as they are needs neither\n"
+            "percentile. Say so in the text in dev/docs_info. Here, `pip install -e '.[model]'`\n"
+            f"installs the framework. Then\n{loop}"
         )
     elif arguments.function:
-        print("Next: `nox`, and read what the task says of its arguments.")
+        print(f"Next: read what the task says of its arguments. Then\n{loop}")
     else:
         print(
             "Next: replace the functions whose docstrings say so. Steps of one workflow agree\n"
             "by arguments: label_name, table_name, feature_table. Then run\n"
-            "  nox -s format      after each change, so that its style is right\n"
-            "  nox -s manifest    after each change of an argument or a docstring\n"
-            "  nox                all checks"
+            f"{loop}"
         )
+    print(
+        "To undo it: delete what is new, `git checkout` what has changed, `nox -s manifest`."
+    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
             default = (
                 one.value if one.default is None else ast.literal_eval(one.default)
             )
+            if one.is_tuple:
+                default = tuple(default)
             named[one.name] = default
         try:
             with warnings.catch_warnings():
