@@ -5,6 +5,7 @@ import http.server
 import importlib
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -537,7 +538,7 @@ def test_a_model_is_a_path_or_an_address(model):
 
 
 def shown_functions() -> list[dict[str, Any]]:
-    """What the lines about Cellpose and StarDist define, in the order of the text."""
+    """What the lines about each framework define, in the order of the text."""
     lines = (ROOT / "template" / "frameworks.txt").read_text("utf-8").splitlines()
     code = "\n".join(line for line in lines if line.startswith("    ") or not line)
     found = []
@@ -545,6 +546,7 @@ def shown_functions() -> list[dict[str, Any]]:
         names = dict(
             Any=Any, Array=Any, Path=Path, os=os, logger=logging.getLogger("frameworks")
         )
+        names |= {"ndimage": ndimage, "np": np}
         names |= {"cached_model": cached_model, "model_file": model_file}
         exec(textwrap.dedent("    def load_model(" + part), names)
         found.append(names)
@@ -638,3 +640,37 @@ def test_stardist_is_called_as_it_wants_to_be(tmp_path, monkeypatch, site):
         overlap=10,
     )
     assert (found == segment(pixels)).all()
+
+
+class Brighter:
+    """A classifier by one threshold, as scikit-learn has them."""
+
+    def predict(self, features):
+        assert features.ndim == 2
+        assert features.shape[1] == 3
+        return (features[:, 0] > 0.3).astype(int)
+
+
+def test_a_classifier_of_scikit_learn_is_called_as_it_wants_to_be(
+    tmp_path, monkeypatch
+):
+    """By what all of its classifiers have: `predict` of samples and features."""
+    (tmp_path / "forest.joblib").write_bytes(pickle.dumps(Brighter()))
+    joblib = types.ModuleType("joblib")
+    joblib.load = lambda path: pickle.loads(Path(path).read_bytes())
+    monkeypatch.setitem(sys.modules, "joblib", joblib)
+
+    shown = shown_functions()[2]
+    network = shown["load_model"](str(tmp_path / "forest.joblib"))
+    for axes, shape in (("yx", (60, 60)), ("zyx", (4, 60, 60))):
+        pixels = dots(shape)
+        write_image(tmp_path / f"{axes}.zarr", axes, pixels=pixels)
+        found, _ = tiled(
+            open_image(tmp_path / f"{axes}.zarr"),
+            function=lambda p: shown["segment"](p / 1000, network, 1.0),
+            tile=40,
+            overlap=19,
+        )
+        smooth = ndimage.gaussian_filter(pixels / 1000, 1)
+        assert ((found > 0) == (smooth > 0.3)).all()
+        assert found.max() > 3
