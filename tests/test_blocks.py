@@ -313,6 +313,17 @@ def test_an_image_of_another_type_can_be_derived(tmp_path, version):
     assert new.levels[0].chunks == image.levels[0].chunks
     np.testing.assert_allclose(new.levels[0][...], pixels / np.float32(65535))
     assert (tmp_path / "new.zarr" / "0" / "0" / "0").is_dir() == (version == "0.4")
+    # What viewers show of it is not what they show of 16 bits.
+    for channel, found in zip(new.channels, new.levels[0][...], strict=True):
+        window = channel.pop("window")
+        expected = np.percentile(found[len(found) // 2], [1, 99.9])
+        assert (window["start"], window["end"]) == pytest.approx(tuple(expected))
+        assert 0 < window["end"] <= 1
+    others = [channel | {"window": None} for channel in image.channels]
+    assert [channel | {"window": None} for channel in new.channels] == others
+    with derive_image(image, tmp_path / "same.zarr") as same:
+        map_blocks(lambda block: block // 2, image, same)
+    assert open_image(tmp_path / "same.zarr").channels == image.channels
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])

@@ -105,9 +105,17 @@ def test_regions_do_not_depend_on_threads_chunks_or_shards(tmp_path_factory, dat
     add_rois(image, "fields", data.draw(boxes(), label="boxes"))
     rois = in_table(image, "fields")
     sigma = [2 if axis in "yx" else 0 for axis in axes]
+    copy_rest = data.draw(st.booleans(), label="copy_rest")
 
     with derive_image(image, path.with_name("blurred.zarr")) as target:
-        map_regions(lambda p: blur(p, sigma), image, target, rois, threads=threads)
+        map_regions(
+            lambda p: blur(p, sigma),
+            image,
+            target,
+            rois,
+            copy_rest=copy_rest,
+            threads=threads,
+        )
     with derive_label(image, "objects") as label:
         label_regions(
             lambda p: segment(p, 600, label.axes),
@@ -119,7 +127,7 @@ def test_regions_do_not_depend_on_threads_chunks_or_shards(tmp_path_factory, dat
             threads=threads,
         )
 
-    expected = pixels.copy()
+    expected = pixels.copy() if copy_rest else np.zeros_like(pixels)
     at = axes.find("c")
     first = pixels if at < 0 else pixels.take(0, at)
     labels = np.zeros(first.shape, np.uint32)

@@ -200,6 +200,8 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
         f"{function.name} makes {MADE[makes]} of each "
         f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
     )
+    if (makes, function.whole) == ("label", "yx"):
+        print("Objects are joined across planes: it has no argument `regions`.")
     for path in extra:
         print(f"From now on, edit {path.relative_to(PROJECT)}, and not {file}.")
     if function.returned:

@@ -134,6 +134,7 @@ def map_regions(
     target: Image,
     rois: Sequence[Roi],
     *,
+    copy_rest: bool = True,
     threads: int | None = None,
 ) -> None:
     """Copy `source` into `target`, but for `function` of the pixels of each region.
@@ -147,6 +148,8 @@ def map_regions(
         source: Image to read.
         target: Image to write, with the same axes, from `derive_image`.
         rois: Regions, from `find_rois`. Where they overlap, the later one counts.
+        copy_rest: Whether the rest of the image is that of `source`; otherwise it is 0,
+            where what the function makes is no grey value.
         threads: How many regions at a time; by default one per processor.
 
     Raises:
@@ -155,7 +158,7 @@ def map_regions(
     array = target.levels[0]
 
     def copy(region: Region) -> None:
-        array[region] = cast(source.read(region), array.dtype)
+        array[region] = cast(source.read(region), array.dtype) if copy_rest else 0
 
     for _ in in_threads(copy, product(*cut_blocks(target)), threads):
         pass

@@ -19,6 +19,7 @@ import zarr
 from numpy.typing import DTypeLike
 
 from .image import Image, open_image
+from .intensity import display_window
 from .ngff import (
     NgffVersion,
     add_to_image,
@@ -47,7 +48,8 @@ def derive_image(
     """Make an image with the axes, scale, channels, chunks and codecs of another one.
 
     It gets the ROI and condition tables of that one, which tasks of others look for, but
-    neither its labels nor their tables.
+    neither its labels nor their tables. Of another data type, what viewers show of each
+    channel is found anew.
 
     Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
     and, if it lies in a well, in the list of the well. With an error, nothing changes.
@@ -89,9 +91,11 @@ def derive_image(
             _array_like(level, group, dataset["path"], dtype or level.dtype, shape)
         derived = open_image(partial, mode="r+")
         yield derived
+        if derived.levels[0].dtype != image.levels[0].dtype:
+            _renew_windows(derived)
         if record:
             if in_place:
-                record["sources"]["."] = checksum(derived)
+                record["sources"]["."] = checksum(open_image(partial))
             open_group(partial, mode="r+").update_attributes({MADE_BY: record})
         _keep_children(path, partial)
         if not in_place:
@@ -100,6 +104,16 @@ def derive_image(
         drop_consolidated(path)
     else:
         add_to_well(path, image.path.name)
+
+
+def _renew_windows(image: Image) -> None:
+    """Write the display range of the pixels of each channel that had another one."""
+    attributes: dict[str, Any] = deepcopy(image.group.attrs.asdict())
+    omero = attributes.get("ome", attributes).get("omero") or {}
+    for index, channel in enumerate(omero.get("channels", [])[: len(image.channels)]):
+        if "window" in channel:
+            channel["window"] = display_window(image, index)
+    image.group.update_attributes(attributes)
 
 
 def _array_like(
@@ -291,23 +305,10 @@ def _write_channels(
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import add_metadata
 
-    small = next(n for n in image.levels if max(n.shape[-2:]) <= 256)
-    dtype = small.dtype
-    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     distinct = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
     channels = []
     for index, name in enumerate(names):
-        # One plane in the middle of the stack is enough.
-        middle = {"c": index, "z": small.shape[image.axes.find("z")] // 2, "t": 0}
-        plane = small[tuple(middle.get(axis, slice(None)) for axis in image.axes)]
-        finite = np.asarray(plane)[np.isfinite(plane)]
-        start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0, 1)
-        window = {
-            "min": float(limits.min),
-            "max": float(limits.max),
-            "start": float(start),
-            "end": max(float(end), float(start) + 1.0),
-        }
+        window = display_window(image, index)
         color = distinct[index % len(distinct)] if len(names) > 1 else "FFFFFF"
         channel = {"label": name, "color": color, "active": True, "window": window}
         if wavelengths:
