@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
 from my_fractal_tasks.kit import (
     Roi,
+    Step,
     blocks,
     build_pyramid,
     cast,
@@ -14,6 +15,7 @@ from my_fractal_tasks.kit import (
     derive_image,
     derive_label,
     each_block,
+    is_made,
     label_blocks,
     label_regions,
     map_blocks,
@@ -324,6 +326,15 @@ def test_an_image_of_another_type_can_be_derived(tmp_path, version):
     with derive_image(image, tmp_path / "same.zarr") as same:
         map_blocks(lambda block: block // 2, image, same)
     assert open_image(tmp_path / "same.zarr").channels == image.channels
+    # Also in place, where the step is known by what it has left.
+    step = Step("halve", {}, [image])
+    with derive_image(
+        image, path, dtype=np.float32, overwrite=True, made_by=step
+    ) as new:
+        map_blocks(lambda block: block / 65535, image, new)
+    again = open_image(path)
+    assert again.channels[0]["window"]["end"] <= 1
+    assert is_made(path, Step("halve", {}, [again]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
