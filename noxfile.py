@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.5.1", "uv"]
 # ///
-"""The verbs of this repository: `nox` runs the tests, `nox --list` shows the rest."""
+"""What can be done here: `nox` tests; the other sessions show, compare and adopt."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def group(name: str) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Render packages, and run what they contain."""
+    """Render packages, and run what they contain: `-- -k WORD` for some of it."""
     session.install(*group("test"))
     # Some tests import the tasks: they are those of a package with all examples.
     package = Path(session.cache_dir, "my-fractal-tasks")
@@ -35,10 +35,27 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting of this repository."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(default=False)
+def manifest(session: nox.Session) -> None:
+    """Regenerate the template of the manifest from the tasks."""
+    session.install(*group("render"))
+    session.run("python", "tests/manifest_template.py")
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Generate a package and run its examples on real cells; `-- FOLDER` says where."""
-    made = Path(*session.posargs or ["demo", "out"]).resolve()
-    if session.posargs and made.exists():
+    """Make a package, run its examples on real cells: `-- FOLDER --wells N`."""
+    options = [*session.posargs]
+    is_named = bool(options) and not options[0].startswith("-")
+    made = Path(options.pop(0) if is_named else "demo/out").resolve()
+    if is_named and made.exists():
         session.error(f"{made} exists: name a folder that does not")
     shutil.rmtree(made, ignore_errors=True)
     folder = Path(session.cache_dir, "demo").resolve()
@@ -47,13 +64,13 @@ def demo(session: nox.Session) -> None:
     package, template = folder / "my-fractal-tasks", folder / "template"
     session.run("python", "tests/rendering.py", package, template)
     session.chdir(package)
-    session.run("nox", "-s", "demo", "--", made)
+    session.run("nox", "-s", "demo", "--", made, *options)
     session.log("The package: %s", package)
 
 
 @nox.session(default=False)
 def server(session: nox.Session) -> None:
-    """Run all examples on a real fractal-server, and locally; `-- --keep` leaves it up."""
+    """Run all examples on a real fractal-server: `-- --keep`, `-- --slurm`."""
     folder = Path(session.cache_dir, "server").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("test"), "tifffile")
@@ -65,16 +82,8 @@ def server(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def adopt(session: nox.Session) -> None:
-    """Bring a package of the official template under this one: `-- FOLDER`; `-- --help`."""
-    session.install("copier>=9.19")
-    folder = Path(session.cache_dir, "adopt").resolve()
-    session.run("python", "adopt/adopt.py", "--rendered", folder, *session.posargs)
-
-
-@nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Compare the examples with the shortest programs, and with ngio's way; `-- --help`."""
+    """Compare the examples with short programs and with ngio: `-- --help`."""
     folder = Path(session.cache_dir, "benchmark").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("render"))
@@ -91,18 +100,11 @@ def benchmark(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def lint(session: nox.Session) -> None:
-    """Check style and formatting of this repository; the tests lint what it renders."""
-    session.install(*group("lint"))
-    session.run("ruff", "check", *session.posargs)
-    session.run("ruff", "format", "--check")
-
-
-@nox.session(default=False)
-def manifest(session: nox.Session) -> None:
-    """Regenerate the template of the manifest from the tasks."""
-    session.install(*group("render"))
-    session.run("python", "tests/manifest_template.py")
+def adopt(session: nox.Session) -> None:
+    """Bring a package of the official template under this one: `-- FOLDER`."""
+    session.install("copier>=9.19")
+    folder = Path(session.cache_dir, "adopt").resolve()
+    session.run("python", "adopt/adopt.py", "--rendered", folder, *session.posargs)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.5.1"]
 # ///
-"""The verbs of this package: `nox` runs the checks, `nox --list` shows the rest."""
+"""What can be done here: `nox` checks; the other sessions make, run and keep the package."""
 
 import re
 import shutil
@@ -75,14 +75,6 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session(default=False)
-def format(session: nox.Session) -> None:
-    """Repair style and formatting, as far as ruff can."""
-    session.install(*group("lint"))
-    session.run("ruff", "check", "--fix-only", *session.posargs)
-    session.run("ruff", "format")
-
-
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types."""
@@ -92,21 +84,22 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; one of them checks that the manifest is up to date."""
+    """Run the tests, one of which checks the manifest: `-- -k WORD` for some."""
     session.install("-e", ".", *group("test"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(default=False)
-def manifest(session: nox.Session) -> None:
-    """Regenerate the manifest; `-- --check` compares instead and shows the difference."""
-    session.install("-e", ".")
-    session.run("python", PACKAGE / "dev" / "create_manifest.py", *session.posargs)
+def format(session: nox.Session) -> None:
+    """Repair style and formatting, as far as ruff can."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", "--fix-only", *session.posargs)
+    session.run("ruff", "format")
 
 
 @nox.session(default=False)
 def new_task(session: nox.Session) -> None:
-    """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`; `-- --help`."""
+    """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`, `-- --help`."""
     session.install("-e", ".")
     run_tool(session, "new_task")
     if {"-h", "--help"} & {*session.posargs}:
@@ -116,35 +109,50 @@ def new_task(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def form(session: nox.Session) -> None:
+    """Show the forms of the tasks in the web interface, as a page: `-- FILE.html`."""
+    run_tool(session, "form")
+
+
+@nox.session(default=False)
+def manifest(session: nox.Session) -> None:
+    """Regenerate the manifest; `-- --check` shows what would change."""
+    session.install("-e", ".")
+    session.run("python", PACKAGE / "dev" / "create_manifest.py", *session.posargs)
+
+
+@nox.session(default=False)
 def fetch_model(session: nox.Session) -> None:
-    """Fetch what `load_model` of a task needs, for machines without internet: `-- TASK MODEL`."""
+    """Fetch a model, for machines without internet: `-- TASK MODEL`."""
     session.install("-e", f".{extra()}")
     session.run("python", "-m", f"{PACKAGE.name}.kit.models", *session.posargs)
 
 
 @nox.session(default=False)
-def form(session: nox.Session) -> None:
-    """Show the tasks as the web interface will, in a page of their own; `-- FILE.html`."""
-    run_tool(session, "form")
-
-
-@nox.session(default=False)
 def run(session: nox.Session) -> None:
-    """Run a workflow of any packages, and show what it did: `-- WORKFLOW.json --zarr-dir DIR`."""
+    """Run a workflow, and show what it did: `-- WORKFLOW.json --zarr-dir DIR`."""
     session.install("-e", f".{extra()}")
     run_tool(session, "run")
 
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Run the tasks on a plate of real cells, and show what they did; `-- --help`."""
+    """Run the tasks on real cells, and show what they did: `-- FOLDER`, `-- --help`."""
     session.install("-e", f".{extra()}")
     run_tool(session, "demo")
 
 
 @nox.session(default=False)
+def server(session: nox.Session) -> None:
+    """Collect the wheel on a fractal-server, and run there: `-- WORKFLOW.json`."""
+    # The server runs the tasks in an environment of its own, as does this session.
+    session.install("-e", ".", "--no-deps")
+    run_tool(session, "server")
+
+
+@nox.session(default=False)
 def selftest(session: nox.Session) -> None:
-    """Test the workflows where a server has collected the package: `-- .../venv/bin/python`."""
+    """Test the workflows where a server has the package: `-- .../venv/bin/python`."""
     if len(session.posargs) != 1 or not Path(*session.posargs).is_file():
         session.error(
             "name the interpreter of the environment that the server has made"
@@ -154,16 +162,8 @@ def selftest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def server(session: nox.Session) -> None:
-    """Collect the wheel on a real fractal-server; `-- WORKFLOW.json` runs it there."""
-    # The server runs the tasks in an environment of its own, as does this session.
-    session.install("-e", ".", "--no-deps")
-    run_tool(session, "server")
-
-
-@nox.session(default=False)
 def template(session: nox.Session) -> None:
-    """Compare with the template, newer or not; `-- diff`, `-- update`, `-- restore FILE`."""
+    """Compare with the template: `-- diff`, `-- update`, `-- restore FILE`."""
     run_tool(session, "template")
     if session.posargs == ["update"]:
         session.notify("manifest", posargs=[])
