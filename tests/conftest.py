@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nox.project
 import pytest
+import readme
 import rendering
 
 
@@ -67,3 +68,9 @@ def shared(
         return root / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def checkout(shared: rendering.Shared) -> Path:
+    """A copy of this repository, after the first command of its README: `nox -s demo`."""
+    return shared("checkout", readme.try_it)

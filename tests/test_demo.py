@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from my_fractal_tasks.kit import open_image, open_label
 from rendering import EXAMPLES, TOOLS, import_folder, run
-from test_package import nox
 
 rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
 
@@ -31,12 +30,8 @@ def run_demo(package: Path, *arguments: str | Path) -> str:
     return run(sys.executable, TOOLS / "demo.py", *arguments, cwd=package, env=env)
 
 
-def test_all_examples_find_the_nuclei(render, tmp_path):
-    package = render(tmp_path / "package")
-    log = nox(package, "-s", "demo", "--", "--wells=2")
-
-    folder = package / ".nox" / "demo-out"
-    assert f"The page: {folder / 'index.html'}" in log
+def test_all_examples_find_the_nuclei(checkout):
+    folder = checkout / "demo" / "out"
     workflow = json.loads((folder / "workflow.json").read_text("utf-8"))
     assert len(workflow["task_list"]) == len(EXAMPLES)
     page = (folder / "index.html").read_text("utf-8")
@@ -93,8 +88,9 @@ def test_some_examples_run(render, tmp_path, examples):
 
 def test_a_package_without_tasks_has_the_plate(render, tmp_path):
     package = render(tmp_path / "package", examples=[])
-    folder = tmp_path / "made"
-    log = run_demo(package, folder, "--wells=1")
+    folder = package / ".nox" / "demo-out"
+    log = run_demo(package, "--wells=1")
+    assert f"The page: {folder / 'index.html'}" in log
     assert "No task can run on it yet" in log
     assert "A01" in (folder / "index.html").read_text("utf-8")
     image = open_image(folder / "zarr" / "plate.zarr" / "A" / "01" / "1")
