@@ -98,7 +98,7 @@ def test_a_package_is_installed_once_and_runs_in_its_own_environment(
     done = run([BLUR, TELL], *given)
     assert (done.returncode, done.stderr) == (0, "")
     assert "[2/2] Tell (parallel, of their-tasks 1.2.0)" in done.stdout
-    assert "installing their-tasks, once" in done.stdout
+    assert "installing their-tasks@ file:" in done.stdout
     image = told(tmp_path)["images"][-1]
     assert image["attributes"]["by"].startswith(str(tmp_path / "cache"))
 
@@ -106,6 +106,11 @@ def test_a_package_is_installed_once_and_runs_in_its_own_environment(
     assert (done.returncode, done.stderr) == (0, "")
     assert "installing" not in done.stdout
     assert done.stdout.count("1 of 1 units are reused from the last run") == 2
+    module = theirs / "their_tasks" / "tell.py"
+    module.write_text(module.read_text() + "# mended\n")
+    done = run([BLUR, TELL], *given, "--resume")
+    assert "installing" in done.stdout, "of the same version, and another"
+    assert done.stdout.count("1 of 1 units are reused from the last run") == 1
     page = (tmp_path / "zarr" / "report.html").read_text()
     assert "Gaussian Blur" in page
     assert "their-tasks" in page

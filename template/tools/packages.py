@@ -25,6 +25,7 @@ from packaging.specifiers import SpecifierSet
 from package import NAME, PACKAGE
 
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+publish = import_module(f"{PACKAGE.name}.kit.publish")
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 ENVIRONMENTS = CACHE / "fractal-task-environments"
@@ -138,7 +139,10 @@ def find_installed(name: str, python: str) -> Any:
     code = f"from importlib.metadata import version; print(version({name!r}))"
     found = [
         subprocess.run(
-            [python, "-c", code, module], capture_output=True, text=True, check=False
+            [python, "-I", "-c", code, module],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         for code in (LOCATE, code)
     ]
@@ -218,33 +222,43 @@ def read_wheel(file: Path, requirement: Requirement) -> Wheel:
 
 def install(wheel: Wheel) -> Any:
     """Install a package, unless that was done before; return where it is."""
-    folder, venv = wheel.folder, wheel.folder / "venv"
-    done = folder / "installed"
-    python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "wheel").mkdir(parents=True)
-        kept = folder / "wheel" / wheel.file.name
-        shutil.copy(wheel.file, kept)
-        extras = f"[{','.join(sorted(wheel.requirement.extras))}]"
-        what = f"{kept}{extras if wheel.requirement.extras else ''}"
-        fits = SpecifierSet(wheel.python).contains(sys.version.split()[0])
-        if uv := shutil.which("uv"):
-            which = sys.executable if fits else wheel.python
-            run([uv, "venv", "--quiet", "--python", which, str(venv)])
-            run([uv, "pip", "install", "--quiet", "--python", str(python), what])
-        elif fits:
-            run([sys.executable, "-m", "venv", str(venv)])
-            run([str(python), "-m", "pip", "install", "--quiet", what])
-        else:
-            raise rules.WorkflowError(
-                f"{wheel.requirement} needs Python {wheel.python}: install uv, which finds it"
-            )
-        done.touch()
-    root = Path(
-        run([str(python), "-c", LOCATE, wheel.describe().name.replace("-", "_")])
-    )
-    return wheel.describe(str(python), root.parent)
+    folder = wheel.folder
+    kept = folder / "wheel" / wheel.file.name
+    python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with publish.locked(folder, long=True):
+        is_new = kept != wheel.file and (
+            not kept.exists() or kept.read_bytes() != wheel.file.read_bytes()
+        )
+        if is_new or not (folder / "installed").exists():
+            print(f"\ninstalling {wheel.requirement}, once", flush=True)
+            content = wheel.file.read_bytes()
+            shutil.rmtree(folder, ignore_errors=True)
+            kept.parent.mkdir(parents=True)
+            kept.write_bytes(content)
+            fill(folder / "venv", python, kept, wheel)
+            (folder / "installed").touch()
+    module = wheel.describe().name.replace("-", "_")
+    root = Path(run([str(python), "-I", "-c", LOCATE, module])).parent
+    return wheel.describe(str(python), root)
+
+
+def fill(venv: Path, python: Path, file: Path, wheel: Wheel) -> None:
+    """Make an environment, and install a wheel in it."""
+    extras = ",".join(sorted(wheel.requirement.extras))
+    what = f"{file}[{extras}]" if extras else str(file)
+    fits = SpecifierSet(wheel.python).contains(sys.version.split()[0])
+    if uv := shutil.which("uv"):
+        which = sys.executable if fits else wheel.python
+        run([uv, "venv", "--quiet", "--python", which, str(venv)])
+        run([uv, "pip", "install", "--quiet", "--python", str(python), what])
+    elif fits:
+        run([sys.executable, "-m", "venv", str(venv)])
+        run([str(python), "-m", "pip", "install", "--quiet", what])
+    else:
+        raise rules.WorkflowError(
+            f"{wheel.requirement} needs Python {wheel.python}: install uv, which finds it"
+        )
 
 
 def run(command: list[str]) -> str:

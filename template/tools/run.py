@@ -93,8 +93,6 @@ def run(
         if only_plan:
             return [image.model_dump() for image in job.images]
         for key, wheel in found.wheels.items():
-            if not wheel.folder.exists():
-                print(f"\ninstalling {key}, once", flush=True)
             found.packages[key] = packages.install(wheel)
 
     recording = (
