@@ -116,7 +116,8 @@ def entry(path: Path, **attributes: Any) -> dict[str, Any]:
 
 def unit(number: int, url: str, reason: str | None = None, log: str = "") -> Any:
     cost = costs.Cost(1.0 + number, 0.5, 100.0 + 50 * number)
-    return history.UnitDone(f"unit {number} ({url})", "parallel", {}, cost, reason, log)
+    name = f"unit {number} ({url})"
+    return history.UnitDone(name, "parallel", {}, cost, reason, log, reused=False)
 
 
 def step(
@@ -142,7 +143,7 @@ def step(
         "units": units,
         "costs": [costs.Costs(name, "parallel", 1, 10, [u.cost for u in units])],
         "seconds": 12.5,
-        "failure": None,
+        "error": None,
     }
     return history.StepDone(**given | more)
 
@@ -210,7 +211,7 @@ def make_page(tools: Any, folder: Path) -> Page:
     found.add(step(3, "Convert", images, more, inputs=[]))
     log = "<script>alert(1)</script> & the whole log"
     failed = [unit(1, str(flat)), unit(2, str(deep), "exit code 1", log)]
-    ends = {"units": failed, "failure": "unit 2: exit code 1"}
+    ends = {"units": failed, "error": rules.WorkflowError("exit code 1", unit="unit 2")}
     last = step(4, "Break", more, more, **ends)
     found.add(last)
     found.write(folder / "page.html")
