@@ -695,6 +695,9 @@ def test_examples_that_come_later_are_those_of_a_fresh_package(
     for path, text in stay.items():
         assert (package / path).read_text("utf-8") == text
         shutil.copy(fresh / path, package / path)
+    # The workflow of a package is its owner's too; without examples, it has none.
+    workflow = "src/new_tasks/workflow.json"
+    shutil.copy(fresh / workflow, package / workflow)
     assert create_manifest(package, richest_python) == create_manifest(
         fresh, richest_python
     )

@@ -596,7 +596,7 @@ def test_command_line_fails_with_the_log_of_the_unit(
     )
     assert done.returncode == 1
     assert done.stderr.startswith("\nTask 1: unit 1 (")
-    assert done.stderr.endswith("exit code 1\n\nno more disk\n\n")
+    assert done.stderr.endswith("exit code 1\n\nno more disk\n")
 
 
 @pytest.mark.parametrize("cache", [None, "/models"])
@@ -617,7 +617,7 @@ def test_units_have_a_cache_that_stays_as_on_the_server(
         check=False,
     )
     expected = cache or str(tmp_path / "home" / ".cache" / "fractal")
-    assert done.stderr.endswith(f"exit code 1\n\n{expected}\n\n")
+    assert done.stderr.endswith(f"exit code 1\n\n{expected}\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl")

@@ -513,7 +513,9 @@ def main() -> None:
         "  nox                all checks"
     )
     if arguments.example:
-        print("README.md and tests/test_workflow.py are yours, and stay as they are.")
+        print(
+            "README.md, workflow.json and tests/test_workflow.py are yours: they stay."
+        )
         print("Next: `nox`.")
     elif arguments.model:
         print(
