@@ -9,7 +9,6 @@ from pathlib import Path
 
 import nox.project
 import pytest
-import readme
 import rendering
 
 
@@ -73,4 +72,6 @@ def shared(
 @pytest.fixture(scope="session")
 def checkout(shared: rendering.Shared) -> Path:
     """A copy of this repository, after the first command of its README: `nox -s demo`."""
+    import readme  # which not all environments can
+
     return shared("checkout", readme.try_it)
