@@ -74,7 +74,7 @@ def _why_none(
 ) -> str:
     """Which condition no image meets, and what there is instead."""
     if not images:
-        return "there are none: begin with a converter, or give a list (--images)"
+        return f"there are none: {rules.HOW_TO_HAVE_IMAGES}"
     for key, value in types.items():
         if not any(image["types"].get(key, False) == value for image in images):
             state = "is False or missing" if value else "is True"

@@ -157,8 +157,7 @@ def run_task(
                 f"no image has the types {filters} and attributes "
                 f"{run.job.attribute_filters}"
                 if images
-                else "there are no images: begin with a converter, or give a list "
-                "(--images)"
+                else f"there are no images: {rules.HOW_TO_HAVE_IMAGES}"
             )
         urls = [image["zarr_url"] for image in inputs]
         units = plan_units(run, number, planned, urls, folder, ended)

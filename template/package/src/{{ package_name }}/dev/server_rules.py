@@ -44,6 +44,10 @@ from ..kit.fractal import (
 PACKAGE = Path(__file__).resolve().parents[1]
 MANIFEST = "__FRACTAL_MANIFEST__.json"
 RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
+HOW_TO_HAVE_IMAGES = (
+    "begin with a converter, or give a list by --images FILE, such as "
+    '[{"zarr_url": "/data/image.zarr"}]'
+)
 
 Image = dict[str, Any]
 
