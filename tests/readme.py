@@ -24,7 +24,7 @@ class Block(NamedTuple):
             folder: Where the reader is.
             *programs: Folders with what the reader has installed.
         """
-        others = ("VIRTUAL_ENV", "PYTHONPATH")
+        others = ("VIRTUAL_ENV", "PYTHONPATH", "UV_PYTHON")
         env = {
             name: value
             for name, value in os.environ.items()
