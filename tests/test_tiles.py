@@ -167,7 +167,7 @@ def test_an_object_of_two_parts_is_one_though_a_tile_between_them_sees_neither(
         grown, _ = ndimage.label(ndimage.binary_dilation(tile > 0, iterations=4))
         return grown * (tile > 0)
 
-    for tile in (64, 30, 28, 26, 25):
+    for tile in (64, 30, 28):
         assert tiled(image, function=near, tile=tile, overlap=12)[1] == 1, tile
 
 
