@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from package_images import PACKAGE
 from parity_cases import CRASH, NOTHING, compound, out, parallel, units, up
 from scripted_task import write_package
 from test_fractal_contract import in_process, local
 
-finished = importlib.import_module("template_package.dev.finished")
-
+with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(PACKAGE.parents[1])  # where a tool is imported
+    finished = importlib.import_module("finished")
 
 pytestmark = pytest.mark.usefixtures(in_process.__name__)
 

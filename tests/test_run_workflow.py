@@ -1,6 +1,5 @@
 """What a user of `run_workflow` sees, above all when something is wrong."""
 
-import importlib
 import json
 import os
 import re
@@ -24,11 +23,9 @@ from parity_cases import (
     units,
     up,
 )
-from rendering import ROOT
+from rendering import ROOT, TOOLS
 from scripted_task import write_package
 from test_fractal_contract import local, rules
-
-planning = importlib.import_module("template_package.dev.plan")
 
 HANG = """
 import os, signal, subprocess, sys, time
@@ -77,82 +74,6 @@ def test_failed_unit_is_named_and_its_whole_log_is_kept(
     assert [image["types"] for image in error.images] == [{}, {"t": True}]
 
 
-def told(job: dict[str, Any], **given: Any) -> list[str]:
-    """The plan of a workflow."""
-    read = rules.read_job(**job, **given)
-    return [*planning.plan(read, rules.find_tasks(read))]
-
-
-def test_a_plan_says_what_each_task_takes_and_runs_nothing(
-    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
-) -> None:
-    images[0]["types"] = {"is_3D": True}
-    steps = [
-        parallel(CRASH, input_types={"is_3D": True}, output_types={"blurred": True}),
-        compound(CRASH, CRASH, type_filters={"registered": False}),
-        converter_compound(CRASH, CRASH),
-    ]
-    job = write_package(tmp_path / "my_tasks", steps)
-    job["workflow"]["task_list"][0]["args_parallel"] = {"sigma": 2}
-    before = sorted(tmp_path.rglob("*"))
-
-    lines = told(
-        job,
-        zarr_dir=str(zarr_dir),
-        images=images,
-        attribute_filters={"well": ["a", "b"]},
-    )
-
-    assert lines == [
-        "[1/3] Task 0 (parallel)",
-        "    takes    1 of 2 images where is_3D is True, well in ['a', 'b']",
-        "    runs     once for each of them",
-        "    returns  images, the same or new ones, with blurred = True",
-        "      sigma = 2",
-        "[2/3] Task 1 (compound)",
-        "    takes    images where blurred is True, registered is False, "
-        "well in ['a', 'b']",
-        "    runs     once for all of them, then as often as that says",
-        "    returns  images, the same or new ones",
-        "[3/3] Task 2 (converter_compound)",
-        "    runs     once, then as often as that says",
-        "    returns  the first images",
-    ]
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("task", "given", "why"),
-    [
-        ({"input_types": {"is_3D": True}}, {}, "is_3D is False or missing in all"),
-        ({"input_types": {"good": False}}, {}, "good is True in all of them"),
-        ({}, {"attribute_filters": {"well": ["x"]}}, r"well is a, b, none of \['x'\]"),
-        ({}, {"images": []}, "there are none: begin with a converter"),
-        (
-            {"input_types": {"odd": True}},
-            {"attribute_filters": {"well": ["b"]}},
-            "no single image meets all conditions",
-        ),
-    ],
-)
-def test_a_plan_says_why_a_task_finds_no_image(
-    tmp_path: Path,
-    zarr_dir: Path,
-    images: list[dict[str, Any]],
-    task: dict[str, Any],
-    given: dict[str, Any],
-    why: str,
-) -> None:
-    for image in images:
-        image["types"] = {"good": True, "odd": image["attributes"]["well"] == "a"}
-    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING, **task)])
-    given = {"zarr_dir": str(zarr_dir), "images": images} | given
-    with pytest.raises(local.WorkflowError, match=f"'Task 0' finds no image: .*{why}"):
-        told(job, **given)
-    with pytest.raises(local.WorkflowError):  # as the run says, later
-        local.run_workflow(**job, **given)
-
-
 GREEDY = """
 import json, sys, time
 from pathlib import Path
@@ -169,7 +90,7 @@ if arguments["zarr_url"].endswith("b"):
 
 
 def test_what_units_cost_is_told_also_of_those_that_fail(
-    command: list[str], tmp_path: Path
+    tool: list[str], tmp_path: Path
 ) -> None:
     """In a process of its own: what this one takes would count as theirs."""
     (tmp_path / "my_tasks" / "parallel_1.py").write_text(GREEDY)
@@ -180,7 +101,7 @@ def test_what_units_cost_is_told_also_of_those_that_fail(
         workflow["task_list"][1]["meta_parallel"] = {"cpus_per_task": 1, "mem": mem}
         path.write_text(json.dumps(workflow))
         done = subprocess.run(
-            [*command, "--json", "told.json"],
+            [*tool, "--json", "told.json"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -484,6 +405,15 @@ def command(tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]) -> lis
     ]
 
 
+@pytest.fixture
+def tool(command: list[str], tmp_path: Path, monkeypatch: Any) -> list[str]:
+    """The same workflow by `nox -s run`."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "my-tasks"\n')
+    (tmp_path / "src").symlink_to(tmp_path)
+    return [sys.executable, str(TOOLS / "run.py"), *command[3:]]
+
+
 def test_command_line_runs_a_workflow_of_its_package(
     command: list[str], tmp_path: Path
 ) -> None:
@@ -495,11 +425,11 @@ def test_command_line_runs_a_workflow_of_its_package(
 
 
 def test_command_line_plans_or_writes_what_it_did(
-    command: list[str], tmp_path: Path
+    tool: list[str], tmp_path: Path
 ) -> None:
     def call(*options: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*command, *options],
+            [*tool, *options],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -524,10 +454,10 @@ def test_command_line_plans_or_writes_what_it_did(
     assert 0 < unit["cpu_seconds"] < 5
 
 
-def test_command_line_resumes_what_was_done(command: list[str], tmp_path: Path) -> None:
+def test_command_line_resumes_what_was_done(tool: list[str], tmp_path: Path) -> None:
     for option, reused in (("--resume", 0), ("--resume", 3), ("--workers=1", 0)):
         done = subprocess.run(
-            [*command, option], cwd=tmp_path, capture_output=True, text=True, check=True
+            [*tool, option], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert done.stdout.count("units are reused from the last run") == reused
 
@@ -576,7 +506,6 @@ def test_tasks_of_packages_that_are_installed_beside_it_are_found(
     seen: list[Any] = []
     local.run_workflow(**job, zarr_dir=zarr_dir, images=images, watch=seen.append)
     assert [done.package for done in seen] == ["their-tasks", "my-tasks"]
-    assert told({**job, "images": images})[0].endswith("(parallel, of their-tasks)")
 
     manifest.write_text("{}")
     with pytest.raises(

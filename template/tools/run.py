@@ -12,9 +12,6 @@ environment of its own, which is kept. All steps are checked before anything is 
 
 import argparse
 import json
-import os
-import signal
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,27 +30,27 @@ from rich.progress import (
 )
 
 import packages
+from finished import Finished
 from package import PACKAGE
+from plan import plan
 from record import Recording
 from report import Report
+from told import as_json
 
 local = import_module(f"{PACKAGE.name}.dev.run_workflow")
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
-history = import_module(f"{PACKAGE.name}.dev.history")
-plan = import_module(f"{PACKAGE.name}.dev.plan").plan
-Finished = import_module(f"{PACKAGE.name}.dev.finished").Finished
 
 Image = dict[str, Any]
 
 
 def run(
     workflow: str | Path | Mapping[str, Any],
-    zarr_dir: Path,
+    zarr_dir: str | Path,
     images: Iterable[Image] = (),
     *,
     report: Path | None = None,
     requirements: Iterable[str] = (),
-    interpreters: Mapping[str, str] | None = None,
+    interpreters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     resume: bool = False,
     only_plan: bool = False,
     told: Path | None = None,
@@ -66,7 +63,8 @@ def run(
         workflow: The workflow, or its file.
         zarr_dir: The folder of the images.
         images: The image list to begin with.
-        report: The page to write, also if the workflow fails.
+        report: The page to write, also if the workflow fails; default: report.html in
+            the folder.
         requirements: What to install of packages, instead of the versions in the workflow.
         interpreters: For packages that are installed elsewhere, their interpreters.
         resume: Whether what the last run in this folder has done is reused.
@@ -78,12 +76,14 @@ def run(
     Raises:
         WorkflowError: If something is wrong, with a line for each mistake; or if a task fails.
     """
+    zarr_dir = Path(zarr_dir)
+    report = report or zarr_dir / "report.html"
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
     as_given = job.workflow.model_dump(exclude_none=True)
     with tempfile.TemporaryDirectory(prefix="fractal-wheels-") as folder:
         found = packages.find_packages(
-            job.workflow, [*requirements], interpreters or {}, Path(folder)
+            job.workflow, [*requirements], dict(interpreters), Path(folder)
         )
         if mistakes := packages.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
@@ -100,12 +100,11 @@ def run(
     )
     steps: list[Any] = []
     name = job.workflow.name
-    page = Report(name, zarr_dir, given["images"], lines) if report else None
+    page = Report(name, zarr_dir, given["images"], lines)
 
     def watch(done: Any) -> None:
         steps.append(done)
-        if page:
-            page.add(done)
+        page.add(done)
 
     try:
         with progress_bar() as progress:
@@ -126,10 +125,9 @@ def run(
         raise
     finally:
         if told:
-            told.write_text(json.dumps(history.as_json(steps), indent=2), "utf-8")
-        if page and report:
-            page.write(report)
-            print(f"\nWhat it did: {report}", flush=True)
+            told.write_text(json.dumps(as_json(steps), indent=2), "utf-8")
+        page.write(report)
+        print(f"\nWhat it did: {report}", flush=True)
 
 
 @contextmanager
@@ -176,19 +174,15 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("workflow", metavar="WORKFLOW.json")
-    parser.add_argument(
-        "--zarr-dir", required=True, type=os.path.abspath, help="where images are made"
-    )
-    parser.add_argument(
-        "--images", type=Path, help="a JSON file of the images to begin with"
-    )
-    parser.add_argument("--workers", type=int, help="units at a time; default: cores")
+    local.add_arguments(parser)
     parser.add_argument(
         "--report", type=Path, help="the page; default: report.html in the folder"
     )
     parser.add_argument(
-        "--plan", action="store_true", help="check, say what would run, and run nothing"
+        "--plan",
+        dest="only_plan",
+        action="store_true",
+        help="check, say what would run, and run nothing",
     )
     parser.add_argument(
         "--resume",
@@ -220,23 +214,7 @@ def main() -> None:
         help="make a test of this run, on small data: tests/test_NAME.py",
     )
     parser.add_argument("--json", dest="told", type=Path, help="what happened, as JSON")
-    args = vars(parser.parse_args())
-    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
-        signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
-    zarr_dir = Path(args.pop("zarr_dir"))
-    if args["workers"] is None:
-        del args["workers"]
-    args["report"] = args["report"] or zarr_dir / "report.html"
-    args["interpreters"] = dict(args["interpreters"])
-    args["only_plan"] = args.pop("plan")
-    try:
-        images = args.pop("images")
-        run(zarr_dir=zarr_dir, images=rules.read_json(images) if images else (), **args)
-    except (rules.WorkflowError, OSError, ValueError) as error:
-        sys.exit(f"\n{str(error).rstrip()}")
-    except KeyboardInterrupt as interrupt:
-        print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
-        sys.exit(130)
+    local.call_from_command_line(parser, run)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ from guard import ServerError, run
 from package import NAME, PACKAGE, PROJECT, PYPROJECT
 from slurm import Requests, check_programs, read_jobs, read_requests, show_jobs
 from start import say, start_server
+from told import as_json
 
 # The package's own, in which the session has installed it.
 runner = import_module(f"{PACKAGE.name}.dev.run_workflow")
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
-history = import_module(f"{PACKAGE.name}.dev.history")
 
 
 class Given(NamedTuple):
@@ -156,7 +156,7 @@ def compare(
         print(f"\n{error}\n")
     say(f"the local run has {'failed' if error else 'succeeded'}")
     if told:
-        said = history.as_json(steps) | {
+        said = as_json(steps) | {
             "server": {
                 "images": theirs,
                 "log": log,

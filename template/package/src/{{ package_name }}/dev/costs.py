@@ -197,17 +197,3 @@ def show(costs: Sequence[Costs]) -> None:
 def _has_two(one: Costs, costs: Sequence[Costs]) -> bool:
     """Whether a task has two parts."""
     return len({other.part for other in costs if other.task == one.task}) == 2
-
-
-def as_json(costs: Sequence[Costs]) -> list[dict[str, Any]]:
-    """Return all of it for programs."""
-    return [
-        {
-            "task": one.task,
-            "part": one.part,
-            "asks": {"cpus_per_task": one.cpus, "mem": one.memory},
-            "proposal": one.proposal if one.units else None,
-            "units": [unit._asdict() for unit in one.units],
-        }
-        for one in costs
-    ]

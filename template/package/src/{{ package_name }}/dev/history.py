@@ -1,10 +1,9 @@
 """What is going on in a workflow, for those who watch it: a report, a file, a test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from . import costs
 from .costs import Cost, Costs
 from .server_rules import Image, Package, Step, Task, WorkflowError
 
@@ -24,6 +23,19 @@ class Unit(NamedTuple):
         """Return what the unit printed."""
         log = self.folder / "log.txt"
         return log.read_text("utf-8", errors="replace") if log.exists() else ""
+
+
+class Finished(Protocol):
+    """Keeps what units gave back, to resume a run."""
+
+    def find(self, units: Sequence[Unit]) -> int:
+        """Return how many of all units of a stage need not run."""
+
+    def run(self, call: Callable[[Unit], Any], unit: Unit) -> Any:
+        """Return what a unit gives back, or gave back."""
+
+    def forget(self, unit: Unit) -> None:
+        """Have a unit run again, since what it gave back is wrong."""
 
 
 class UnitDone(NamedTuple):
@@ -87,26 +99,3 @@ class StepDone(NamedTuple):
     def failure(self) -> str | None:
         """Why it failed, without the log."""
         return None if self.error is None else self.error.summary
-
-
-def as_json(steps: Sequence[StepDone]) -> dict[str, Any]:
-    """Return the image list, what units cost, and how steps ended, for programs."""
-    return {
-        "images": steps[-1].after if steps else None,
-        "costs": costs.as_json([part for done in steps for part in done.costs]),
-        "steps": [
-            {
-                "package": done.package,
-                "version": done.version,
-                "task": done.task.name,
-                "seconds": done.seconds,
-                "inputs": done.inputs,
-                "failure": done.failure,
-                "units": [
-                    unit._asdict() | {"cost": unit.cost and unit.cost._asdict()}
-                    for unit in done.units
-                ],
-            }
-            for done in steps
-        ],
-    }

@@ -5,6 +5,7 @@
 WORKFLOW.json is what Fractal's web interface exports and imports. Every unit of a task
 is a process of its own, every output is checked, and the image list is updated and
 filtered as on the server. This is no scheduler: for a cluster, use the server.
+`nox -s run` does more: it finds other packages, plans, resumes, and leaves a page.
 """
 
 import argparse
@@ -29,9 +30,7 @@ from pydantic import ValidationError
 from ..kit.fractal import InitTaskOutput, TaskOutput, Types
 from . import costs
 from . import server_rules as rules
-from .finished import Finished
-from .history import StepDone, Unit, UnitDone, as_json
-from .plan import plan
+from .history import Finished, StepDone, Unit, UnitDone
 from .server_rules import (
     Image,
     Job,
@@ -423,9 +422,8 @@ def show_images(
         print(f"    ... and {len(images) - MAX_ROWS} more")
 
 
-def main() -> None:
-    """Run a workflow from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what each command that runs a workflow takes."""
     parser.add_argument("workflow", metavar="WORKFLOW.json")
     parser.add_argument(
         "--zarr-dir", required=True, type=os.path.abspath, help="where images are made"
@@ -436,43 +434,31 @@ def main() -> None:
         '[{"zarr_url": "/data/image.zarr", "types": {"is_3D": true}}]',
     )
     parser.add_argument("--workers", type=int, help="units at a time; default: cores")
-    parser.add_argument(
-        "--plan", action="store_true", help="check, say what would run, and run nothing"
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="reuse what the last run in this folder has done: run what failed, and all "
-        "after the first step that has changed, in the workflow or in its packages",
-    )
-    parser.add_argument(
-        "--json", help="write the image list, and what each unit cost, into a file"
-    )
+
+
+def call_from_command_line(
+    parser: argparse.ArgumentParser, run: Callable[..., Any]
+) -> None:
+    """Run a workflow with the arguments of a command that were given, or say what is wrong."""
     options = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
-    output, resume = options.pop("json", None), options.pop("resume")
-    only_plan, steps = options.pop("plan"), list[StepDone]()
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         if "images" in options:
             options["images"] = rules.read_json(Path(options["images"]))
-        if only_plan:
-            job = rules.read_job(**options)
-            for line in plan(job, rules.find_tasks(job)):
-                print(line)
-            return
-        try:
-            finished = Finished(options["zarr_dir"], resume=resume)
-            run_workflow(**options, finished=finished, watch=steps.append)
-        finally:
-            if output:
-                told = json.dumps(as_json(steps), indent=2)
-                Path(output).write_text(told, "utf-8")
+        run(**options)
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{str(error).rstrip()}")
     except KeyboardInterrupt as interrupt:
         print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
         sys.exit(130)
+
+
+def main() -> None:
+    """Run a workflow from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser)
+    call_from_command_line(parser, run_workflow)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
 """What a workflow is going to do, told before anything runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
-from . import server_rules as rules
-from .server_rules import Image, Job, Planned, Task, WorkflowError
+from package import PACKAGE
 
+rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+
+Job = Any  # of the same module, as the next two
+Planned = Any
+Task = Any
+Image = dict[str, Any]
 Types = Mapping[str, bool]
 
 
@@ -34,7 +40,7 @@ def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
                 taken = rules.select_images(images, wanted, job.attribute_filters)
                 if not taken:
                     why = _why_none(images, wanted, job.attribute_filters)
-                    raise WorkflowError(f"{task.name!r} finds no image: {why}")
+                    raise rules.WorkflowError(f"{task.name!r} finds no image: {why}")
                 count = f"{len(taken)} of {len(images)} images"
             conditions = [f"{key} is {value}" for key, value in wanted.items()]
             conditions += [

@@ -7,14 +7,17 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from . import costs
-from .history import Unit
+from package import PACKAGE
+
+costs = import_module(f"{PACKAGE.name}.dev.costs")
 
 FILE = ".run_workflow.jsonl"
 
+Unit = Any  # of `dev/history.py` in the package
 Record = dict[str, Any]
 Stage = tuple[int, str]  # number of a step, and part of its task
 

@@ -1,0 +1,131 @@
+"""What `nox -s run -- --plan` tells, before anything runs."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from package_images import PACKAGE
+from parity_cases import CRASH, NOTHING, compound, converter_compound, parallel
+from scripted_task import write_package
+from test_fractal_contract import local
+
+
+@pytest.fixture(scope="module")
+def planning() -> ModuleType:
+    """The module of the tool, which is imported in the folder of a package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PACKAGE.parents[1])
+        return importlib.import_module("plan")
+
+
+@pytest.fixture
+def zarr_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "zarr"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def images(zarr_dir: Path) -> list[dict[str, Any]]:
+    return [
+        {"zarr_url": str(zarr_dir / name), "attributes": {"well": name}}
+        for name in "ab"
+    ]
+
+
+def told(planning: Any, job: dict[str, Any], **given: Any) -> list[str]:
+    """The plan of a workflow."""
+    read = planning.rules.read_job(**job, **given)
+    return [*planning.plan(read, planning.rules.find_tasks(read))]
+
+
+def test_a_plan_says_what_each_task_takes_and_runs_nothing(
+    planning: Any, tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    images[0]["types"] = {"is_3D": True}
+    steps = [
+        parallel(CRASH, input_types={"is_3D": True}, output_types={"blurred": True}),
+        compound(CRASH, CRASH, type_filters={"registered": False}),
+        converter_compound(CRASH, CRASH),
+    ]
+    job = write_package(tmp_path / "my_tasks", steps)
+    job["workflow"]["task_list"][0]["args_parallel"] = {"sigma": 2}
+    before = sorted(tmp_path.rglob("*"))
+
+    lines = told(
+        planning,
+        job,
+        zarr_dir=str(zarr_dir),
+        images=images,
+        attribute_filters={"well": ["a", "b"]},
+    )
+
+    assert lines == [
+        "[1/3] Task 0 (parallel)",
+        "    takes    1 of 2 images where is_3D is True, well in ['a', 'b']",
+        "    runs     once for each of them",
+        "    returns  images, the same or new ones, with blurred = True",
+        "      sigma = 2",
+        "[2/3] Task 1 (compound)",
+        "    takes    images where blurred is True, registered is False, "
+        "well in ['a', 'b']",
+        "    runs     once for all of them, then as often as that says",
+        "    returns  images, the same or new ones",
+        "[3/3] Task 2 (converter_compound)",
+        "    runs     once, then as often as that says",
+        "    returns  the first images",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "why"),
+    [
+        ({"input_types": {"is_3D": True}}, {}, "is_3D is False or missing in all"),
+        ({"input_types": {"good": False}}, {}, "good is True in all of them"),
+        ({}, {"attribute_filters": {"well": ["x"]}}, r"well is a, b, none of \['x'\]"),
+        ({}, {"images": []}, "there are none: begin with a converter"),
+        (
+            {"input_types": {"odd": True}},
+            {"attribute_filters": {"well": ["b"]}},
+            "no single image meets all conditions",
+        ),
+    ],
+)
+def test_a_plan_says_why_a_task_finds_no_image(
+    planning: Any,
+    tmp_path: Path,
+    zarr_dir: Path,
+    images: list[dict[str, Any]],
+    task: dict[str, Any],
+    given: dict[str, Any],
+    why: str,
+) -> None:
+    for image in images:
+        image["types"] = {"good": True, "odd": image["attributes"]["well"] == "a"}
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING, **task)])
+    given = {"zarr_dir": str(zarr_dir), "images": images} | given
+    error = planning.rules.WorkflowError
+    with pytest.raises(error, match=f"'Task 0' finds no image: .*{why}"):
+        told(planning, job, **given)
+    with pytest.raises(local.WorkflowError):  # as the run says, later
+        local.run_workflow(**job, **given)
+
+
+def test_a_plan_names_the_package_of_a_task_of_others(
+    planning: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_dir: Path
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [converter_compound(NOTHING, NOTHING)])
+    theirs = write_package(tmp_path / "their_tasks", [parallel(NOTHING)])
+    (tmp_path / "their_tasks" / "__init__.py").touch()
+    manifest = tmp_path / "their_tasks" / "__FRACTAL_MANIFEST__.json"
+    manifest.write_text(json.dumps(theirs["manifest"]))
+    reference = {"pkg_name": "their-tasks", "name": "Task 0"}
+    job["workflow"]["task_list"].append({"task": reference})
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = told(planning, job, zarr_dir=str(zarr_dir))
+    assert "[2/2] Task 0 (parallel, of their-tasks)" in lines
