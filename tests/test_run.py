@@ -29,14 +29,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write_their_package(
-    folder: Path, *, version: str = "1.2.0", body: str = ""
+    folder: Path, *, name: str = "their", version: str = "1.2.0", body: str = ""
 ) -> Path:
     """Write a package of somebody else: a task that says in which environment it runs."""
-    module = folder / "their_tasks"
+    module = folder / f"{name}_tasks"
     module.mkdir(parents=True)
     folder.joinpath("pyproject.toml").write_text(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
-        f'[project]\nname = "their-tasks"\nversion = "{version}"\n'
+        f'[project]\nname = "{name}-tasks"\nversion = "{version}"\n'
         'requires-python = ">=3.11"\n'
     )
     (module / "__init__.py").touch()
@@ -129,6 +129,30 @@ def test_a_package_is_run_by_an_interpreter_that_has_it(
     assert "their-tasks is not installed there" in done.stderr
     done = run([TELL], "--env", "their-tasks")
     assert "'their-tasks' is not NAME=INTERPRETER, of a file" in done.stderr
+
+
+def test_versions_are_fetched_together_and_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    for name in ("their", "other"):
+        folder = write_their_package(tmp_path / name, name=name)
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir"]
+        subprocess.run([*command, str(index), str(folder)], check=True)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    steps = [step(f"{name}-tasks", "Tell", "1.2.0") for name in ("their", "other")]
+    expected = [f"{name}-tasks 1.2.0)" for name in ("their", "other")]
+    for _ in range(2):
+        done = run(steps, "--plan")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert all(words in done.stdout for words in expected)
+        shutil.rmtree(index, ignore_errors=True)
+    missing = step("their-tasks", "Tell", "1.3.0")
+    done = run([*steps, missing], "--plan")
+    said = done.stderr.strip()
+    assert said.startswith("no their-tasks==1.3.0: the index has no such package")
+    assert len(said.splitlines()) == 1
 
 
 def test_all_mistakes_are_told_before_anything_is_installed_or_run(

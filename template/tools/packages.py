@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.parser import Parser
 from importlib import import_module
 from pathlib import Path
@@ -109,27 +110,25 @@ def find_packages(
             is_free = name in given or name in interpreters or version is None
             wanted[name if is_free else f"{name}=={version}"] = name, version
 
-    def find(key: str) -> Any:
-        name, version = wanted[key]
+    fetched: dict[str, Requirement] = {}
+    for key, (name, version) in wanted.items():
         try:
             if name in interpreters:
-                return find_installed(name, interpreters[name])
+                found.packages[key] = find_installed(name, interpreters[name])
+                continue
             beside = None if name in given else rules.find_package(name)
             if beside and version in (None, beside.version):
-                return beside
-            return find_wheel(given.get(name) or Requirement(key), folder)
-        except (rules.WorkflowError, InvalidRequirement) as error:
-            return str(error)
-
-    with ThreadPoolExecutor() as pool:
-        for key, package in zip(wanted, pool.map(find, wanted), strict=True):
-            if isinstance(package, str):
-                found.mistakes.append(package)
-            elif isinstance(package, Wheel):
-                found.wheels[key] = package
-                found.packages[key] = package.describe()
+                found.packages[key] = beside
             else:
-                found.packages[key] = package
+                fetched[key] = given.get(name) or Requirement(key)
+        except (rules.WorkflowError, InvalidRequirement) as error:
+            found.mistakes.append(str(error))
+    for key, wheel in find_wheels(fetched, folder).items():
+        if isinstance(wheel, Wheel):
+            found.wheels[key] = wheel
+            found.packages[key] = wheel.describe()
+        else:
+            found.mistakes.append(wheel)
     return found
 
 
@@ -165,29 +164,80 @@ def read_root(name: str, version: str, root: Path, python: str) -> Any:
     )
 
 
-def find_wheel(requirement: Requirement, folder: Path) -> Wheel:
-    """Return the wheel of a package, from an index, or as it is kept since another run."""
-    pinned = re.fullmatch(r"==([^*]+)", str(requirement.specifier))
-    if pinned:
-        version = pinned[1]
-        kept = Wheel(Path(), requirement, version, "", {}).folder / "wheel"
-        files = [*kept.glob("*.whl")]
-    else:
-        files = []
-    if not files:
-        own = folder / re.sub(r"\W", "_", str(requirement))
-        # It downloads a wheel, or makes one of a package that has none.
-        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", str(requirement)]
-        done = subprocess.run(
-            [*command, "--wheel-dir", str(own)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise rules.WorkflowError(f"no {requirement}: {explain(done.stderr)}")
-        files = [*own.glob("*.whl")]
-    return read_wheel(files[0], requirement)
+def find_wheels(
+    requirements: Mapping[str, Requirement], folder: Path
+) -> dict[str, Wheel | str]:
+    """Return the wheels of packages, or why one cannot be had.
+
+    They come from an index, or are kept since another run if their versions are given.
+    """
+    files = {key: kept_wheel(wanted) for key, wanted in requirements.items()}
+    missing = [key for key, file in files.items() if file is None]
+    # One process for all costs a second or two; alone, each has an error of its own.
+    if len(missing) > 1:
+        with suppress(rules.WorkflowError):
+            fetch([requirements[key] for key in missing], folder / "all")
+    names = {
+        key: rules.normalise(requirements[key].name).replace("-", "_")
+        for key in missing
+    }
+
+    def find(key: str) -> Wheel | str:
+        own = folder / re.sub(r"\W", "_", str(requirements[key]))
+        try:
+            file = files[key] or next((folder / "all").glob(f"{names[key]}-*"), None)
+            if file is None:
+                fetch([requirements[key]], own)
+                (file,) = own.glob("*.whl")
+            wheel = read_wheel(file, requirements[key])
+            return wheel if files[key] else keep(wheel)
+        except rules.WorkflowError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(files, pool.map(find, files), strict=True))
+
+
+def kept_wheel(requirement: Requirement) -> Path | None:
+    """Return the wheel of a version of a package that an earlier run has looked at."""
+    version = pinned(requirement)
+    if version is None:
+        return None
+    kept = Wheel(Path(), requirement, version, "", {}).folder / "wheel"
+    return next(kept.glob("*.whl"), None)
+
+
+def keep(wheel: Wheel) -> Wheel:
+    """Keep a wheel for later runs, if it is that of a version."""
+    if pinned(wheel.requirement) is None:
+        return wheel
+    kept = wheel.folder / "wheel" / wheel.file.name
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    with publish.locked(wheel.folder, long=True):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(shutil.copy(wheel.file, kept.with_suffix(".new")))
+        new.replace(kept)
+    return wheel._replace(file=kept)
+
+
+def pinned(requirement: Requirement) -> str | None:
+    """Return the one version that a requirement allows, if there is one."""
+    found = re.fullmatch(r"==([^*]+)", str(requirement.specifier))
+    return found[1] if found and not requirement.url else None
+
+
+def fetch(requirements: Sequence[Requirement], folder: Path) -> None:
+    """Download wheels, or make those that packages do not have."""
+    wanted = [str(requirement) for requirement in requirements]
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", *wanted]
+    done = subprocess.run(
+        [*command, "--wheel-dir", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise rules.WorkflowError(f"no {wanted[0]}: {explain(done.stderr)}")
 
 
 def explain(said: str) -> str:

@@ -33,8 +33,6 @@ import packages
 from finished import Finished
 from package import PACKAGE
 from plan import plan
-from record import Recording
-from report import Report
 from told import as_json
 
 local = import_module(f"{PACKAGE.name}.dev.run_workflow")
@@ -94,6 +92,10 @@ def run(
             return [image.model_dump() for image in job.images]
         for key, wheel in found.wheels.items():
             found.packages[key] = packages.install(wheel)
+
+    # What is wrong is told before these are imported, which takes seconds.
+    from record import Recording
+    from report import Report
 
     recording = (
         Recording(record, as_given, zarr_dir, given["images"]) if record else None
