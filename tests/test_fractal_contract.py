@@ -74,19 +74,26 @@ def as_json(images: list[dict[str, Any]]) -> str:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Play scripted tasks without a process for each, which takes too long for hundreds."""
 
-    def run_process(command: list[str], log: Path, running: object) -> int:
-        _, executable, _, args_json, _, out_json = command
-        return scripted_task.play(Path(executable), Path(args_json), Path(out_json))
+    class Played(local.Processes):
+        def __init__(self, environment: object) -> None:
+            pass
+
+        def run(self, command: list[str], log: Path) -> int:
+            _, executable, _, args_json, _, out_json = command
+            return scripted_task.play(Path(executable), Path(args_json), Path(out_json))
+
+        def close(self) -> None:
+            pass
 
     def call_command_wrapper(*, cmd: str, **_: object) -> None:
         try:
-            code = run_process(shlex.split(cmd), Path(), None)
+            code = Played({}).run(shlex.split(cmd), Path())
         except Exception as error:
             raise TaskExecutionError(str(error)) from error
         if code != 0:
             raise TaskExecutionError(f"exit code {code}")
 
-    monkeypatch.setattr(local, "run_process", run_process)
+    monkeypatch.setattr(local, "Processes", Played)
     monkeypatch.setattr(
         server_runner.local, "call_command_wrapper", call_command_wrapper
     )

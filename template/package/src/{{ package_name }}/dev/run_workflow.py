@@ -9,17 +9,15 @@ filtered as on the server. This is no scheduler: for a cluster, use the server.
 """
 
 import argparse
-import ctypes
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -31,6 +29,7 @@ from ..kit.fractal import InitTaskOutput, TaskOutput, Types
 from . import costs
 from . import server_rules as rules
 from .history import Finished, StepDone, Unit, UnitDone
+from .processes import Processes
 from .server_rules import (
     Image,
     Job,
@@ -46,10 +45,8 @@ MAX_UNITS = 20_000
 MAX_ROWS = 50
 # Where tasks may keep models: servers set this too. It stays, for the next workflow.
 CACHE = {"FRACTAL_CACHE_DIR": os.environ.get("HOME", "/tmp") + "/.cache/fractal"}
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Output = TypeVar("Output", TaskOutput, InitTaskOutput)
-Running = set["subprocess.Popen[bytes]"]
 
 
 class Run(NamedTuple):
@@ -57,11 +54,13 @@ class Run(NamedTuple):
 
     Attributes:
         job: What the workflow was given.
+        processes: Those that run its units.
         finished: Where the outputs of units are kept, to be reused.
         progress: Called as units end: how many, of how many, after how many seconds.
     """
 
     job: Job
+    processes: Processes
     finished: Finished | None
     progress: Callable[[int, int, float], None]
 
@@ -107,8 +106,11 @@ def run_workflow(
         steps = rules.find_tasks(job)
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
-        run = Run(job, finished, progress)
-        with tempfile.TemporaryDirectory(prefix="fractal-") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="fractal-") as folder,
+            closing(Processes(CACHE)) as processes,
+        ):
+            run = Run(job, processes, finished, progress)
             for number, planned in enumerate(steps, 1):
                 name = planned.task.name
                 kind = planned.task.type
@@ -280,9 +282,8 @@ def _frozen(value: Any) -> Any:
 def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
     """Run units to their ends, a few at a time, or kill them when interrupted."""
     start, total = time.monotonic(), len(units)
-    running: Running = set()
     futures: list[Future[Any]] = []
-    call = partial(run_unit, running=running)
+    call = partial(run_unit, processes=run.processes)
     if run.finished and units:
         if known := run.finished.find(units):
             print(f"  {known} of {total} units are reused from the last run")
@@ -300,8 +301,7 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
             pool.shutdown(wait=False, cancel_futures=True)
             while not all(future.done() for future in futures):
                 with suppress(KeyboardInterrupt):  # of the impatient
-                    for process in running.copy():
-                        kill(process)
+                    run.processes.kill()
                     time.sleep(0.01)
             raise
     if noisy := sum("warning" in unit.log().lower() for unit in units):
@@ -311,7 +311,7 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
     return futures
 
 
-def run_unit(unit: Unit, running: Running) -> Any:
+def run_unit(unit: Unit, processes: Processes) -> Any:
     """Run a unit as the server does; return what it wrote, None if it wrote nothing."""
     args_json, out_json = unit.folder / "args.json", unit.folder / "out.json"
     files = ["--args-json", str(args_json), "--out-json", str(out_json)]
@@ -319,41 +319,12 @@ def run_unit(unit: Unit, running: Running) -> Any:
         unit.folder.mkdir(parents=True)
         args_json.write_text(json.dumps(unit.args), "utf-8")
         command = [unit.package.python, str(unit.executable), *files]
-        if code := run_process(command, unit.folder / "log.txt", running):
+        if code := processes.run(command, unit.folder / "log.txt"):
             death = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise WorkflowError(death)
         return json.loads(out_json.read_text("utf-8")) if out_json.exists() else None
     except (OSError, ValueError, RecursionError) as error:
         raise WorkflowError(f"cannot be run, or wrote no JSON: {error}") from error
-
-
-def run_process(command: list[str], log: Path, running: Running) -> int:
-    """Run a command to its end; return its exit code."""
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=CACHE | os.environ,
-            start_new_session=True,  # a group, to be killed as a whole
-            # PR_SET_PDEATHSIG: it dies with this runner, though what it starts does not.
-            preexec_fn=partial(LIBC.prctl, 1, signal.SIGKILL) if LIBC else None,
-        )
-    running.add(process)
-    code = costs.wait(process, log.parent)
-    kill(process)
-    running.remove(process)
-    return code
-
-
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process and those that it started."""
-    with suppress(ProcessLookupError, PermissionError):
-        if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
 
 
 def read_output(
