@@ -222,6 +222,7 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     return package
 
 
+@pytest.mark.long
 def test_a_task_of_a_function_is_green_at_once(
     with_functions, tmp_path, richest_python, cache
 ):
@@ -289,6 +290,7 @@ def test_a_task_of_a_function_is_green_at_once(
     assert int(row["n_objects"]) > 0
 
 
+@pytest.mark.long
 def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
     render, tmp_path, richest_python
 ):
@@ -839,6 +841,7 @@ def test_the_session_installs_what_an_example_depends_on(
         nox(package, "-R", "-s", "new_task", "--", "--example", "check_images")
 
 
+@pytest.mark.long
 def test_format_manifest_and_nox_are_all_that_a_new_task_needs(render, tmp_path):
     """Once the owner has replaced what it does, in a style of his own."""
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])

@@ -96,7 +96,10 @@ def test_every_task_sees_and_writes_every_voxel(tmp_path, axes, version, layout)
     assert [row["mean_DAPI"] for row in rows] == pytest.approx(list(means))
 
 
-@pytest.mark.parametrize(("axes", "version", "layout"), IMAGES)
+@pytest.mark.parametrize(
+    ("axes", "version", "layout"),
+    [image for image in IMAGES if str(image.id).endswith(("-3", "-6"))],
+)
 def test_a_registered_image_has_every_voxel(tmp_path, axes, version, layout):
     plate = tmp_path / "plate.zarr"
     reference, later = write_plate(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import tifffile
 from onnx import TensorProto, helper
 from rendering import ROOT, make_environment, run
@@ -84,12 +85,14 @@ def write_workflow(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
     workflow = write_workflow(tmp_path / "data")
     log = nox(render(tmp_path / "package"), "-s", "server", "--", str(workflow))
     assert "The image lists are the same." in log
 
 
+@pytest.mark.long
 def test_the_newest_server_has_the_same_rules(richest, tmp_path):
     """It needs a newer Python than the oldest that the tests run on."""
     python = make_environment(

@@ -238,6 +238,7 @@ def test_slurm_starts_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "private").exists()
 
 
+@pytest.mark.long
 def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
     slurm_or_skip()
     file = write_workflow(tmp_path / "data")

@@ -132,14 +132,14 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def check_is_green(package: Path, python: Path) -> None:
-    """Run what `nox` runs, in an environment that has the dependencies."""
+def check_is_green(package: Path, python: Path, *tests: str) -> None:
+    """Run what `nox` runs, or some of the tests, in an environment that has the dependencies."""
     environment = os.environ | {"PYTHONPATH": str(package / "src")}
     for command in (
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy"],
-        ["pytest", "-q"],
+        ["pytest", "-q", *tests],
     ):
         run(python, "-m", *command, cwd=package, env=environment)
 
@@ -205,6 +205,7 @@ def own(package: Path, tools: Path, python: Path) -> tuple[set[str], set[str]]:
     return names, deleted
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new"), [*((release, NOW) for release in RELEASES), (NOW, NEXT)]
 )
@@ -225,7 +226,9 @@ def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
     assert not [name for name in deleted if (package / name).exists()]
     assert '"networkx>=3"' in (package / "pyproject.toml").read_text()
     assert "[main, dev]" in (package / ".github/workflows/ci.yml").read_text()
-    check_is_green(package, richest_python)
+    # The tests of a release meet a kit that has changed since; here, those that were edited.
+    tests = [name for name in edited if "/test_" in name] if old == NOW else []
+    check_is_green(package, richest_python, *tests)
     commit(package)
     update(package, new)
     assert not changed(package)
