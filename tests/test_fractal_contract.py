@@ -178,6 +178,8 @@ def test_the_workflow_of_a_package_can_be_imported() -> None:
     ours = {"manifest": package / rules.MANIFEST, "package_root": package}
     assert rules.find_tasks(rules.read_job(workflow=shipped, **ours))
     assert {*shipped} == {"name", "version", "description", "data"}
+    # Without them, fractal-server 2.26 keeps a template that it then cannot show.
+    assert all("type_filters" in step for step in shipped["data"]["task_list"])
 
 
 def objects(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import tifffile
 from onnx import TensorProto, helper
-from rendering import ROOT, make_environment, run
+from rendering import ROOT, import_folder, make_environment, run
 from test_package import find_python, nox
 
 SHIFT = (-4, 7)  # of the second acquisition, in y and x
@@ -87,8 +87,21 @@ def write_workflow(folder: Path) -> Path:
 
 @pytest.mark.long
 def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
-    workflow = write_workflow(tmp_path / "data")
-    log = nox(render(tmp_path / "package"), "-s", "server", "--", str(workflow))
+    """On the newest server; that of the oldest Python runs in `test_slurm`."""
+    file = write_workflow(tmp_path / "data")
+    package = render(tmp_path / "package")
+    shipped = (import_folder(package) / "workflow.json").read_text("utf-8")
+    template = json.loads(shipped)
+    steps = {
+        step["task"]["name"]: step for step in json.loads(file.read_text())["task_list"]
+    }
+    for step in template["data"]["task_list"]:
+        step |= steps.pop(step["task"]["name"]) | {"task": step["task"]}
+    assert not steps
+    file.write_text(json.dumps(template), "utf-8")
+    python = find_python("3.13")
+    log = nox(package, "--force-python", python, "-s", "server", "--", str(file))
+    assert "imported the template 'Examples of my-fractal-tasks'" in log
     assert "The image lists are the same." in log
 
 

@@ -111,6 +111,19 @@ def test_a_step_with_a_mistake_is_refused_before_anything_is_built(
     assert re.search(problem, capsys.readouterr().err)
 
 
+def test_a_template_that_servers_cannot_show_is_refused(server, capsys, tmp_path):
+    file = tmp_path / "workflow.json"
+    task = {"pkg_name": "my-fractal-tasks", "name": "Check Images"}
+    template = {
+        "name": "w",
+        "version": 1,
+        "data": {"name": "w", "task_list": [{"task": task}]},
+    }
+    file.write_text(json.dumps(template), "utf-8")
+    assert complaint(server, file) == "2"
+    assert "each step of a template needs type_filters" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a death")
 def test_the_server_ends_with_the_nox_that_started_it(richest, tmp_path):
     tool = (

@@ -99,6 +99,19 @@ class FractalServer:
         failure = None if job["status"] == "done" else log
         return self.call("GET", path)["images"], failure
 
+    def import_template(self, template: dict[str, Any]) -> dict[str, Any] | None:
+        """Have the server keep a template of workflows.
+
+        Returns:
+            The template as the server exports it; None if it is too old to know any.
+        """
+        url = "/api/v2/workflow-template"
+        if self.http.get(f"{url}/").status_code == 404:
+            return None
+        kept = self.call("POST", f"{url}/import/", json=template)
+        exported: dict[str, Any] = self.call("GET", f"{url}/{kept['id']}/export/")
+        return exported
+
     def adapt(self, workflow: dict[str, Any]) -> dict[str, Any]:
         """Return a workflow as servers of this version take it."""
         # Up to 2.18, the last for Python 3.11, a step had no texts of its own.

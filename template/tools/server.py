@@ -45,9 +45,13 @@ rules = import_module(f"{PACKAGE.name}.dev.server_rules")
 
 
 class Given(NamedTuple):
-    """A workflow, its packages but this one, and its steps with their tasks."""
+    """A workflow, its packages but this one, and its steps with their tasks.
+
+    If it was given as a template, it is the `data` of that.
+    """
 
     workflow: dict[str, Any]
+    template: dict[str, Any] | None
     packages: dict[str, Any]
     planned: list[Any]
 
@@ -225,6 +229,12 @@ def main() -> None:
             say(f"fractal-server {server.version} is up")
             try:
                 groups = collect_all(server, folder, args.workflow)
+                template = args.workflow and args.workflow.template
+                if template and (kept := server.import_template(template)):
+                    say(
+                        f"imported the template {kept['name']!r}, and takes it from there"
+                    )
+                    args.workflow = args.workflow._replace(workflow=kept["data"])
                 zarr_dir = args.zarr_dir or str(folder / "zarr")
                 success = not args.workflow or compare(
                     server,
@@ -266,13 +276,19 @@ def read_workflow(file: str) -> Given:
     workflow: dict[str, Any] = read_file(file)
     try:
         job = rules.read_job(workflow=workflow)
-        workflow = workflow.get("data", workflow)  # of a template
+        template = workflow if "data" in workflow else None
+        workflow = workflow.get("data", workflow)
+        if template and not all("type_filters" in s for s in workflow["task_list"]):
+            # Servers up to 2.26 keep it, and fail whenever they are to show it.
+            raise rules.WorkflowError(
+                "each step of a template needs type_filters, if only {}"
+            )
         with TemporaryDirectory(prefix="fractal-wheels-") as folder:
             found = packages.find_packages(job.workflow, [], {}, Path(folder))
         if mistakes := packages.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
         job.packages = found.packages
-        return Given(workflow, found.packages, rules.find_tasks(job))
+        return Given(workflow, template, found.packages, rules.find_tasks(job))
     except rules.WorkflowError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
