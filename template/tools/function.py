@@ -224,7 +224,8 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
     except ModuleNotFoundError as error:
         raise Refused(
             f"--from {place}: {error}. If it is a library, write the name that pip knows "
-            'it by into pyproject.toml, below "Add your own", and run this again.'
+            'it by into pyproject.toml, below "Add your own", and run this again. If a '
+            "model needs it, begin with --makes label --model instead."
         ) from error
     except Exception as error:
         raise Refused(

@@ -7,12 +7,14 @@
     of a library     "Top Hat" --from skimage.morphology:white_tophat
     of your own      "Count Spots" --from FILE.py:count_spots
     What it returns decides what the task makes; --makes, --axes, --array and --set say
-    it otherwise. The function is called as it is, for each plane, volume or image.
+    it otherwise. The function is called as it is, for each plane, volume or image, of one
+    channel. If it takes several, or a model that was trained: --makes label --model.
 
   You want to write a task that makes
     a new image      "Deconvolve Image" --makes image
     labels           "Segment Nuclei" --makes label
-    labels, by a model such as Cellpose, whose weights are fetched once
+    labels, by a model: Cellpose, StarDist, a forest of scikit-learn; also of several
+    channels
                      "Segment Cells" --makes label --model
     features         "Measure Shape" --makes features        one row per object
     a table          "Summarize Plate" --makes table         one row per image; for rows
@@ -149,6 +151,9 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
     Raises:
         Refused: A task cannot call it; the sentence says what to do.
     """
+    # What needs no look at the function is refused first.
+    if problems := [*module_problems(module_name(name), "", RESERVED)]:
+        raise Refused("\n".join(problems))
     # These need libraries of the package.
     import function as functions
     from outcome import look
@@ -360,7 +365,9 @@ def check(files: Files, entry: str, reserved: list[str]) -> None:
 def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
     """Yield why a module cannot have this name."""
     there = [PACKAGE / module, PACKAGE / "dev" / f"{module}.py"]
-    if found := next((path for path in there if path.exists()), None):
+    if module == PACKAGE.name:
+        yield f"{module} already means the package: choose another name for the task."
+    elif found := next((path for path in there if path.exists()), None):
         yield f"{found.relative_to(PROJECT)} exists: choose another name."
     elif (
         module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
@@ -369,8 +376,8 @@ def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str
         or PathFinder.find_spec(module, sys.path[1:]) is not None
     ):
         yield (
-            f"{module} already means a part of Python, of a dependency, or of the "
-            "package itself: choose another name."
+            f"{module} already means a part of Python, of a dependency, or of what the "
+            "template brings: choose another name."
         )
     elif defined_names(text).count(module) > 1:
         yield f"{module} already means what the task uses: choose another name."
@@ -506,8 +513,8 @@ def main() -> None:
     write(files)
     (test,) = (path.name for path in files if path.parent == PROJECT / "tests")
     loop = (
-        "  nox -s format      after each change, so that its style is right\n"
-        "  nox -s manifest    after each change of an argument or a docstring\n"
+        "  nox -s format manifest\n"
+        "                     after each change: its style, and what a server knows of it\n"
         f"  nox -s tests -- tests/{test}\n"
         "                     its test alone\n"
         "  nox                all checks"

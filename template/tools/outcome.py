@@ -59,7 +59,9 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
                 raise Refused(
                     f"{given.name} fails on a plane of 16 bits, with {shown}: "
                     f"{type(error).__name__}: {error}\nGive other values by --set "
-                    "NAME=VALUE, or write a function that calls it, into a file of your own."
+                    "NAME=VALUE, or write a function that calls it, into a file of your own. "
+                    "If it takes several channels, or a trained model, begin with --makes "
+                    "label --model."
                 ) from error
     as_volume = "zyx" in results
     if shape_of(first(results["yx"])) == (56, 64):  # not of channels, say

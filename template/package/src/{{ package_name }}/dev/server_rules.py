@@ -348,7 +348,9 @@ def read_job(**given: Any) -> Job:
         raise WorkflowError(explain(error)) from error
     urls = [image.zarr_url for image in job.images]
     if outside := [url for url in urls if not Path(url).is_relative_to(job.zarr_dir)]:
-        raise WorkflowError(f"images outside {job.zarr_dir}: {outside}")
+        raise WorkflowError(
+            f"images outside {job.zarr_dir}: {outside}; name a folder that has all of them"
+        )
     if any(None in image.attributes.values() for image in job.images):
         raise WorkflowError("an image of the list has an attribute without a value")
     return job
