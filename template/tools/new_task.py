@@ -530,10 +530,11 @@ def main() -> None:
             "Cellpose, StarDist and scikit-learn. In pyproject.toml, name the framework beside\n"
             "pooch, in the extra `model`, with which a server collects the package; in the\n"
             "group `test`, if the tests run it; and in the last `module = [...]`, if mypy finds\n"
-            "no types of it. What needs no GPU asks for none: in the task list, needs_gpu, mem\n"
-            "and tags; in the module, use_gpu. What takes grey values as they are needs neither\n"
-            "percentile. Say so in the text in dev/docs_info. Here, `pip install -e '.[model]'`\n"
-            f"installs the framework. Then\n{loop}"
+            "no types of it. What needs no GPU asks for none: in the task list, needs_gpu, tags,\n"
+            "mem and cpus_per_task, of which `nox -s run` says what would do; in the module,\n"
+            "use_gpu. What takes grey values as they are needs neither percentile. Say so in\n"
+            "the text in dev/docs_info. Here, `pip install -e '.[model]'` installs the framework.\n"
+            f"Then\n{loop}"
         )
     elif arguments.function:
         print(f"Next: read what the task says of its arguments. Then\n{loop}")

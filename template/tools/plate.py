@@ -1,6 +1,7 @@
 """A plate at a glance: a map of what was measured, and a sheet of pictures, one per well."""
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,9 +56,8 @@ class Sheet:
 
 
 def anchor(plate: Path | str, well: str) -> str:
-    """Place of a well on the page."""
-    name = "".join(c if c.isalnum() else "-" for c in Path(plate).name)
-    return f"well-{name}-{well}"
+    """Place of a well on the page, whatever other plates have the same name."""
+    return f"well-{zlib.crc32(str(Path(plate)).encode()):08x}-{well}"
 
 
 def measured_figures(

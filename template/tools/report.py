@@ -8,6 +8,7 @@ jinja2, matplotlib and pillow; the kit of the package reads the images.
 Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class Report:
             ),
         )
         try:
-            text = self._render(sheets, told)
+            text = without_dead_links(self._render(sheets, told))
             partial = file.with_name(f".{file.name}.partial")
             partial.write_text(text, encoding="utf-8")
             partial.replace(file)
@@ -232,3 +233,10 @@ class Report:
             logs=logs,
             name=lambda url: short_name(url, self.zarr_dir),
         )
+
+
+def without_dead_links(page: str) -> str:
+    """Drop links to wells that are on no sheet, such as of images that left the list."""
+    places = {*re.findall(r' id="(well-[^"]+)"', page)}
+    links = re.compile(r' (?:xlink:)?href="#(well-[^"]+)"')
+    return links.sub(lambda link: link[0] if link[1] in places else "", page)
