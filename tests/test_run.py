@@ -1,6 +1,7 @@
 """`nox -s run`: any package, each in an environment of its own; all is checked before."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from package_images import write_image
 from rendering import TOOLS, make_environment
+from small_workflow import write_workflow
 
 TASK = """
 import argparse, json, sys
@@ -243,3 +245,101 @@ def test_a_plan_runs_nothing(run: Run, tmp_path: Path) -> None:
     assert "[1/1] Gaussian Blur (parallel)\n    takes    1 of 1 images" in done.stdout
     assert not (tmp_path / "told.json").exists()
     assert [file.name for file in (tmp_path / "zarr").iterdir()] == ["image.zarr"]
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make a package with a workflow of two tasks; return the command that runs it."""
+    images = [tmp_path / "zarr" / name for name in "ab"]
+    for image in images:
+        image.mkdir(parents=True)
+    given = write_workflow(tmp_path, [{"zarr_url": str(image)} for image in images])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "my-tasks"\n')
+    (tmp_path / "src").symlink_to(tmp_path)
+    return [sys.executable, str(TOOLS / "run.py"), *given]
+
+
+GREEDY = """
+import json, sys, time
+from pathlib import Path
+
+arguments = json.loads(Path(sys.argv[2]).read_text())
+if arguments["zarr_url"].endswith("a"):
+    ballast = b"x" * 300_000_000
+    while time.process_time() < 1:
+        pass
+if arguments["zarr_url"].endswith("b"):
+    print("why")
+    sys.exit(1)
+"""
+
+
+def test_what_units_cost_is_told_also_of_those_that_fail(
+    tool: list[str], tmp_path: Path
+) -> None:
+    """In a process of its own: what this one takes would count as theirs."""
+    (tmp_path / "my_tasks" / "parallel_1.py").write_text(GREEDY)
+    path = tmp_path / "workflow.json"
+    workflow = json.loads(path.read_text())
+    said = {}
+    for mem in ("200M", "0.2G"):  # the second one is nothing that SLURM knows
+        workflow["task_list"][1]["meta_parallel"] = {"cpus_per_task": 1, "mem": mem}
+        path.write_text(json.dumps(workflow))
+        done = subprocess.run(
+            [*tool, "--json", "told.json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.endswith("why\n")  # and no empty line
+        said[mem] = done.stdout
+
+    costs = json.loads((tmp_path / "told.json").read_text())["costs"][2]
+    first, second = costs["units"]
+    assert 280 < first["memory"] < 500
+    assert 1 <= first["cpu_seconds"] < 3
+    assert second["cpu_seconds"] < 1
+    assert 450 <= costs["proposal"]["mem"] <= 700
+    assert re.search(r"\(most\) +asks for +would do\n", said["200M"])
+    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB +mem: ", said["200M"])
+    assert "Task 1 asks for too little memory: mem is 200" in said["200M"]
+    assert "too little" not in said["0.2G"]
+
+
+def test_it_plans_or_writes_what_it_did(tool: list[str], tmp_path: Path) -> None:
+    def call(*options: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*tool, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    said = call("--plan", "--json", "told.json").stdout
+    assert said.startswith("[1/2] Task 0 (compound)\n    takes    2 of 2 images\n")
+    assert "after" not in said
+    assert not (tmp_path / "told.json").exists()
+    call("--json", "told.json")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert [Path(image["zarr_url"]).name for image in told["images"]] == ["a", "b"]
+    parts = [(one["task"], one["part"], len(one["units"])) for one in told["costs"]]
+    assert parts == [
+        ("Task 0", "non_parallel", 1),
+        ("Task 0", "parallel", 1),
+        ("Task 1", "parallel", 2),
+    ]
+    unit = told["costs"][2]["units"][0]
+    assert unit["memory"] > 5
+    assert 0 < unit["cpu_seconds"] < 5
+
+
+def test_it_resumes_what_was_done(tool: list[str], tmp_path: Path) -> None:
+    for option, reused in (("--resume", 0), ("--resume", 3), ("--workers=1", 0)):
+        done = subprocess.run(
+            [*tool, option], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.count("units are reused from the last run") == reused

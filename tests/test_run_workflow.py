@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from parity_cases import (
     units,
     up,
 )
-from rendering import ROOT, TOOLS
 from scripted_task import write_package
+from small_workflow import write_workflow
 from test_fractal_contract import local, rules
 
 HANG = """
@@ -72,55 +71,6 @@ def test_failed_unit_is_named_and_its_whole_log_is_kept(
     assert len(error.log) > 5_000_000
     assert error.log in str(error)
     assert [image["types"] for image in error.images] == [{}, {"t": True}]
-
-
-GREEDY = """
-import json, sys, time
-from pathlib import Path
-
-arguments = json.loads(Path(sys.argv[2]).read_text())
-if arguments["zarr_url"].endswith("a"):
-    ballast = b"x" * 300_000_000
-    while time.process_time() < 1:
-        pass
-if arguments["zarr_url"].endswith("b"):
-    print("why")
-    sys.exit(1)
-"""
-
-
-def test_what_units_cost_is_told_also_of_those_that_fail(
-    tool: list[str], tmp_path: Path
-) -> None:
-    """In a process of its own: what this one takes would count as theirs."""
-    (tmp_path / "my_tasks" / "parallel_1.py").write_text(GREEDY)
-    path = tmp_path / "workflow.json"
-    workflow = json.loads(path.read_text())
-    said = {}
-    for mem in ("200M", "0.2G"):  # the second one is nothing that SLURM knows
-        workflow["task_list"][1]["meta_parallel"] = {"cpus_per_task": 1, "mem": mem}
-        path.write_text(json.dumps(workflow))
-        done = subprocess.run(
-            [*tool, "--json", "told.json"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1
-        assert done.stderr.endswith("why\n")  # and no empty line
-        said[mem] = done.stdout
-
-    costs = json.loads((tmp_path / "told.json").read_text())["costs"][2]
-    first, second = costs["units"]
-    assert 280 < first["memory"] < 500
-    assert 1 <= first["cpu_seconds"] < 3
-    assert second["cpu_seconds"] < 1
-    assert 450 <= costs["proposal"]["mem"] <= 700
-    assert re.search(r"\(most\) +asks for +would do\n", said["200M"])
-    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB +mem: ", said["200M"])
-    assert "Task 1 asks for too little memory: mem is 200" in said["200M"]
-    assert "too little" not in said["0.2G"]
 
 
 @pytest.mark.parametrize(
@@ -379,39 +329,8 @@ def test_tables_show_the_image_list_before_and_after(
 @pytest.fixture
 def command(tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]) -> list[str]:
     """Make a package with a workflow of two tasks; return the command that runs it."""
-    source = ROOT / "template/package/src/{{ package_name }}"
-    package = tmp_path / "my_tasks"
-    shutil.copytree(
-        source / "dev", package / "dev", ignore=shutil.ignore_patterns("*.jinja")
-    )
-    shutil.copytree(source / "kit", package / "kit")
-    job = write_package(
-        package,
-        [compound(units(up(images[0]["zarr_url"])), NOTHING), parallel(NOTHING)],
-    )
-    (package / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(job["manifest"]))
-    (tmp_path / "workflow.json").write_text(json.dumps(job["workflow"]))
-    (tmp_path / "images.json").write_text(json.dumps(images))
     module = [sys.executable, "-m", "my_tasks.dev.run_workflow"]
-    return [
-        *module,
-        "workflow.json",
-        "--zarr-dir",
-        "zarr",
-        "--images",
-        "images.json",
-        "--workers",
-        "2",
-    ]
-
-
-@pytest.fixture
-def tool(command: list[str], tmp_path: Path, monkeypatch: Any) -> list[str]:
-    """The same workflow by `nox -s run`."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "my-tasks"\n')
-    (tmp_path / "src").symlink_to(tmp_path)
-    return [sys.executable, str(TOOLS / "run.py"), *command[3:]]
+    return [*module, *write_workflow(tmp_path, images)]
 
 
 def test_command_line_runs_a_workflow_of_its_package(
@@ -422,44 +341,6 @@ def test_command_line_runs_a_workflow_of_its_package(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "[2/2] Task 1 (parallel)" in done.stdout
-
-
-def test_command_line_plans_or_writes_what_it_did(
-    tool: list[str], tmp_path: Path
-) -> None:
-    def call(*options: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*tool, *options],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-
-    said = call("--plan", "--json", "told.json").stdout
-    assert said.startswith("[1/2] Task 0 (compound)\n    takes    2 of 2 images\n")
-    assert "after" not in said
-    assert not (tmp_path / "told.json").exists()
-    call("--json", "told.json")
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert [Path(image["zarr_url"]).name for image in told["images"]] == ["a", "b"]
-    parts = [(one["task"], one["part"], len(one["units"])) for one in told["costs"]]
-    assert parts == [
-        ("Task 0", "non_parallel", 1),
-        ("Task 0", "parallel", 1),
-        ("Task 1", "parallel", 2),
-    ]
-    unit = told["costs"][2]["units"][0]
-    assert unit["memory"] > 5
-    assert 0 < unit["cpu_seconds"] < 5
-
-
-def test_command_line_resumes_what_was_done(tool: list[str], tmp_path: Path) -> None:
-    for option, reused in (("--resume", 0), ("--resume", 3), ("--workers=1", 0)):
-        done = subprocess.run(
-            [*tool, option], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.count("units are reused from the last run") == reused
 
 
 def test_the_reason_comes_before_the_log_of_a_unit(
