@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nox.project
 import pytest
@@ -15,6 +16,24 @@ import rendering
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: at the end, one processor would wait for it."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture
+def zarr_dir(tmp_path: Path) -> Path:
+    """A folder with two images, of which only the names matter."""
+    folder = tmp_path / "zarr"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def images(zarr_dir: Path) -> list[dict[str, Any]]:
+    """The image list of these."""
+    return [
+        {"zarr_url": str(zarr_dir / name), "attributes": {"well": name}}
+        for name in "ab"
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -543,6 +543,15 @@ REFUSED = {
 }
 
 
+def test_a_name_is_refused_before_the_function_is_looked_for(
+    render, tmp_path, richest_python
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (said,) = add(package, richest_python, ["New Tasks", "--from", "nothing_here:f"])
+    assert "new_tasks already means the package" in said
+    assert "nothing_here" not in said
+
+
 def test_a_name_that_can_not_be_is_refused_before_anything_is_written(
     render, tmp_path, richest_python
 ):

@@ -21,22 +21,6 @@ def planning() -> ModuleType:
         return importlib.import_module("plan")
 
 
-@pytest.fixture
-def zarr_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "zarr"
-    for name in "ab":
-        (folder / name).mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def images(zarr_dir: Path) -> list[dict[str, Any]]:
-    return [
-        {"zarr_url": str(zarr_dir / name), "attributes": {"well": name}}
-        for name in "ab"
-    ]
-
-
 def told(planning: Any, job: dict[str, Any], **given: Any) -> list[str]:
     """The plan of a workflow."""
     read = planning.rules.read_job(**job, **given)

@@ -36,22 +36,6 @@ time.sleep(60)
 """
 
 
-@pytest.fixture
-def zarr_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "zarr"
-    for name in "ab":
-        (folder / name).mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def images(zarr_dir: Path) -> list[dict[str, Any]]:
-    return [
-        {"zarr_url": str(zarr_dir / name), "attributes": {"well": name}}
-        for name in "ab"
-    ]
-
-
 def test_failed_unit_is_named_and_its_whole_log_is_kept(
     tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
 ) -> None:

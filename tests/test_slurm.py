@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rendering import TOOLS, import_folder
@@ -122,6 +122,13 @@ def test_a_template_that_servers_cannot_show_is_refused(server, capsys, tmp_path
     file.write_text(json.dumps(template), "utf-8")
     assert complaint(server, file) == "2"
     assert "each step of a template needs type_filters" in capsys.readouterr().err
+
+
+def test_a_server_without_templates_is_given_the_workflow(server):
+    """Up to 2.18; it answers 404, and nothing is imported."""
+    answer = SimpleNamespace(status_code=404)
+    old = SimpleNamespace(http=SimpleNamespace(get=lambda _: answer), call=None)
+    assert server.FractalServer.import_template(old, {"name": "w"}) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a death")
