@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ def test_it_names_the_programs_that_are_missing_and_their_packages(
     program = tmp_path / "squeue"
     program.touch(mode=0o755)
     monkeypatch.setattr(slurm, "PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     said = complaint(server, "--slurm")
     assert "munged, slurmctld, slurmd, sbatch" in said
     assert "squeue" not in said
@@ -63,8 +64,10 @@ def test_it_names_the_programs_that_are_missing_and_their_packages(
 
 
 def test_it_says_that_it_needs_linux(server, monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert "needs Linux" in complaint(server, "--slurm")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert "needs Linux, and this is Darwin" in complaint(server, "--slurm")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "needs Linux or macOS, and this is Windows" in complaint(server)
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,8 @@ def compare(
 
 def main() -> None:
     """Collect the package, and run a workflow, from the command line."""
+    if sys.platform == "win32":
+        sys.exit("fractal-server needs Linux or macOS, and this is Windows.")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "workflow", metavar="WORKFLOW.json", nargs="?", type=read_workflow

@@ -6,7 +6,7 @@ a SLURM that the machine may belong to. Debian's packages: slurm-wlm, munge.
 """
 
 import os
-import pwd
+import platform
 import re
 import secrets
 import shutil
@@ -97,8 +97,8 @@ Requests = dict[tuple[int, str, str], Request]
 
 def check_programs() -> None:
     """Complain about what SLURM needs, and is not here."""
-    if sys.platform != "linux":
-        raise ServerError(f"--slurm needs Linux, and this is {sys.platform}.")
+    if (system := platform.system()) != "Linux":
+        raise ServerError(f"--slurm needs Linux, and this is {system}.")
     if missing := [name for name in PROGRAMS if not shutil.which(name, path=PATH)]:
         raise ServerError(
             f"--slurm needs what is not installed: {', '.join(missing)}. "
@@ -147,6 +147,8 @@ def start_slurm(
     """Start SLURM in a folder; return what is its own in a resource and a profile."""
     for path in (folder / "bin", folder / "state", folder / "spool"):
         path.mkdir(parents=True)
+    import pwd  # which Windows does not have
+
     user = pwd.getpwuid(os.getuid()).pw_name
     # The node is this machine, or else what the greediest job needs to start at all.
     jobs = [(r, r.parallel_tasks_per_job or 1) for r in requests.values()]

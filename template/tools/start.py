@@ -2,7 +2,6 @@
 
 import json
 import os
-import pwd
 import secrets
 import shutil
 import subprocess
@@ -57,6 +56,8 @@ def start_postgresql(folder: Path, guard: Guard) -> Path:
     database.mkdir(mode=0o700)
     options: dict[str, Any] = {"cwd": folder}
     if os.geteuid() == 0:  # as which PostgreSQL refuses to run
+        import pwd  # which Windows does not have
+
         nobody = pwd.getpwnam("nobody")
         options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         shutil.chown(database, *nobody[2:4])

@@ -129,11 +129,12 @@ def _own_memory() -> float:
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
         peak = next(line for line in lines if line.startswith("VmHWM:"))
         return int(peak.split()[1]) / 1024
-    if sys.platform == "win32":
-        return 0.0
-    import resource
+    most = 0
+    if sys.platform != "win32":
+        import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS / 2**20
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * MAXRSS / 2**20
 
 
 def _megabytes(mem: Any) -> int | None:

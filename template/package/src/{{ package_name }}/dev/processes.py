@@ -85,7 +85,7 @@ class Processes:
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process and those that it started."""
     with suppress(ProcessLookupError, PermissionError):
-        if os.name == "posix":
+        if sys.platform != "win32":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()

@@ -12,7 +12,6 @@ import platform
 import re
 import secrets
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -152,7 +151,7 @@ def _replace(path: Path, new: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two folders in one step; only Linux and local file systems can."""
-    if sys.platform != "linux":
+    if platform.system() != "Linux":
         return False
     at_cwd, rename_exchange = -100, 2  # constants of Linux
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
