@@ -1,6 +1,7 @@
 """`nox -s run`: any package, each in an environment of its own; all is checked before."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from package_images import write_image
 from rendering import TOOLS, make_environment
 from small_workflow import write_workflow
+from test_package import find_python
 
 TASK = """
 import argparse, json, sys
@@ -31,7 +33,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write_their_package(
-    folder: Path, *, name: str = "their", version: str = "1.2.0", body: str = ""
+    folder: Path,
+    *,
+    name: str = "their",
+    version: str = "1.2.0",
+    body: str = "",
+    python: str = ">=3.11",
 ) -> Path:
     """Write a package of somebody else: a task that says in which environment it runs."""
     module = folder / f"{name}_tasks"
@@ -39,7 +46,7 @@ def write_their_package(
     folder.joinpath("pyproject.toml").write_text(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
         f'[project]\nname = "{name}-tasks"\nversion = "{version}"\n'
-        'requires-python = ">=3.11"\n'
+        f'requires-python = "{python}"\n'
     )
     (module / "__init__.py").touch()
     (module / "tell.py").write_text(TASK.format(body=body))
@@ -141,8 +148,9 @@ def test_versions_are_fetched_together_and_once(
         folder = write_their_package(tmp_path / name, name=name)
         command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir"]
         subprocess.run([*command, str(index), str(folder)], check=True)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    for installer in ("PIP", "UV"):
+        monkeypatch.setenv(f"{installer}_NO_INDEX", "1")
+        monkeypatch.setenv(f"{installer}_FIND_LINKS", str(index))
     steps = [step(f"{name}-tasks", "Tell", "1.2.0") for name in ("their", "other")]
     expected = [f"{name}-tasks 1.2.0)" for name in ("their", "other")]
     for _ in range(2):
@@ -155,6 +163,19 @@ def test_versions_are_fetched_together_and_once(
     said = done.stderr.strip()
     assert said.startswith("no their-tasks==1.3.0: the index has no such package")
     assert len(said.splitlines()) == 1
+
+
+def test_a_package_gets_the_python_that_it_needs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minor = next(m for m in (11, 13) if m != sys.version_info.minor)
+    folder = Path(find_python(f"3.{minor}")).parent
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    theirs = write_their_package(tmp_path / "theirs", python=f"==3.{minor}.*")
+    done = run([TELL], "--with", f"their-tasks @ {theirs.as_uri()}")
+    assert (done.returncode, done.stderr) == (0, "")
+    venv = Path(told(tmp_path)["images"][-1]["attributes"]["by"])
+    assert f"version_info = 3.{minor}." in (venv / "pyvenv.cfg").read_text()
 
 
 def test_all_mistakes_are_told_before_anything_is_installed_or_run(

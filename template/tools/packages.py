@@ -10,12 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from email.parser import Parser
-from importlib import import_module
+from copy import copy
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,27 +28,32 @@ publish = import_module(f"{PACKAGE.name}.kit.publish")
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 ENVIRONMENTS = CACHE / "fractal-task-environments"
+PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
 # Where a package is, seen from the interpreter that has it.
 LOCATE = "import importlib.util as u, sys; print(u.find_spec(sys.argv[1]).origin)"
 
 
-class Wheel(NamedTuple):
-    """A package that is not installed yet."""
+class Release(NamedTuple):
+    """A package that is not installed yet.
 
-    file: Path
+    Attributes:
+        requirement: What was asked for.
+        version: What that is.
+        python: The versions of Python that it is for.
+        files: The names of its files, with their checksums.
+        manifest: Its tasks.
+    """
+
     requirement: Requirement
     version: str
-    python: str  # the versions of Python that it is for
+    python: str
+    files: str
     manifest: dict[str, Any]
 
     @property
     def folder(self) -> Path:
         """Where its environment is kept."""
-        extras = "".join(f"+{extra}" for extra in sorted(self.requirement.extras))
-        running = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        return (
-            ENVIRONMENTS / f"{self.requirement.name}{extras}-{self.version}-{running}"
-        )
+        return environment(self.requirement, self.version)
 
     def describe(self, python: str = sys.executable, root: Path = Path()) -> Any:
         """Return what a workflow has to know of the package."""
@@ -68,12 +71,12 @@ class Found(NamedTuple):
 
     Attributes:
         packages: By what the steps call them.
-        wheels: Of those of them that are to be installed.
+        releases: Those of them that are to be installed.
         mistakes: A line for each that cannot be had.
     """
 
     packages: dict[str, Any]
-    wheels: dict[str, Wheel]
+    releases: dict[str, Release]
     mistakes: list[str]
 
 
@@ -89,7 +92,7 @@ def find_packages(
         workflow: The workflow.
         requirements: What to install of some of them: `name[extra]==1.2`, or `name @ URL`.
         interpreters: For some of them, the interpreter that has the package.
-        folder: Where wheels may be put.
+        folder: Where packages may be unpacked.
     """
     found = Found({}, {}, [])
     given = {}
@@ -123,12 +126,12 @@ def find_packages(
                 fetched[key] = given.get(name) or Requirement(key)
         except (rules.WorkflowError, InvalidRequirement) as error:
             found.mistakes.append(str(error))
-    for key, wheel in find_wheels(fetched, folder).items():
-        if isinstance(wheel, Wheel):
-            found.wheels[key] = wheel
-            found.packages[key] = wheel.describe()
+    for key, release in find_releases(fetched, folder).items():
+        if isinstance(release, Release):
+            found.releases[key] = release
+            found.packages[key] = release.describe()
         else:
-            found.mistakes.append(wheel)
+            found.mistakes.append(release)
     return found
 
 
@@ -164,60 +167,108 @@ def read_root(name: str, version: str, root: Path, python: str) -> Any:
     )
 
 
-def find_wheels(
+def find_releases(
     requirements: Mapping[str, Requirement], folder: Path
-) -> dict[str, Wheel | str]:
-    """Return the wheels of packages, or why one cannot be had.
+) -> dict[str, Release | str]:
+    """Return packages of an index, or why one cannot be had.
 
-    They come from an index, or are kept since another run if their versions are given.
+    What a version is like is kept for later runs.
     """
-    files = {key: kept_wheel(wanted) for key, wanted in requirements.items()}
-    missing = [key for key, file in files.items() if file is None]
-    # One process for all costs a second or two; alone, each has an error of its own.
-    if len(missing) > 1:
-        with suppress(rules.WorkflowError):
-            fetch([requirements[key] for key in missing], folder / "all")
-    names = {
-        key: rules.normalise(requirements[key].name).replace("-", "_")
-        for key in missing
-    }
+    known = {key: read_release(wanted) for key, wanted in requirements.items()}
+    missing = [requirements[key] for key, found in known.items() if found is None]
+    together = folder / "together"
+    done = bool(missing) and unpack(missing, together)
 
-    def find(key: str) -> Wheel | str:
-        own = folder / re.sub(r"\W", "_", str(requirements[key]))
+    def find(key: str) -> Release | str:
+        if release := known[key]:
+            return release
+        wanted = requirements[key]
         try:
-            file = files[key] or next((folder / "all").glob(f"{names[key]}-*"), None)
-            if file is None:
-                fetch([requirements[key]], own)
-                (file,) = own.glob("*.whl")
-            wheel = read_wheel(file, requirements[key])
-            return wheel if files[key] else keep(wheel)
+            if done and not done.returncode:
+                return keep(look_at(wanted, together))
+            # Alone, it does not share the fate of others.
+            own = folder / re.sub(r"\W", "_", str(wanted))
+            said = unpack([wanted], own, python_may_differ=True)
+            if said.returncode:
+                return f"no {wanted}: {explain(said.stderr)}"
+            return keep(look_at(wanted, own))
         except rules.WorkflowError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(files, pool.map(find, files), strict=True))
+        return dict(zip(known, pool.map(find, known), strict=True))
 
 
-def kept_wheel(requirement: Requirement) -> Path | None:
-    """Return the wheel of a version of a package that an earlier run has looked at."""
+def unpack(
+    requirements: Sequence[Requirement],
+    folder: Path,
+    *,
+    python_may_differ: bool = False,
+) -> "subprocess.CompletedProcess[str]":
+    """Put packages into a folder, without what they need."""
+    command = installer(requirements, sys.executable)
+    if python_may_differ:
+        # As only pip can. Its errors are those that `explain` knows.
+        command = [*PIP, "--ignore-requires-python", *map(str, requirements)]
+    return subprocess.run(
+        [*command, "--no-deps", "--target", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def installer(requirements: Sequence[Requirement], python: str) -> list[str]:
+    """Return the command that installs packages: of uv, which is faster, if there is one."""
+    wanted = map(str, requirements)
+    if uv := shutil.which("uv"):
+        # It would not see that what is at an address has changed.
+        new = [f"--refresh-package={one.name}" for one in requirements if one.url]
+        return [uv, "pip", "install", "--quiet", "--python", python, *new, *wanted]
+    return [python, *PIP[1:], *wanted]
+
+
+def look_at(requirement: Requirement, folder: Path) -> Release:
+    """Read what an unpacked package says of itself, and its manifest."""
+    name = rules.normalise(requirement.name)
+    (package,) = metadata.distributions(name=name, path=[str(folder)])
+    try:
+        file = folder / name.replace("-", "_") / rules.MANIFEST
+        manifest = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise rules.WorkflowError(
+            f"{requirement} is no package of Fractal tasks: it has no {rules.MANIFEST}"
+        ) from error
+    # Not those in which an installer says what it did, and when.
+    files = [
+        line
+        for line in (package.read_text("RECORD") or "").splitlines()
+        if ".dist-info/" not in line or ".dist-info/METADATA," in line
+    ]
+    python = package.metadata["Requires-Python"] or ""
+    said = "\n".join(sorted(files))
+    return Release(requirement, package.version, python, said, manifest)
+
+
+def read_release(requirement: Requirement) -> Release | None:
+    """Return a version of a package that an earlier run has looked at."""
     version = pinned(requirement)
     if version is None:
         return None
-    kept = Wheel(Path(), requirement, version, "", {}).folder / "wheel"
-    return next(kept.glob("*.whl"), None)
+    try:
+        text = (environment(requirement, version) / "release.json").read_text("utf-8")
+        return Release(requirement, *json.loads(text))
+    except (OSError, ValueError, TypeError):  # none, or half of one
+        return None
 
 
-def keep(wheel: Wheel) -> Wheel:
-    """Keep a wheel for later runs, if it is that of a version."""
-    if pinned(wheel.requirement) is None:
-        return wheel
-    kept = wheel.folder / "wheel" / wheel.file.name
-    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-    with publish.locked(wheel.folder, long=True):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(shutil.copy(wheel.file, kept.with_suffix(".new")))
-        new.replace(kept)
-    return wheel._replace(file=kept)
+def keep(release: Release) -> Release:
+    """Keep what a package is like for later runs, if it is that of a version."""
+    if pinned(release.requirement) is not None:
+        release.folder.mkdir(parents=True, exist_ok=True)
+        file = release.folder / "release.json"
+        file.write_text(json.dumps(release[1:]), "utf-8")
+    return release
 
 
 def pinned(requirement: Requirement) -> str | None:
@@ -226,18 +277,11 @@ def pinned(requirement: Requirement) -> str | None:
     return found[1] if found and not requirement.url else None
 
 
-def fetch(requirements: Sequence[Requirement], folder: Path) -> None:
-    """Download wheels, or make those that packages do not have."""
-    wanted = [str(requirement) for requirement in requirements]
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", *wanted]
-    done = subprocess.run(
-        [*command, "--wheel-dir", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise rules.WorkflowError(f"no {wanted[0]}: {explain(done.stderr)}")
+def environment(requirement: Requirement, version: str) -> Path:
+    """Return where the environment of a package is kept."""
+    extras = "".join(f"+{extra}" for extra in sorted(requirement.extras))
+    running = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return ENVIRONMENTS / f"{requirement.name}{extras}-{version}-{running}"
 
 
 def explain(said: str) -> str:
@@ -252,63 +296,40 @@ def explain(said: str) -> str:
     return errors[-1].removeprefix("ERROR: ") if errors else said[-500:]
 
 
-def read_wheel(file: Path, requirement: Requirement) -> Wheel:
-    """Read what a wheel says of itself, and its manifest."""
-    root = rules.normalise(requirement.name).replace("-", "_")
-    with zipfile.ZipFile(file) as wheel:
-        (place,) = (
-            name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")
-        )
-        about = Parser().parsestr(wheel.read(place).decode("utf-8"))
-        try:
-            manifest = json.loads(wheel.read(f"{root}/{rules.MANIFEST}"))
-        except KeyError as error:
-            raise rules.WorkflowError(
-                f"{requirement} is no package of Fractal tasks: it has no {rules.MANIFEST}"
-            ) from error
-    python = about["Requires-Python"] or ""
-    return Wheel(file, requirement, about["Version"], python, manifest)
-
-
-def install(wheel: Wheel) -> Any:
+def install(release: Release) -> Any:
     """Install a package, unless that was done before; return where it is."""
-    folder = wheel.folder
-    kept = folder / "wheel" / wheel.file.name
+    folder = release.folder
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    installed = folder / "installed"
+    folder.mkdir(parents=True, exist_ok=True)
     with publish.locked(folder, long=True):
-        is_new = kept != wheel.file and (
-            not kept.exists() or kept.read_bytes() != wheel.file.read_bytes()
-        )
-        if is_new or not (folder / "installed").exists():
-            print(f"\ninstalling {wheel.requirement}, once", flush=True)
-            content = wheel.file.read_bytes()
-            shutil.rmtree(folder, ignore_errors=True)
-            kept.parent.mkdir(parents=True)
-            kept.write_bytes(content)
-            fill(folder / "venv", python, kept, wheel)
-            (folder / "installed").touch()
-    module = wheel.describe().name.replace("-", "_")
+        if not installed.exists() or installed.read_text("utf-8") != release.files:
+            print(f"\ninstalling {release.requirement}, once", flush=True)
+            installed.unlink(missing_ok=True)
+            shutil.rmtree(folder / "venv", ignore_errors=True)
+            fill(folder / "venv", python, release)
+            installed.write_text(release.files, "utf-8")
+    module = release.describe().name.replace("-", "_")
     root = Path(run([str(python), "-I", "-c", LOCATE, module])).parent
-    return wheel.describe(str(python), root)
+    return release.describe(str(python), root)
 
 
-def fill(venv: Path, python: Path, file: Path, wheel: Wheel) -> None:
-    """Make an environment, and install a wheel in it."""
-    extras = ",".join(sorted(wheel.requirement.extras))
-    what = f"{file}[{extras}]" if extras else str(file)
-    fits = SpecifierSet(wheel.python).contains(sys.version.split()[0])
+def fill(venv: Path, python: Path, release: Release) -> None:
+    """Make an environment, and install a package in it."""
+    fits = SpecifierSet(release.python).contains(sys.version.split()[0])
     if uv := shutil.which("uv"):
-        which = sys.executable if fits else wheel.python
+        which = sys.executable if fits else release.python
         run([uv, "venv", "--quiet", "--python", which, str(venv)])
-        run([uv, "pip", "install", "--quiet", "--python", str(python), what])
     elif fits:
         run([sys.executable, "-m", "venv", str(venv)])
-        run([str(python), "-m", "pip", "install", "--quiet", what])
     else:
         raise rules.WorkflowError(
-            f"{wheel.requirement} needs Python {wheel.python}: install uv, which finds it"
+            f"{release.requirement} needs Python {release.python}: install uv, which finds it"
         )
+    wanted = copy(release.requirement)
+    if not wanted.url:
+        wanted.specifier = SpecifierSet(f"=={release.version}")
+    run(installer([wanted], str(python)))
 
 
 def run(command: list[str]) -> str:

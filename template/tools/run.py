@@ -79,7 +79,7 @@ def run(
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
     as_given = job.workflow.model_dump(exclude_none=True)
-    with tempfile.TemporaryDirectory(prefix="fractal-wheels-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         found = packages.find_packages(
             job.workflow, [*requirements], dict(interpreters), Path(folder)
         )
@@ -90,8 +90,8 @@ def run(
         print(*lines, sep="\n", flush=True)
         if only_plan:
             return [image.model_dump() for image in job.images]
-        for key, wheel in found.wheels.items():
-            found.packages[key] = packages.install(wheel)
+        for key, release in found.releases.items():
+            found.packages[key] = packages.install(release)
 
     # What is wrong is told before these are imported, which takes seconds.
     from record import Recording

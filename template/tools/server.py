@@ -285,7 +285,7 @@ def read_workflow(file: str) -> Given:
             raise rules.WorkflowError(
                 "each step of a template needs type_filters, if only {}"
             )
-        with TemporaryDirectory(prefix="fractal-wheels-") as folder:
+        with TemporaryDirectory(prefix="fractal-packages-") as folder:
             found = packages.find_packages(job.workflow, [], {}, Path(folder))
         if mistakes := packages.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
