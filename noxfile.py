@@ -97,6 +97,10 @@ def benchmark(session: nox.Session) -> None:
     session.run(*install, "ngio>=1.1", "scikit-image", env=compiled)
     command = ("benchmark/run.py", folder, "--ngio", python, *session.posargs)
     session.run("python", *command)
+    if not session.posargs:
+        tool = nox.project.load_toml("template/tools/run.py")
+        session.install(*tool["dependencies"])
+        session.run("python", "benchmark/overhead.py", folder / "package")
 
 
 @nox.session(default=False)

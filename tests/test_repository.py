@@ -133,6 +133,15 @@ def test_the_benchmark_compares_each_task(tmp_path):
         assert f"| small | {task} | " in table
 
 
+def test_the_benchmark_tells_what_a_workflow_adds_to_its_units(richest):
+    script = ROOT / "benchmark" / "overhead.py"
+    table = run(sys.executable, script, richest, "--images=30", "--rounds=1")
+    number, plan, unit = re.findall(r"[0-9.]+", table.splitlines()[-1])
+    assert number == "30"
+    assert float(plan) > 0
+    assert float(unit) > 0
+
+
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
 FROM_BELOW = [
     *(
