@@ -13,6 +13,10 @@ import pytest
 import rendering
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fractal-web", metavar="CHECKOUT", help="for `real_form.py`")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: at the end, one processor would wait for it."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)

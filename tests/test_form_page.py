@@ -4,7 +4,7 @@ What is expected here was compared with the code of the form of fractal-web 1.29
 was given the same schemas: those of the examples, of fractal-tasks-core 2.1, and of the
 list of `test_form`. It begins with the same values, and makes the same of what is typed,
 added, switched on and chosen; but for ten defaults that `nox -s manifest` refuses, such as
-None in the place of a list.
+None in the place of a list. `real_form.py` asks that code again.
 """
 
 import copy
