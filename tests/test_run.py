@@ -100,7 +100,7 @@ def told(tmp_path: Path) -> Any:
 
 
 def test_a_package_is_installed_once_and_runs_in_its_own_environment(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = write_their_package(tmp_path / "theirs")
     given = ("--with", f"their-tasks @ {theirs.as_uri()}")
@@ -123,6 +123,10 @@ def test_a_package_is_installed_once_and_runs_in_its_own_environment(
     page = (tmp_path / "zarr" / "report.html").read_text()
     assert "Gaussian Blur" in page
     assert "their-tasks" in page
+    limits = tmp_path / "constraints.txt"
+    limits.write_text("numpy<3\n")
+    monkeypatch.setenv("UV_CONSTRAINT", str(limits))
+    assert ["installing" in run([TELL], *given).stdout for _ in "ab"] == [True, False]
 
 
 def test_a_package_is_run_by_an_interpreter_that_has_it(

@@ -300,18 +300,25 @@ def install(release: Release) -> Any:
     """Install a package, unless that was done before; return where it is."""
     folder = release.folder
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    installed = folder / "installed"
+    installed, what = folder / "installed", release.files + constraints()
     folder.mkdir(parents=True, exist_ok=True)
     with publish.locked(folder, long=True):
-        if not installed.exists() or installed.read_text("utf-8") != release.files:
+        if not installed.exists() or installed.read_text("utf-8") != what:
             print(f"\ninstalling {release.requirement}, once", flush=True)
             installed.unlink(missing_ok=True)
             shutil.rmtree(folder / "venv", ignore_errors=True)
             fill(folder / "venv", python, release)
-            installed.write_text(release.files, "utf-8")
+            installed.write_text(what, "utf-8")
     module = release.describe().name.replace("-", "_")
     root = Path(run([str(python), "-I", "-c", LOCATE, module])).parent
     return release.describe(str(python), root)
+
+
+def constraints() -> str:
+    """Return what limits the versions of what is installed with a package."""
+    files = [os.environ.get(f"{tool}_CONSTRAINT", "") for tool in ("UV", "PIP")]
+    paths = [Path(file) for file in " ".join(files).split()]
+    return "".join(path.read_text("utf-8") for path in paths if path.is_file())
 
 
 def fill(venv: Path, python: Path, release: Release) -> None:
