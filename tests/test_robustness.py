@@ -14,6 +14,7 @@ import zarr
 from killed_task import HIDDEN, run_and_kill, run_both
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.kit import (
+    Channel,
     Step,
     build_pyramid,
     create_image,
@@ -715,6 +716,15 @@ def test_a_url_that_is_no_image_is_refused_before_anything_is_written(tmp_path, 
         assert argument in str(error.value), url
         assert reason in str(error.value), url
     assert contents(tmp_path) == before
+
+
+def test_of_two_channels_the_one_that_is_not_there_is_named(tmp_path):
+    write_image(tmp_path / "image.zarr", "cyx")
+    image = open_image(tmp_path / "image.zarr")
+    channel = Channel(mode="label", identifier="Cy5")
+    for arguments, name in (((), "channel"), (("fitc",), "fitc")):
+        with pytest.raises(ValueError, match=f"^{name}: label 'Cy5' fits 0"):
+            image.channel_index(channel, *arguments)
 
 
 @pytest.mark.parametrize(

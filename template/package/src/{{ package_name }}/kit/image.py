@@ -125,8 +125,12 @@ class Image:
             return []
         return list(ome_metadata(self.group["labels"]).get("labels", []))
 
-    def channel_index(self, channel: Channel) -> int:
+    def channel_index(self, channel: Channel, argument: str = "channel") -> int:
         """Position of `channel` on the channel axis.
+
+        Args:
+            channel: The channel.
+            argument: Name of the task's argument, for the error message.
 
         Raises:
             ValueError: There is no such channel; the message lists those that exist.
@@ -140,7 +144,7 @@ class Image:
             known = [str(entry.get("wavelength_id")) for entry in self.channels]
         if known.count(channel.identifier) != 1:
             raise ValueError(
-                f"channel: {channel.mode} {channel.identifier!r} fits "
+                f"{argument}: {channel.mode} {channel.identifier!r} fits "
                 f"{known.count(channel.identifier)} channels of {self.path}; "
                 f"there are: {', '.join(known) or 'none'}"
             )
