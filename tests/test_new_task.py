@@ -174,6 +174,16 @@ def subtract(pixels, size: int):
 def add_up(a, b):
     return a + b
 
+def of_two(nuclei: np.ndarray, membranes: np.ndarray, size: int = 3):
+    """Find cells.
+
+    Args:
+        membranes: What is around the cells.
+        size: Width of a filter.
+    """
+    inside = ndimage.uniform_filter(membranes, size) < 10000
+    return ndimage.label((nuclei > 10000) & inside)[0]
+
 def by_seeds(image, seeds: dict[str, np.ndarray], *, kernel: np.ndarray | None = None):
     return image
 
@@ -214,6 +224,8 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     entropy = ["--from", FUNCTIONS["Entropy"][1], "--makes", "features"]
     cases += [["Object Entropy", *entropy]]
     cases += [["My Model", "--makes", "label", "--model"]]
+    several = ["--from", "own.py:of_two", "--array", "nuclei, membranes"]
+    cases += [["Of Two", *several], ["Planes Of Two", *several, "--axes", "yx"]]
     said = add(package, richest_python, *cases)
     assert not [text for text in said if "Nothing was written" in text]
     for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
@@ -229,7 +241,7 @@ def test_a_task_of_a_function_is_green_at_once(
     package = with_functions
     modules = import_folder(package)
     tasks = create_manifest(package, richest_python)
-    assert len(tasks) == len(FUNCTIONS) + 5
+    assert len(tasks) == len(FUNCTIONS) + 7
 
     # The arguments are those of the function; what a form cannot show is left out.
     schema = tasks["Find My Spots"]["args_schema_parallel"]["properties"]
@@ -243,6 +255,11 @@ def test_a_task_of_a_function_is_green_at_once(
     schema = tasks["Rolling Ball"]["args_schema_parallel"]["properties"]
     assert schema["radius"]["default"] == 10
     assert schema["radius"]["description"].startswith("Radius of the ball-shaped")
+    schema = tasks["Of Two"]["args_schema_parallel"]["properties"]
+    assert "channel" not in schema
+    assert schema["nuclei"]["default"] == {"mode": "index", "identifier": "0"}
+    assert schema["membranes"]["default"] == {"mode": "index", "identifier": "1"}
+    assert schema["membranes"]["description"] == "What is around the cells."
     schema = tasks["Image Statistics"]["args_schema_non_parallel"]["properties"]
     assert schema["q"]["description"] == "Percentile, such as 50."
     schema = tasks["Subtract Background"]["args_schema_parallel"]
@@ -336,9 +353,9 @@ NO_FUNCTION = {
     "skimage.filters:gausian": "is it gaussian",
     "nothing_here.at_all:f": "No module named.*pyproject.toml.*--model",
     "own.py:by_seeds": "by_seeds needs seeds, .* place for arrays. Write a function",
-    "own.py:of_markers": "of_markers needs markers, .* place for arrays. Write a",
+    "own.py:of_markers": "of_markers needs markers, .*--array image,markers",
     "own.py:find_dots": "no find_dots in own.py; is it find_spots",
-    "own.py:nowhere": "its functions are: find_spots, statistics, subtract, add_up, by",
+    "own.py:nowhere": "its functions are: find_spots, statistics, subtract, add_up, of_two, by",
     "own.py": "write MODULE:FUNCTION",
     "absent.py:f": "^--from absent.py: there is no such file",
     "broken.py:f": "importing it fails: NameError",
@@ -366,6 +383,9 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
             ["Mine", "--from", "own.py:by_seeds", "--set", "seeds=3"]
         ),
         "which is a mask": [*spots, "--makes", "features"],
+        "several channels, add_up has to make labels": (
+            ["Mine", "--from", "own.py:add_up", "--array", "a,b"]
+        ),
         "comes a task of the type parallel": [*spots, "--type", "compound"],
         "no volume": ["Mine", "--from", "skimage.feature:canny", "--axes", "zyx"],
         "such a task is of the type parallel": (

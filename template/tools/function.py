@@ -9,6 +9,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import itertools
 import math
 import re
 import sys
@@ -109,6 +110,7 @@ class Argument:
         """The argument in the signature of the task."""
         default = "" if self.default is None else f" = {self.default}"
         noqa = "  # noqa: B006" if default.startswith(" = [") else ""
+        noqa = "  # noqa: B008" if self.type == "Channel" else noqa
         return f"{self.task_name}: {self.type}{default},{noqa}"
 
     @property
@@ -128,10 +130,11 @@ class Function:
         name: Its name.
         module: Module to import it from.
         summary: First sentence of its docstring.
-        array: Name of the argument that takes the pixels.
+        array: Name of the argument that takes the pixels; of several channels, the first.
         labels: Name of the argument that takes labels, if there is one.
         arguments: Those that the task has too.
         left: Those that stay at their defaults, with the reason.
+        channels: Those that take the pixels of a channel each, if there are several.
         narrowed: Types of arguments that may be something else in the function, with that.
         makes: `image`, `label`, `features` or `table`.
         whole: Axes that it sees: `yx` or `zyx`.
@@ -151,6 +154,7 @@ class Function:
     labels: str | None
     arguments: list[Argument]
     left: dict[str, str]
+    channels: list[Argument] = field(default_factory=list)
     narrowed: dict[str, str] = field(default_factory=dict)
     makes: str = ""
     whole: str = "zyx"
@@ -169,7 +173,10 @@ class Function:
 
     @property
     def call(self) -> str:
-        """Call of the function in the task, whose arrays are `pixels` and `labels`."""
+        """Call of the function in the task, whose arrays are `pixels` and `labels`.
+
+        Of several channels, `pixels` has the arrays.
+        """
         return self._call({"": "options"} if self.arguments else {})
 
     @property
@@ -193,6 +200,7 @@ class Function:
             {self.labels: "labels"} if self.labels else {}
         )
         arrays.pop("", None)
+        arrays |= {one.name: f"pixels[{n}]" for n, one in enumerate(self.channels)}
         given = [arrays.pop(name) for name in self.positional]
         given += [
             f"{name}={value}" if name else f"**{value}"
@@ -285,7 +293,8 @@ def read(
     Args:
         function: The function.
         module: Module to import it from.
-        array: Name of the argument that takes the pixels, if it cannot be guessed.
+        array: Name of the argument that takes the pixels, if it cannot be guessed; of
+            several, with commas between them, each one takes a channel.
         settings: Defaults for the task, by name of the argument.
 
     Raises:
@@ -301,7 +310,8 @@ def read(
             "into a file of your own."
         ) from error
     parameters = signature.parameters
-    if unknown := [one for one in {*settings, array} - {""} if one not in parameters]:
+    named = [one.strip() for one in array.split(",")]
+    if unknown := [one for one in {*settings, *named} - {""} if one not in parameters]:
         raise Refused(
             f"{name} has no argument {unknown[0]!r}, only {', '.join(parameters)}"
         )
@@ -317,12 +327,14 @@ def read(
         for key, one in described.items()
         if one.type_name and not re.search("arr|image|volume|mask", one.type_name)
     ]
-    pixels, labels = find_arrays(name, parameters, hints, numbers, array)
-    arguments, left, narrowed = [], {}, {}
+    pixels, labels = find_arrays(name, parameters, hints, numbers, named[0])
+    labels = None if labels in named else labels
+    arrays = {pixels, labels, *named}
+    arguments, channels, left, narrowed = [], [], {}, {}
     for key, parameter in parameters.items():
-        if key in (pixels, labels):
+        if key in arrays:
             if key in settings:
-                what = "pixels" if key == pixels else "labels"
+                what = "labels" if key == labels else "pixels"
                 raise Refused(f"--set {key}: it takes the {what}")
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -367,10 +379,15 @@ def read(
                 if is_simple
                 else "Write"
             )
+            by_array = (
+                f" If it is another channel: --array {pixels},{key}."
+                if is_array
+                else ""
+            )
             raise Refused(
                 f"{name} needs {key}, and {reason}. {by_setting} a function that gives it, "
                 "into a file of your own, and has only int, float, bool, str or Literal to "
-                "ask for."
+                f"ask for.{by_array}"
             )
         if reason:
             left[key] = reason
@@ -394,15 +411,26 @@ def read(
                 is_tuple=is_tuple and typing.get_origin(kind) is list,
             )
         )
+    for number, key in enumerate(named if len(named) > 1 else []):
+        documented = described.get(key)
+        text = plain((documented and documented.description) or "")
+        default = f'Channel(identifier="{number}")' if number else "Channel()"
+        channels.append(
+            Argument(
+                name=key,
+                task_name=f"{name}_{key}" if key in TAKEN else key,
+                type="Channel",
+                description=text or f"Channel that `{name}` gets as {key}.",
+                default=default,
+            )
+        )
     # What has to be given comes first.
     arguments.sort(key=lambda one: one.default is not None)
     returned = (docs.returns and docs.returns.description) or ""
-    first = next(iter(parameters.values()))
-    positional = [first.name] if first.name in (pixels, labels) else []
-    if positional and labels:
-        second = list(parameters.values())[1]
-        if second.name in (pixels, labels) and second.kind is not second.KEYWORD_ONLY:
-            positional.append(second.name)
+    in_front = itertools.takewhile(
+        lambda one: one.name in arrays and one.kind is not one.KEYWORD_ONLY,
+        parameters.values(),
+    )
     return Function(
         name=name,
         module=module,
@@ -412,7 +440,8 @@ def read(
         arguments=arguments,
         left=left,
         narrowed=narrowed,
-        positional=positional,
+        channels=channels,
+        positional=[one.name for one in in_front],
         returned=sentence(plain(returned)) if returned.strip() else "",
     )
 

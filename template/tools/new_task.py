@@ -8,7 +8,8 @@
     of your own      "Count Spots" --from FILE.py:count_spots
     What it returns decides what the task makes; --makes, --axes, --array and --set say
     it otherwise. The function is called as it is, for each plane, volume or image, of one
-    channel. If it takes several, or a model that was trained: --makes label --model.
+    channel; one that makes labels of several channels, with --array NUCLEI,MEMBRANES,
+    which names its arguments. If it takes a trained model: --makes label --model.
 
   You want to write a task that makes
     a new image      "Deconvolve Image" --makes image
@@ -198,6 +199,9 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
     if not is_own:
         files[PYPROJECT] = with_dependencies(requirement(module.partition(".")[0]))
     takes = [f"{function.array} takes the pixels"] if function.array else []
+    if function.channels:
+        named = ", ".join(one.name for one in function.channels)
+        takes = [f"{named} take the pixels of a channel each"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
     guessed = "" if given.array or not function.array else "; --array says otherwise"
     print(f"{', '.join(takes)}{guessed}.")
@@ -468,7 +472,10 @@ def main() -> None:
     )
     of_function = parser.add_argument_group("with --from")
     of_function.add_argument(
-        "--array", metavar="NAME", default="", help="its argument that takes the pixels"
+        "--array",
+        metavar="NAME",
+        default="",
+        help="its argument that takes the pixels; or several, with commas between them",
     )
     of_function.add_argument(
         "--axes",

@@ -40,7 +40,11 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
     for dims, shape in (("yx", (56, 64)), ("zyx", (6, 56, 64))):
         pixels, labels = blobs(shape)
         arrays = {given.array: pixels, str(given.labels): labels}
-        named = {key: arrays[key] for key in (given.array, given.labels) if key}
+        arrays |= {
+            one.name: np.roll(pixels, 3 * number, axis=-1)
+            for number, one in enumerate(given.channels)
+        }
+        named = {key: array for key, array in arrays.items() if key not in ("", "None")}
         positional = [named.pop(key) for key in given.positional]
         for one in given.arguments:
             default = (
@@ -60,8 +64,8 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
                     f"{given.name} fails on a plane of 16 bits, with {shown}: "
                     f"{type(error).__name__}: {error}\nGive other values by --set "
                     "NAME=VALUE, or write a function that calls it, into a file of your own. "
-                    "If it takes several channels, or a trained model, begin with --makes "
-                    "label --model."
+                    "If it takes several channels, name their arguments by --array "
+                    "NUCLEI,MEMBRANES; if a trained model, begin with --makes label --model."
                 ) from error
     as_volume = "zyx" in results
     if shape_of(first(results["yx"])) == (56, 64):  # not of channels, say
@@ -76,6 +80,11 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
     if given.makes == "features" and kind == "table" and is_number(result):
         # A row per object, where it would be one per image.
         kind, given.of_pixels, given.result = "features", True, "np.float64({})"
+    if given.channels and given.makes not in ("label", "mask"):
+        raise Refused(
+            f"--array: of several channels, {given.name} has to make labels, and it returns "
+            f"{describe(result)}. Begin with --makes {given.makes}, and call it there."
+        )
     fits = {"image": {"image", "label", "mask"}, "label": {"label", "mask"}}
     if kind not in fits.get(given.makes, {given.makes}) and given.makes != "mask":
         raise Refused(
