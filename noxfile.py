@@ -106,7 +106,7 @@ def benchmark(session: nox.Session) -> None:
 @nox.session(default=False)
 def adopt(session: nox.Session) -> None:
     """Bring a package of the official template under this one: `-- FOLDER`."""
-    session.install("copier>=9.19")
+    session.install("copier>=9.19", "fractal-task-tools>=0.5.1")
     folder = Path(session.cache_dir, "adopt").resolve()
     session.run("python", "adopt/adopt.py", "--rendered", folder, *session.posargs)
 

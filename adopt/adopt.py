@@ -7,152 +7,48 @@ listed.
 
 import argparse
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import copier
 import yaml
-from packaging.requirements import InvalidRequirement, Requirement
+from owner import (
+    ANSWERS,
+    LICENSES,
+    MANIFEST,
+    Package,
+    Refused,
+    find_license,
+    find_package,
+    git,
+    normalise,
+)
+from packaging.requirements import InvalidRequirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from todo import (
+    QUESTIONS,
+    ROOT,
+    RUFF,
+    decisions,
+    has_image_layer,
+    new_groups,
+    ruff_rules,
+    toml_list,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "template" / "tools"))
 
-from template import TEMPLATE_OWNED  # noqa: E402
+from template import TEMPLATE_OWNED
 
-QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
-ANSWERS = ".copier-answers.yml"
-MANIFEST = "__FRACTAL_MANIFEST__.json"
-RUFF = ".ruff.toml"  # which ruff reads before any other
-
-# By what people write in pyproject.toml; others have no counterpart in the template.
-LICENSES = {
-    "apache-2.0": "Apache-2.0",
-    "bsd-3-clause": "BSD-3-Clause",
-    "gpl-3.0-or-later": "GPL-3.0-or-later",
-    "mit": "MIT",
-}
-# What owners call the requirements of their tests, where their CI does not tell.
-TEST_NAMES = ("test", "tests", "testing", "dev")
-# What CI installs for another end.
-NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
-
-
-class Refused(Exception):
-    """The package can not be adopted as it is; nothing was written."""
-
-
-class Package(NamedTuple):
-    """What a package says about itself."""
-
-    root: Path
-    name: str  # normalised
-    modules: Path
-    pyproject: dict[str, Any]
-    answers: dict[str, Any]  # to the template that it was made with
-    manifest: dict[str, Any]
-
-    @property
-    def project(self) -> dict[str, Any]:
-        return self.pyproject["project"]
-
-    @property
-    def requirements(self) -> dict[str, SpecifierSet]:
-        """The packages that it depends on, and their versions."""
-        return read_requirements(self.project.get("dependencies", []))
-
-    @property
-    def docs_links(self) -> list[str]:
-        """The addresses of documentation in the manifest, as a rule one."""
-        tasks = self.manifest.get("task_list", [])
-        return sorted({task.get("docs_link") for task in tasks} - {None, ""})
-
-
-def normalise(name: str) -> str:
-    """Return the name of a distribution as pip compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def read_requirements(texts: list[str]) -> dict[str, SpecifierSet]:
-    """Return the specifiers by name."""
-    requirements = map(Requirement, texts)
-    return {normalise(r.name): r.specifier for r in requirements}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git without the variables of a hook; a failure raises `CalledProcessError`."""
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return subprocess.run(
-        ["git", "-C", folder, *arguments],
-        env=keep,
-        capture_output=True,
-        check=True,
-        text=True,
-        encoding="utf-8",
-    ).stdout
-
-
-def find_package(root: Path) -> Package:
-    """Read a package, or refuse it."""
-    file = root / "pyproject.toml"
-    if not file.is_file():
-        raise Refused(f"{root} is no Python package: it has no pyproject.toml.")
-    try:
-        pyproject = tomllib.loads(file.read_text(encoding="utf-8"))
-        written = pyproject["project"]["name"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{file} is not valid: {error}.") from error
-    except KeyError as error:
-        raise Refused(f"{file} has no [project] with a name.") from error
-    name = normalise(written)
-    if written.replace("_", "-") != name:
-        raise Refused(
-            f'{file}: write the name "{written}" as "{name}", which is the same for pip.'
-        )
-    module = name.replace("-", "_")
-    modules = root / "src" / module
-    if not (modules / "dev" / "task_list.py").is_file():
-        elsewhere = [
-            path.parents[1].relative_to(root)
-            for pattern in ("src/*/dev/task_list.py", "*/dev/task_list.py")
-            for path in root.glob(pattern)
-        ]
-        if not elsewhere:
-            raise Refused(
-                f"{root} is no package of Fractal tasks: it has no src/{module}/dev/task_list.py."
-            )
-        raise Refused(
-            f"The modules of {written} are in {elsewhere[0]}, and have to be in src/{module}: "
-            "a Fractal server finds a package by its own name only, and the template "
-            "keeps it in src. Move the folder, or rename the project."
-        )
-    try:
-        changes = git(root, "status", "--porcelain", "--", ".")
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Refused(
-            f"{root} is not under git: `git init`, and commit all of it. "
-            "What adopting does can then be read, and undone."
-        ) from error
-    if changes:
-        raise Refused(
-            f"{root} has changes that are not committed: commit or stash them. "
-            f"What adopting does can then be read, and undone.\n{changes.rstrip()}"
-        )
-    file = root / ANSWERS
-    answers = yaml.safe_load(file.read_text("utf-8")) or {} if file.exists() else {}
-    if "min_python" in answers:
-        raise Refused(f"{root} is under this template already: run `copier update`.")
-    file = modules / MANIFEST
-    manifest = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return Package(root, name, modules, pyproject, answers, manifest)
+NOWHERE = (
+    "{template} has changes that are not committed: the package would record a version of "
+    "the template that exists nowhere. Commit them."
+)
 
 
 def find_answers(package: Package) -> dict[str, Any]:
@@ -189,14 +85,6 @@ def find_github_user(package: Package) -> str:
     return ""
 
 
-def find_license(package: Package) -> str:
-    """Return the license as the package writes it."""
-    license = package.project.get("license", "")
-    if isinstance(license, dict):
-        license = license.get("text", "")
-    return license or package.answers.get("project_license", "")
-
-
 def find_python(package: Package) -> str:
     """Return the oldest Python of both the template and the package."""
     pythons = QUESTIONS["min_python"]["choices"]
@@ -223,6 +111,8 @@ def render(template: str, folder: Path, answers: dict[str, Any]) -> None:
             quiet=True,
             settings=copier.Settings(),
         )
+    except copier.errors.DirtyLocalWarning as error:  # an error to `template`
+        raise Refused(NOWHERE.format(template=template)) from error
     except (copier.errors.CopierError, OSError, ValueError) as error:
         raise Refused(f"The template refuses what the package says: {error}") from error
     commit = read_commit(folder)
@@ -230,10 +120,7 @@ def render(template: str, folder: Path, answers: dict[str, Any]) -> None:
         try:
             git(Path(template), "rev-parse", "--verify", f"{commit}^{{commit}}")
         except subprocess.CalledProcessError as error:
-            raise Refused(
-                f"{template} has changes that are not committed: the package would record "
-                "a version of the template that exists nowhere. Commit them."
-            ) from error
+            raise Refused(NOWHERE.format(template=template)) from error
 
 
 def read_commit(folder: Path) -> str | None:
@@ -294,55 +181,6 @@ def find_reason(package: Package, rendered: Path, name: str) -> str:
     return ""
 
 
-def has_image_layer(package: Package, rendered: Path) -> bool:
-    """Can what the template writes OME-Zarr with be imported in the package?"""
-    project = tomllib.loads((rendered / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = read_requirements(project["project"]["dependencies"])
-    for name in ("numpy", "ome-zarr", "zarr"):
-        (oldest,) = (s.version for s in wanted[name] if s.operator == ">=")
-        allowed = package.requirements.get(name, SpecifierSet())
-        # An upper bound below the oldest that would do excludes every later one too.
-        if oldest not in allowed and "999" not in allowed:
-            return False
-    return "ome-zarr" in package.requirements
-
-
-def new_groups(package: Package, rendered: Path) -> str:
-    """Return the dependency groups of the template, but for `test`: that is the package's."""
-    text = (rendered / "pyproject.toml").read_text(encoding="utf-8")
-    (groups,) = re.findall(r"^\[dependency-groups\]\n.*?(?=\n+^\[)", text, re.M | re.S)
-    (test,) = re.findall(r"^test = \[.*\]$", groups, re.M)
-    own = package.pyproject.get("dependency-groups", {})
-    if names := [name for name in TEST_NAMES if name in own]:
-        needed = f'{{ include-group = "{names[0]}" }}'
-    else:
-        needed = ", ".join(map(json.dumps, test_requirements(package)))
-    return groups.replace(test, f"test = [{needed}]") + "\n"
-
-
-def test_requirements(package: Package) -> list[str]:
-    """Return what its own tests run with.
-
-    An extra by its name: its requirements, one by one, may resolve to other versions.
-    """
-    extras = package.project.get("optional-dependencies", {})
-    used: list[str] = []
-    more: list[str] = []
-    for path in sorted((package.root / ".github" / "workflows").glob("*.y*ml")):
-        text = path.read_text(encoding="utf-8")
-        for line in re.findall(r"pip install (.+)", text) if "pytest" in text else ():
-            used += re.findall(r"\w[\w.-]*", "".join(re.findall(r"\.\[.+?\]", line)))
-            if not re.search(r"""(^| )["']?[-.]|\$""", line):
-                more += [word.strip("\"'") for word in line.split()]
-    used = sorted({*used} & {*extras}) or [x for x in TEST_NAMES if x in extras][:1]
-    names = {text: normalise(Requirement(text).name) for text in more}
-    found = [text for text in names if names[text] not in NO_TEST_REQUIREMENTS]
-    inside = [Requirement(text).name for name in used for text in extras[name]]
-    if not {"pytest", package.name} & {*map(normalise, [*inside, *names.values()])}:
-        found.append("pytest")
-    return [f"{package.name}[{','.join(used)}]"] * bool(used) + found
-
-
 def new_tables(
     package: Package, rendered: Path, add: list[str], names: list[str]
 ) -> str:
@@ -374,23 +212,6 @@ def new_tables(
     return "\n".join(tables)
 
 
-def ruff_rules(package: Package, add: list[str]) -> str:
-    """Return a configuration by which the owner's rules judge the owner's files only."""
-    file = "ruff.toml" if (package.root / "ruff.toml").exists() else "pyproject.toml"
-    kit = (package.modules / "kit").relative_to(package.root).as_posix()
-    added = [name for name in add if name.endswith(".py") or name == "AGENTS.md"]
-    names = [name for name in added if not name.startswith(f"{kit}/")]
-    return (
-        f"# Your rules are those of {file}. What the template brought is checked there.\n"
-        f'extend = "{file}"\nextend-exclude = {toml_list([*names, kit])}\n'
-    )
-
-
-def toml_list(names: list[str]) -> str:
-    """Return names in lines of their own."""
-    return "[\n" + "".join(f"  {json.dumps(name)},\n" for name in names) + "]"
-
-
 def find_owned(rendered: Path, names: list[str]) -> list[str]:
     """Return which of these files stay as the template has them."""
     files = {path for pattern in TEMPLATE_OWNED for path in rendered.glob(pattern)}
@@ -415,88 +236,6 @@ def write(
         new = ("\n" if old.endswith(b"\n") else "\n\n") + tables
         file.write_bytes(old + new.replace("\n", end).encode())
     shutil.copy(rendered / ANSWERS, package.root)
-
-
-def decisions(
-    package: Package, rendered: Path, add: list[str], kept: list[str]
-) -> Iterator[str]:
-    """Yield what a person has to do before the manifest's check and the tests work."""
-    module = package.modules.relative_to(package.root).as_posix()
-    task_list = (package.modules / "dev" / "task_list.py").read_text(encoding="utf-8")
-    manifest = package.manifest
-    script = f"{module}/dev/create_manifest.py"
-    if script in kept:
-        yield (
-            f"{script}: take the template's, "
-            f"`{shlex.join(['cp', str(rendered / script), str(package.root / script)])}`. "
-            "If yours names models for the schemas, list them in dev/task_list.py as INPUT_MODELS."
-        )
-    said = {
-        "AUTHORS": manifest.get("authors"),
-        "DOCS_LINK": "".join(package.docs_links[:1]),
-    }
-    for variable, value in said.items():
-        if value and not re.search(rf"^{variable}\b", task_list, re.M):
-            yield (
-                f"{module}/dev/task_list.py: add `{variable} = {json.dumps(value, ensure_ascii=False)}`, "
-                "which the manifest has and the task list does not say."
-            )
-    # Since 0.5, it writes other schemas, and refuses some arguments that it took before.
-    old = manifest.get("args_schema_version", "pydantic_v2") == "pydantic_v2"
-    tools = "fractal-task-tools<0.5" if old else "fractal-task-tools>=0.5.1,<0.6"
-    if "fractal-task-tools" not in package.requirements:
-        yield f'pyproject.toml: add "{tools}" to the dependencies: it makes the manifest.'
-    elif old and "0.5.1" in package.requirements["fractal-task-tools"]:
-        yield (
-            f'pyproject.toml: make it "{tools}", which the manifest was made with. '
-            "Later, allow a newer one, and see what `nox -s manifest` changes."
-        )
-    if groups := package.pyproject.get("dependency-groups"):
-        lines = re.findall(r"^(\w+)( = \[.+\])$", new_groups(package, rendered), re.M)
-        missing = [name + value for name, value in lines if name not in groups]
-        if missing:
-            yield "\n     ".join(
-                ["pyproject.toml: add to [dependency-groups]:", *missing]
-            )
-    old_pythons = SpecifierSet(package.project.get("requires-python", ""))
-    if "3.10" in old_pythons:
-        yield 'pyproject.toml: the files of the template need requires-python = ">=3.11".'
-    if (package.root / RUFF).exists():
-        rules = ruff_rules(package, add).partition("\nextend-")[2]
-        yield f"{RUFF}: so that it leaves the template's files alone, add to it:\nextend-{rules}"
-    if "noxfile.py" in kept:
-        yield "noxfile.py: copy the sessions `manifest` and `tests` of the template into yours."
-    for test in sorted((package.root / "tests").glob("test_*.py")):
-        if "raw.githubusercontent.com" in test.read_text(encoding="utf-8"):
-            yield (
-                f"tests/{test.name}: it needs the network; tests/test_manifest.py checks the "
-                "manifest without, so delete the older one if you like."
-            )
-    license = find_license(package)
-    if license.lower() not in LICENSES:
-        yield (
-            f"{ANSWERS}: the license {license!r} is none of {', '.join(LICENSES.values())}. "
-            f"The answer is {QUESTIONS['license']['default']}, and changes no file of yours."
-        )
-    if not manifest:
-        yield f"{module}/{MANIFEST}: there is none; `nox -s manifest` writes it."
-    for task in manifest.get("task_list", []):
-        if names := ", ".join(undescribed(task)):
-            yield (
-                f"{task['name']}: describe, in its docstring and those of its models: {names}. "
-                "tests/test_manifest.py asks for it."
-            )
-
-
-def undescribed(task: dict[str, Any]) -> Iterator[str]:
-    """Yield which arguments, and fields of models, the web form shows without a word."""
-    for kind in ("args_schema_non_parallel", "args_schema_parallel"):
-        schema = task.get(kind, {})
-        models = {"": schema} | schema.get("$defs", {})
-        for model, part in models.items():
-            for name, argument in part.get("properties", {}).items():
-                if "Missing description" in argument.get("description", ""):
-                    yield f"{model}.{name}".removeprefix(".")
 
 
 def report(

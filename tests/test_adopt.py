@@ -1,5 +1,6 @@
 """A package of the official template comes under this one, and keeps what it has."""
 
+import copy
 import json
 import re
 import shutil
@@ -178,8 +179,12 @@ MANIFEST = {
             "name": "Brighten",
             "docs_link": "https://github.com/the-lab/lab-tasks",
             "args_schema_parallel": {
-                "properties": {"factor": {"description": "Missing description"}},
-                "$defs": {"Limits": {"properties": {"low": {}, "high": {}}}},
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "factor": {"type": "number", "description": "Missing description"},
+                },
+                "$defs": {"Limits": {"type": "object", "properties": {}}},
             },
         }
     ],
@@ -255,8 +260,6 @@ def follow(report: str, package: Path) -> None:
     text = task_list.read_text(encoding="utf-8")
     for constant in re.findall(r"add `([A-Z_]+ = .+?)`", to_do):
         text += f"{constant}\n"
-    if "INPUT_MODELS" in to_do:
-        text += INPUT_MODELS
     task_list.write_text(text, encoding="utf-8")
     pyproject = package / "pyproject.toml"
     text = pyproject.read_text(encoding="utf-8")
@@ -287,11 +290,14 @@ def test_the_manifest_and_the_tests_work_after_what_the_report_says(
         rendering.run(python, "-c", code, *create, cwd=package / "src")
     commit(package)
 
-    follow(run_adopt(package, released), package)
+    report = run_adopt(package, released)
+    follow(report, package)
 
+    assert ("run `nox -s manifest`, which says of which type" in report) == (
+        layout == "0.4"
+    )
     if layout == "0.4":
-        # Only then do tasks say of which type they are.
-        nox(package, "-s", "manifest")
+        nox(package, "-s", "manifest")  # as the report says
         assert adopt.compare(package, "HEAD") == [
             "Brighten: type: None, now 'parallel'",
             "Brighten Again: type: None, now 'parallel'",
@@ -588,13 +594,14 @@ def test_the_owners_types_are_as_they_were(
     assert errors() == before
 
 
-def test_old_images_libraries_keep_the_image_layer_out(released, tmp_path):
+@pytest.mark.parametrize("old", ["zarr<3", "fractal-tasks-core==1.4.2"])
+def test_old_images_libraries_keep_the_image_layer_out(released, tmp_path, old):
     package = make_package(tmp_path / "lab-tasks", "0.6")
     replace(
         package,
         "pyproject.toml",
         "dependencies = [",
-        'dependencies = ["ome-zarr", "zarr<3", ',
+        f'dependencies = ["ome-zarr", "{old}", ',
     )
     commit(package)
     run_adopt(package, released)
@@ -693,6 +700,77 @@ def test_a_package_that_git_can_not_bring_back_is_refused(released, tmp_path):
     assert not (package / "noxfile.py").exists()
 
 
+OF_OTHERS = {
+    "hook": (
+        {
+            ".pre-commit-config.yaml": "repos:\n- repo: https://github.com/abravalheri/"
+            "validate-pyproject\n  rev: v0.15\n"
+        },
+        "make the rev of validate-pyproject v0.21 or later",
+    ),
+    "new hook": (
+        {
+            ".pre-commit-config.yaml": "repos:\n- repo: https://github.com/abravalheri/"
+            "validate-pyproject\n  rev: v0.24.1\n- repo: local\n"
+        },
+        None,
+    ),
+    "pixi": ({"pixi.toml": ""}, "run `pixi lock`"),
+    "matrix": (
+        {".github/workflows/test.yml": "python-version: ['3.10', '3.11']\n"},
+        "Take older ones out of .github/workflows/test.yml, too.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "says"), OF_OTHERS.values(), ids=OF_OTHERS)
+def test_what_other_tools_of_the_owner_need_is_said(released, tmp_path, files, says):
+    package = make_package(tmp_path / "lab-tasks", "0.4")
+    write(package, files)
+    commit(package)
+    report = run_adopt(package, released)
+    assert says in report if says else "validate-pyproject" not in report
+    groups = tomllib.loads((package / "pyproject.toml").read_text())
+    assert ("dev" in groups["dependency-groups"]) == ("pixi.toml" not in files)
+
+
+def test_a_wheel_that_would_have_no_kit_is_told(released, tmp_path):
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    append(
+        '\n[tool.setuptools.packages.find]\ninclude = ["lab_tasks"]\n',
+        package / "pyproject.toml",
+    )
+    commit(package)
+    assert 'add "lab_tasks.*" to [tool.setuptools' in run_adopt(package, released)
+
+
+def test_what_the_form_cannot_show_and_what_older_manifests_said_is_told(
+    released, tmp_path
+):
+    package = make_package(tmp_path / "lab-tasks", "0.4")
+    manifest = copy.deepcopy(MANIFEST)
+    schema = manifest["task_list"][0]["args_schema_parallel"]
+    schema["properties"]["names"] = {"type": "array", "items": {}, "title": "Names"}
+    schema["$defs"]["ChannelInputModel"] = {"properties": {}}
+    file = package / "src/lab_tasks/__FRACTAL_MANIFEST__.json"
+    file.write_text(json.dumps(manifest))
+    commit(package)
+    report = run_adopt(package, released)
+    assert "Brighten: the web form cannot show names: take one type" in report
+    models = (
+        "[('lab_tasks', 'utils.py', 'Limits'), ('fractal_tasks_core', 'channels.py'"
+    )
+    assert f"add `INPUT_MODELS = {models}, 'ChannelInputModel')]`" in report
+
+
+def test_a_manifest_of_another_pydantic_is_made_by_older_tools(released, tmp_path):
+    package = make_package(tmp_path / "lab-tasks", "0.5")
+    manifest = json.dumps(MANIFEST | {"args_schema_version": "pydantic_v1"})
+    (package / "src/lab_tasks/__FRACTAL_MANIFEST__.json").write_text(manifest)
+    commit(package)
+    assert 'make it "fractal-task-tools<0.5"' in run_adopt(package, released)
+
+
 def test_a_version_of_the_template_that_exists_nowhere_is_not_recorded(tmp_path):
     template = rendering.snapshot(tmp_path / "template")
     commit(template)
@@ -702,6 +780,10 @@ def test_a_version_of_the_template_that_exists_nowhere_is_not_recorded(tmp_path)
         adopt.Refused, match="has changes that are not committed: the package"
     ):
         run_adopt(package, template)
+    command = (sys.executable, rendering.ROOT / "adopt" / "adopt.py", package)
+    options = ("--template", template, "--rendered", tmp_path / "rendered")
+    with pytest.raises(RuntimeError, match=r"committed: the package.*\nNothing was"):
+        rendering.run(*command, *options)
     assert not (package / "noxfile.py").exists()
 
 
