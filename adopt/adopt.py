@@ -17,6 +17,9 @@ from typing import Any
 
 import copier
 import yaml
+from packaging.requirements import InvalidRequirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
 from owner import (
     ANSWERS,
     LICENSES,
@@ -28,8 +31,6 @@ from owner import (
     git,
     normalise,
 )
-from packaging.requirements import InvalidRequirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from todo import (
     QUESTIONS,
     ROOT,

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
 from owner import (
     ANSWERS,
     LICENSES,
@@ -22,9 +26,6 @@ from owner import (
     normalise,
     read_requirements,
 )
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
