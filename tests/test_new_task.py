@@ -228,6 +228,7 @@ def with_functions(render, tmp_path, richest_python) -> Path:
     cases += [["Of Two", *several], ["Planes Of Two", *several, "--axes", "yx"]]
     said = add(package, richest_python, *cases)
     assert not [text for text in said if "Nothing was written" in text]
+    assert any("own.py, and delete own.py, which `nox` checks too." in t for t in said)
     for (makes, *_), text in zip(FUNCTIONS.values(), said, strict=False):
         assert re.search(rf"^\w+ makes (an? )?(row of a )?{makes}", text, re.MULTILINE)
     (package / "own.py").unlink()

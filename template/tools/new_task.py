@@ -212,7 +212,11 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
     if (makes, function.whole) == ("label", "yx"):
         print("Objects are joined across planes: it has no argument `regions`.")
     for path in extra:
-        print(f"From now on, edit {path.relative_to(PROJECT)}, and not {file}.")
+        is_inside = file and file.resolve().is_relative_to(PROJECT)
+        print(
+            f"From now on, edit {path.relative_to(PROJECT)}, and "
+            f"{f'delete {file}, which `nox` checks too' if is_inside else f'not {file}'}."
+        )
     if function.returned:
         print(f"It is what {function.name} returns: {function.returned}")
     for key, kinds in function.narrowed.items():
