@@ -211,7 +211,10 @@ def decisions(
 def named_models(package: Package, script: str) -> list[tuple[str, str, str]]:
     """Return the models whose fields an older script describes in the schemas."""
     text = (package.root / script).read_text(encoding="utf-8")
-    tree = ast.parse(text)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # which takes the owner's attention first
+        return []
     values = {
         target.id: node.value
         for node in ast.walk(tree)
@@ -242,7 +245,7 @@ def of_tools(package: Package) -> Iterator[str]:
     """Yield what other tools of the owner would say to what is added."""
     file = package.root / ".pre-commit-config.yaml"
     hooks = yaml.safe_load(file.read_text("utf-8")) if file.exists() else None
-    for hook in (hooks or {}).get("repos", []):
+    for hook in (hooks or {}).get("repos") or []:
         with suppress(InvalidVersion):
             is_old = Version(hook.get("rev", "")) < Version("0.21")
             if "validate-pyproject" in hook.get("repo", "") and is_old:
@@ -281,12 +284,14 @@ def broken(package: Package, rendered: Path) -> Iterator[tuple[str, str, str]]:
             except ValueError as error:
                 path = ".".join(reversed(getattr(error, "__notes__", [])))
                 yield task["name"], path or kind, str(error)
+            except (AttributeError, KeyError, TypeError):  # a schema of another time
+                yield task["name"], kind, "it is no schema of today"
 
 
 def undescribed(task: dict[str, Any]) -> Iterator[str]:
     """Yield which arguments, and fields of models, the web form shows without a word."""
     for kind in ("args_schema_non_parallel", "args_schema_parallel"):
-        schema = task.get(kind, {})
+        schema = task.get(kind) or {}
         models = {"": schema} | schema.get("$defs", {})
         for model, part in models.items():
             for name, argument in part.get("properties", {}).items():

@@ -174,14 +174,14 @@ def subtract(pixels, size: int):
 def add_up(a, b):
     return a + b
 
-def of_two(nuclei: np.ndarray, membranes: np.ndarray, size: int = 3):
+def of_two(nuclei: np.ndarray, membranes: np.ndarray, size: int = 3, channels: int = 2):
     """Find cells.
 
     Args:
         membranes: What is around the cells.
         size: Width of a filter.
     """
-    inside = ndimage.uniform_filter(membranes, size) < 10000
+    inside = ndimage.uniform_filter(membranes, size) < 5000 * channels
     return ndimage.label((nuclei > 10000) & inside)[0]
 
 def by_seeds(image, seeds: dict[str, np.ndarray], *, kernel: np.ndarray | None = None):
@@ -189,6 +189,9 @@ def by_seeds(image, seeds: dict[str, np.ndarray], *, kernel: np.ndarray | None =
 
 def of_markers(image, markers: np.ndarray):
     return image
+
+def keep_bright(image, labels):
+    return np.where(image > 10000, labels, 0)
 '''
 # Functions, and what a task of each makes.
 FUNCTIONS = {
@@ -261,6 +264,8 @@ def test_a_task_of_a_function_is_green_at_once(
     assert schema["nuclei"]["default"] == {"mode": "index", "identifier": "0"}
     assert schema["membranes"]["default"] == {"mode": "index", "identifier": "1"}
     assert schema["membranes"]["description"] == "What is around the cells."
+    assert schema["of_two_channels"]["default"] == 2
+    assert "of several channels" in tasks["Of Two"]["docs_info"]
     schema = tasks["Image Statistics"]["args_schema_non_parallel"]["properties"]
     assert schema["q"]["description"] == "Percentile, such as 50."
     schema = tasks["Subtract Background"]["args_schema_parallel"]
@@ -347,7 +352,7 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(
 
 NO_FUNCTION = {
     "scipy.ndimage:median_filter": "fails on a plane of 16 bits.*no footprint.*--set.*--model",
-    "own.py:add_up": "add_up needs b, and a form cannot show its type.*--set b=",
+    "own.py:add_up": "add_up needs b, .* show its type.*--set b=.*--array a,b",
     "skimage.measure:regionprops": "returns a list for a plane.*write a function",
     "skimage.transform:resize": "resize needs output_shape",
     "skimage.transform:AffineTransform": "not a function",
@@ -355,6 +360,7 @@ NO_FUNCTION = {
     "nothing_here.at_all:f": "No module named.*pyproject.toml.*--model",
     "own.py:by_seeds": "by_seeds needs seeds, .* place for arrays. Write a function",
     "own.py:of_markers": "of_markers needs markers, .*--array image,markers",
+    "own.py:keep_bright": "makes labels, and labels takes labels.*--array image,labels",
     "own.py:find_dots": "no find_dots in own.py; is it find_spots",
     "own.py:nowhere": "its functions are: find_spots, statistics, subtract, add_up, of_two, by",
     "own.py": "write MODULE:FUNCTION",
@@ -384,6 +390,8 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
             ["Mine", "--from", "own.py:by_seeds", "--set", "seeds=3"]
         ),
         "which is a mask": [*spots, "--makes", "features"],
+        "has no argument '', only img": [*spots, "--array", "img,"],
+        "--array img,img: name different arguments": [*spots, "--array", "img,img"],
         "several channels, add_up has to make labels": (
             ["Mine", "--from", "own.py:add_up", "--array", "a,b"]
         ),

@@ -155,12 +155,18 @@ def test_versions_are_fetched_together_and_once(
     for installer in ("PIP", "UV"):
         monkeypatch.setenv(f"{installer}_NO_INDEX", "1")
         monkeypatch.setenv(f"{installer}_FIND_LINKS", str(index))
+    calls, log = tmp_path / "bin" / "uv", tmp_path / "calls"
+    calls.parent.mkdir()
+    calls.write_text(f'#!/bin/sh\necho $@ >> {log}\nexec {shutil.which("uv")} "$@"\n')
+    calls.chmod(0o755)
+    monkeypatch.setenv("PATH", str(calls.parent), prepend=os.pathsep)
     steps = [step(f"{name}-tasks", "Tell", "1.2.0") for name in ("their", "other")]
     expected = [f"{name}-tasks 1.2.0)" for name in ("their", "other")]
     for _ in range(2):
         done = run(steps, "--plan")
         assert (done.returncode, done.stderr) == (0, "")
         assert all(words in done.stdout for words in expected)
+        assert len(log.read_text().splitlines()) == 1
         shutil.rmtree(index, ignore_errors=True)
     missing = step("their-tasks", "Tell", "1.3.0")
     done = run([*steps, missing], "--plan")
@@ -180,6 +186,59 @@ def test_a_package_gets_the_python_that_it_needs(
     assert (done.returncode, done.stderr) == (0, "")
     venv = Path(told(tmp_path)["images"][-1]["attributes"]["by"])
     assert f"version_info = 3.{minor}." in (venv / "pyvenv.cfg").read_text()
+
+
+def test_what_an_installer_generates_is_no_other_version(
+    richest: Path, tmp_path: Path
+) -> None:
+    theirs = write_their_package(tmp_path / "theirs")
+    script = '[project.scripts]\ntell = "their_tasks.tell:main"\n'
+    file = theirs / "pyproject.toml"
+    file.write_text(file.read_text() + script)
+    code = (
+        "import packages, pathlib, sys\n"
+        f"wanted = packages.Requirement('their-tasks @ {theirs.as_uri()}')\n"
+        "for folder, by_pip in (('a', False), ('b', True)):\n"
+        "    folder = pathlib.Path(sys.argv[1], folder)\n"
+        "    packages.unpack([wanted], folder, by_pip=by_pip)\n"
+        "    print(packages.look_at(wanted, folder).files.split())\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=richest,
+        env=os.environ | {"PYTHONPATH": str(TOOLS), "PIP_USER": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    by_uv, by_pip = said.splitlines()
+    assert by_uv == by_pip
+    assert "their_tasks/tell.py,sha256=" in by_uv
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"), [("{", "is not JSON"), ("[]", "is no dictionary")]
+)
+def test_a_manifest_that_is_none_is_told_with_all_else(
+    run: Run, tmp_path: Path, manifest: str, says: str
+) -> None:
+    theirs = write_their_package(tmp_path / "theirs")
+    (theirs / "their_tasks" / "__FRACTAL_MANIFEST__.json").write_text(manifest)
+    wrong = step("my-fractal-tasks", "Gaussian Blurr")
+    done = run([TELL, wrong], "--with", f"their-tasks @ {theirs.as_uri()}")
+    first, second = done.stderr.strip().splitlines()
+    assert first.startswith("their-tasks@ file:")
+    assert says in first
+    assert "no task 'Gaussian Blurr'" in second
+
+
+def test_what_is_there_under_another_name_is_told(run: Run, tmp_path: Path) -> None:
+    other = write_their_package(tmp_path / "other", name="other")
+    done = run([TELL], "--with", f"their-tasks @ {other.as_uri()}")
+    assert "what is there is called other-tasks" in done.stderr
+    nothing = "their-tasks==1.2; python_version < '3'"
+    done = run([TELL], "--with", nothing)
+    assert "nothing of this name is installed" in done.stderr
 
 
 def test_all_mistakes_are_told_before_anything_is_installed_or_run(

@@ -49,7 +49,17 @@ THREADS = {
 }
 
 # Names that a task needs for something else.
-TAKEN = {"arguments", "channel", "columns", "feature_table", "image", "label_name"}
+TAKEN = {
+    "arguments",
+    "channel",
+    "channels",
+    "columns",
+    "of_channels",
+    "segment",
+    "feature_table",
+    "image",
+    "label_name",
+}
 TAKEN |= {"level", "logger", "made", "output", "overwrite", "regions", "rois", "step"}
 TAKEN |= {"suffix", "table_name", "types", "zarr_dir", "zarr_url", "zarr_urls", "np"}
 TAKEN |= {
@@ -310,10 +320,16 @@ def read(
             "into a file of your own."
         ) from error
     parameters = signature.parameters
-    named = [one.strip() for one in array.split(",")]
-    if unknown := [one for one in {*settings, *named} - {""} if one not in parameters]:
+    named = [one.strip() for one in array.split(",")] if array else []
+    if unknown := [one for one in [*settings, *named] if one not in parameters]:
         raise Refused(
             f"{name} has no argument {unknown[0]!r}, only {', '.join(parameters)}"
+        )
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if len({*named}) < len(named) or any(parameters[n].kind in many for n in named):
+        raise Refused(
+            f"--array {array}: name different arguments, each of which takes one array; "
+            f"there are: {', '.join(parameters)}"
         )
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -327,7 +343,7 @@ def read(
         for key, one in described.items()
         if one.type_name and not re.search("arr|image|volume|mask", one.type_name)
     ]
-    pixels, labels = find_arrays(name, parameters, hints, numbers, named[0])
+    pixels, labels = find_arrays(name, parameters, hints, numbers, (*named, "")[0])
     labels = None if labels in named else labels
     arrays = {pixels, labels, *named}
     arguments, channels, left, narrowed = [], [], {}, {}
@@ -379,9 +395,11 @@ def read(
                 if is_simple
                 else "Write"
             )
+            may_be_array = is_array or (is_simple and hint is None)
+            known = array or pixels
             by_array = (
-                f" If it is another channel: --array {pixels},{key}."
-                if is_array
+                f" If it is another channel: --array {known},{key}."
+                if may_be_array and known
                 else ""
             )
             raise Refused(

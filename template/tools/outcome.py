@@ -85,6 +85,12 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
             f"--array: of several channels, {given.name} has to make labels, and it returns "
             f"{describe(result)}. Begin with --makes {given.makes}, and call it there."
         )
+    if given.labels and given.makes in ("image", "label", "mask"):
+        raise Refused(
+            f"{given.name} makes {'an image' if given.makes == 'image' else 'labels'}, and "
+            f"{given.labels} takes labels, which such a task has none of. If it is another "
+            f"channel, say so: --array {given.array},{given.labels}."
+        )
     fits = {"image": {"image", "label", "mask"}, "label": {"label", "mask"}}
     if kind not in fits.get(given.makes, {given.makes}) and given.makes != "mask":
         raise Refused(

@@ -28,7 +28,8 @@ publish = import_module(f"{PACKAGE.name}.kit.publish")
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 ENVIRONMENTS = CACHE / "fractal-task-environments"
-PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+# What an installer generates, which depends on the Python that runs it.
+SCRIPT = re.compile(r"(\.\./)*(bin|Scripts)/")
 # Where a package is, seen from the interpreter that has it.
 LOCATE = "import importlib.util as u, sys; print(u.find_spec(sys.argv[1]).origin)"
 
@@ -40,7 +41,7 @@ class Release(NamedTuple):
         requirement: What was asked for.
         version: What that is.
         python: The versions of Python that it is for.
-        files: The names of its files, with their checksums.
+        files: The names of its modules and data, with their checksums.
         manifest: Its tasks.
     """
 
@@ -176,19 +177,19 @@ def find_releases(
     """
     known = {key: read_release(wanted) for key, wanted in requirements.items()}
     missing = [requirements[key] for key, found in known.items() if found is None]
-    together = folder / "together"
-    done = bool(missing) and unpack(missing, together)
+    together, uv = folder / "together", shutil.which("uv")
+    done = unpack(missing, together) if missing and (uv or len(missing) > 1) else None
 
     def find(key: str) -> Release | str:
         if release := known[key]:
             return release
         wanted = requirements[key]
         try:
-            if done and not done.returncode:
+            if done and done.returncode == 0:
                 return keep(look_at(wanted, together))
             # Alone, it does not share the fate of others.
             own = folder / re.sub(r"\W", "_", str(wanted))
-            said = unpack([wanted], own, python_may_differ=True)
+            said = unpack([wanted], own, by_pip=True)  # whose errors we explain
             if said.returncode:
                 return f"no {wanted}: {explain(said.stderr)}"
             return keep(look_at(wanted, own))
@@ -200,50 +201,60 @@ def find_releases(
 
 
 def unpack(
-    requirements: Sequence[Requirement],
-    folder: Path,
-    *,
-    python_may_differ: bool = False,
+    requirements: Sequence[Requirement], folder: Path, *, by_pip: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Put packages into a folder, without what they need."""
-    command = installer(requirements, sys.executable)
-    if python_may_differ:
-        # As only pip can. Its errors are those that `explain` knows.
-        command = [*PIP, "--ignore-requires-python", *map(str, requirements)]
+    """Put packages into a folder, for whatever Python, without what they need."""
+    command = uv_install(requirements, sys.executable)
+    if by_pip or not command:
+        command = pip_install(requirements, sys.executable)
+        command += ["--ignore-requires-python", "--no-compile"]
     return subprocess.run(
         [*command, "--no-deps", "--target", str(folder)],
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"PIP_USER": "0"},
     )
 
 
-def installer(requirements: Sequence[Requirement], python: str) -> list[str]:
-    """Return the command that installs packages: of uv, which is faster, if there is one."""
-    wanted = map(str, requirements)
-    if uv := shutil.which("uv"):
-        # It would not see that what is at an address has changed.
-        new = [f"--refresh-package={one.name}" for one in requirements if one.url]
-        return [uv, "pip", "install", "--quiet", "--python", python, *new, *wanted]
-    return [python, *PIP[1:], *wanted]
+def uv_install(requirements: Sequence[Requirement], python: str) -> list[str]:
+    """Return the command by which uv, which is faster, installs packages, if it is there."""
+    if (uv := shutil.which("uv")) is None:
+        return []
+    # It would not see that what is at an address has changed.
+    new = [f"--refresh-package={one.name}" for one in requirements if one.url]
+    options = ["--quiet", "--python", python, *new]
+    return [uv, "pip", "install", *options, *map(str, requirements)]
+
+
+def pip_install(requirements: Sequence[Requirement], python: str) -> list[str]:
+    """Return the command by which pip installs packages."""
+    return [python, "-m", "pip", "install", "--quiet", *map(str, requirements)]
 
 
 def look_at(requirement: Requirement, folder: Path) -> Release:
     """Read what an unpacked package says of itself, and its manifest."""
     name = rules.normalise(requirement.name)
-    (package,) = metadata.distributions(name=name, path=[str(folder)])
-    try:
-        file = folder / name.replace("-", "_") / rules.MANIFEST
-        manifest = json.loads(file.read_text("utf-8"))
-    except OSError as error:
+    found = metadata.distributions(name=name, path=[str(folder)])
+    if (package := next(iter(found), None)) is None:
+        raise rules.WorkflowError(f"{requirement}: nothing of this name is installed")
+    file = folder / name.replace("-", "_") / rules.MANIFEST
+    if not file.exists():
         raise rules.WorkflowError(
             f"{requirement} is no package of Fractal tasks: it has no {rules.MANIFEST}"
-        ) from error
+        )
+    try:
+        manifest = rules.read_json(file)
+    except ValueError as error:
+        raise rules.WorkflowError(f"{requirement}: {error}") from error
+    if not isinstance(manifest, dict):
+        raise rules.WorkflowError(f"{requirement}: {rules.MANIFEST} is no dictionary")
     # Not those in which an installer says what it did, and when.
     files = [
         line
         for line in (package.read_text("RECORD") or "").splitlines()
-        if ".dist-info/" not in line or ".dist-info/METADATA," in line
+        if not SCRIPT.match(line)
+        and (".dist-info/" not in line or ".dist-info/METADATA," in line)
     ]
     python = package.metadata["Requires-Python"] or ""
     said = "\n".join(sorted(files))
@@ -286,6 +297,8 @@ def environment(requirement: Requirement, version: str) -> Path:
 
 def explain(said: str) -> str:
     """Return the sentence in which pip says why there is no such package."""
+    if other := re.search(r"produced metadata for project name (\S+?)\.", said):
+        return f"what is there is called {other[1]}"
     errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
     versions = re.search(r"\(from versions: (.*?)\)", said)
     if versions and versions[1] != "none":
@@ -336,7 +349,8 @@ def fill(venv: Path, python: Path, release: Release) -> None:
     wanted = copy(release.requirement)
     if not wanted.url:
         wanted.specifier = SpecifierSet(f"=={release.version}")
-    run(installer([wanted], str(python)))
+    install_it = uv_install if shutil.which("uv") else pip_install
+    run(install_it([wanted], str(python)))
 
 
 def run(command: list[str]) -> str:
