@@ -361,6 +361,7 @@ NO_FUNCTION = {
     "own.py:by_seeds": "by_seeds needs seeds, .* place for arrays. Write a function",
     "own.py:of_markers": "of_markers needs markers, .*--array image,markers",
     "own.py:keep_bright": "makes labels, and labels takes labels.*--array image,labels",
+    "skimage.segmentation:expand_labels": "label_image takes labels.*--makes label, and call",
     "own.py:find_dots": "no find_dots in own.py; is it find_spots",
     "own.py:nowhere": "its functions are: find_spots, statistics, subtract, add_up, of_two, by",
     "own.py": "write MODULE:FUNCTION",

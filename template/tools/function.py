@@ -49,17 +49,8 @@ THREADS = {
 }
 
 # Names that a task needs for something else.
-TAKEN = {
-    "arguments",
-    "channel",
-    "channels",
-    "columns",
-    "of_channels",
-    "segment",
-    "feature_table",
-    "image",
-    "label_name",
-}
+TAKEN = {"arguments", "channel", "columns", "feature_table", "image", "label_name"}
+TAKEN |= {"channels", "of_channels", "segment"}
 TAKEN |= {"level", "logger", "made", "output", "overwrite", "regions", "rois", "step"}
 TAKEN |= {"suffix", "table_name", "types", "zarr_dir", "zarr_url", "zarr_urls", "np"}
 TAKEN |= {

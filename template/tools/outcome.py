@@ -13,6 +13,8 @@ import numpy as np
 from function import Function
 from merge import Refused
 
+MADE = {"image": "an image", "label": "labels"}
+
 
 def blobs(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """A small image of 16 bits, with four bright objects on noise; and their labels."""
@@ -86,10 +88,16 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
             f"{describe(result)}. Begin with --makes {given.makes}, and call it there."
         )
     if given.labels and given.makes in ("image", "label", "mask"):
+        made = "image" if given.makes == "image" else "label"
+        way_out = f"Begin with --makes {made}, and call it there."
+        if given.array and made == "label":
+            way_out = (
+                f"If it is another channel: --array {given.array},{given.labels}. Else "
+                f"begin with --makes label, and call it there."
+            )
         raise Refused(
-            f"{given.name} makes {'an image' if given.makes == 'image' else 'labels'}, and "
-            f"{given.labels} takes labels, which such a task has none of. If it is another "
-            f"channel, say so: --array {given.array},{given.labels}."
+            f"{given.name} makes {MADE[made]}, and {given.labels} takes labels, of which "
+            f"such a task has none. {way_out}"
         )
     fits = {"image": {"image", "label", "mask"}, "label": {"label", "mask"}}
     if kind not in fits.get(given.makes, {given.makes}) and given.makes != "mask":
