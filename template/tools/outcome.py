@@ -93,7 +93,7 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
         if given.array and made == "label":
             way_out = (
                 f"If it is another channel: --array {given.array},{given.labels}. Else "
-                f"begin with --makes label, and call it there."
+                "begin with --makes label, and call it there."
             )
         raise Refused(
             f"{given.name} makes {MADE[made]}, and {given.labels} takes labels, of which "

@@ -349,8 +349,7 @@ def fill(venv: Path, python: Path, release: Release) -> None:
     wanted = copy(release.requirement)
     if not wanted.url:
         wanted.specifier = SpecifierSet(f"=={release.version}")
-    install_it = uv_install if shutil.which("uv") else pip_install
-    run(install_it([wanted], str(python)))
+    run(uv_install([wanted], str(python)) or pip_install([wanted], str(python)))
 
 
 def run(command: list[str]) -> str:
