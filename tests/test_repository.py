@@ -145,6 +145,7 @@ def test_the_benchmark_tells_what_a_workflow_adds_to_its_units(richest):
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
 FROM_BELOW = [
     *(
+        "units",
         "fractal",
         "publish",
         "ngff",
