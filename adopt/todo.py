@@ -167,7 +167,7 @@ def decisions(
             if re.search(r"\b3\.(9|10)\b", path.read_text("utf-8"))
         ]
         yield (
-            'pyproject.toml: the files of the template need requires-python = ">=3.11".'
+            'pyproject.toml: the files of the template need requires-python = ">=3.11.1".'
             + (f" Take older ones out of {', '.join(older)}, too." if older else "")
         )
     yield from of_tools(package)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendering import EXAMPLES, ROOT, import_folder, make_environment, run
+from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, make_environment, run
 
 # Quotes, a backslash and other scripts have to survive the build of a wheel as well.
 AUTHOR = 'Zoë "Zed" O\'Neill, 李 \\ 🐍'
@@ -53,6 +53,37 @@ def test_all_checks_of_a_fresh_package_pass(render, tmp_path, answers, version):
     log = nox(package, "--force-python", find_python(version))
     for session in ("lint", "types", "tests"):
         assert re.search(rf"\* {session}.*: success", log)
+
+
+@pytest.mark.parametrize("resolution", ["highest", "lowest-direct"])
+@pytest.mark.parametrize("min_python", QUESTIONS["min_python"]["choices"])
+@pytest.mark.parametrize("examples", [EXAMPLES, []], ids=["richest", "smallest"])
+def test_the_metadata_resolve_for_every_python_that_they_allow(
+    render, tmp_path, examples, min_python, resolution
+):
+    """As `uv lock` takes them, with all extras and groups; wheels exist for each Python."""
+    package = render(tmp_path / "package", examples=examples, min_python=min_python)
+    newest = find_python(QUESTIONS["min_python"]["choices"][-1])
+    options = ("--quiet", "--resolution", resolution, "--python")
+    run("uv", "lock", *options, newest, cwd=package)
+    everything = ("--all-extras", "--all-groups", "--no-install-project", "--no-build")
+    for python in {newest, find_python(min_python)}:
+        dry = ("uv", "sync", "--locked", "--dry-run", *everything, *options, python)
+        run(*dry, cwd=package)
+
+
+@pytest.mark.parametrize("min_python", QUESTIONS["min_python"]["choices"])
+def test_the_oldest_python_that_the_metadata_allow_is_enough(
+    render, tmp_path, min_python
+):
+    """The patch release counts: a library may leave out the first one."""
+    package = render(tmp_path / "package", min_python=min_python)
+    text = (package / "pyproject.toml").read_text(encoding="utf-8")
+    (oldest,) = re.findall(r'^requires-python = ">=(.+?)"', text, re.MULTILINE)
+    version = oldest if oldest.count(".") == 2 else f"{oldest}.0"
+    given = ("--all-extras", "--python-version", version, "--only-binary", ":all:")
+    resolved = run("uv", "pip", "compile", "pyproject.toml", *given, cwd=package)
+    assert "\nome-zarr==" in resolved
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from typing import Any
 import copier
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, render, run
 
 from template import TEMPLATE_OWNED
@@ -196,7 +197,12 @@ def test_the_answers_are_in_the_metadata(package):
     assert author["name"] == answers["user_name"]
     assert author.get("email", "") == answers["user_email"]
     assert project["license"] == answers["license"]
-    assert project["requires-python"] == f">={answers['min_python']}"
+    supported = SpecifierSet(project["requires-python"])
+    choices = QUESTIONS["min_python"]["choices"]
+    oldest = choices.index(answers["min_python"])
+    assert [f"{python}.1" in supported for python in choices] == [
+        index >= oldest for index in range(len(choices))
+    ]
 
 
 def test_the_license_is_the_chosen_one(package):
