@@ -124,6 +124,37 @@ def check_name(name: str, argument: str) -> None:
         raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
 
 
+def inside(root: Path, *names: str, argument: str) -> Path:
+    """Path of what metadata name in an image or plate: `inside(path, "labels", name)`.
+
+    Args:
+        root: Folder of the image or plate, which may itself be a link.
+        names: Folders on the way; a name may have several parts, such as `scale0/image`.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: A name, or a link on the way, leads out of the folder before it.
+    """
+    path = root
+    for name in names:
+        is_name = isinstance(name, str) and not set(name) & set("\\\0")
+        parts = Path(name).parts if is_name else ()
+        if not parts or ".." in parts or Path(name).is_absolute():
+            raise ValueError(
+                f"{argument}: {path} names {name!r}, which lies outside of it"
+            )
+        path = path / name
+    try:
+        is_inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        is_inside = False
+    if not is_inside:
+        raise ValueError(
+            f"{argument}: {path} is a link out of {root}: put what it links to in its place"
+        )
+    return path
+
+
 # --- lists that tasks share ---
 
 
