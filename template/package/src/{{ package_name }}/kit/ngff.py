@@ -124,13 +124,14 @@ def check_name(name: str, argument: str) -> None:
         raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
 
 
-def inside(root: Path, *names: str, argument: str) -> Path:
+def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:
     """Path of what metadata name in an image or plate: `inside(path, "labels", name)`.
 
     Args:
         root: Folder of the image or plate, which may itself be a link.
         names: Folders on the way; a name may have several parts, such as `scale0/image`.
         argument: Name of the task's argument, for the error messages.
+        links: Whether links may lead out of it, as they may to a whole image of a plate.
 
     Raises:
         ValueError: A name, or a link on the way, leads out of the folder before it.
@@ -145,7 +146,7 @@ def inside(root: Path, *names: str, argument: str) -> Path:
             )
         path = path / name
     try:
-        is_inside = path.resolve().is_relative_to(root.resolve())
+        is_inside = links or path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # links in a circle
         is_inside = False
     if not is_inside:
