@@ -3,16 +3,21 @@
 As a script: write TIFFs and a workflow over all examples into the folder that is given.
 """
 
+import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 import tifffile
 from onnx import TensorProto, helper
-from rendering import ROOT, import_folder, make_environment, run
+from package_images import PACKAGE
+from rendering import ROOT, TOOLS, import_folder, make_environment, run
 from test_package import find_python, nox
 
 SHIFT = (-4, 7)  # of the second acquisition, in y and x
@@ -83,6 +88,63 @@ def write_workflow(folder: Path) -> Path:
     file = folder / "workflow.json"
     file.write_text(json.dumps(workflow, indent=2), encoding="utf-8")
     return file
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Return the module of the tool, which is imported in the folder of a package."""
+    monkeypatch.chdir(PACKAGE.parents[1])
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("start")
+
+
+def test_no_password_is_an_argument_or_in_a_file(start, monkeypatch, tmp_path):
+    commands, inputs = [], []
+
+    def run(command, given="", **options):
+        commands.append(command)
+        inputs.append(given)
+
+    guard = SimpleNamespace(
+        start=lambda command, *_, **options: commands.append(command)
+    )
+    monkeypatch.setattr(start, "run", run)
+    _, password = start.start_fractal_server(tmp_path, guard, tmp_path / "db", None)
+    assert len(password) == 64
+    assert len(commands) == 3
+    assert any(password in given for given in inputs)
+    assert password not in str(commands)
+    assert not [
+        p for p in tmp_path.rglob("*") if p.is_file() and password in p.read_text()
+    ]
+
+
+def test_arguments_of_fractalctl_come_from_its_input(start):
+    command = [sys.executable, "-c", start.FRACTALCTL]
+    with pytest.raises(start.ServerError, match="invalid choice: 'no-such-command'"):
+        start.run(command, '["no-such-command", "--admin-pwd", "secret"]')
+
+
+def test_files_of_a_server_are_private():
+    """Also where root lets another user reach PostgreSQL's."""
+    code = (
+        "import sys, start\n"
+        "def stop(folder, *_):\n"
+        "    folder.chmod(0o711)\n"
+        "    print([oct(p.stat().st_mode & 0o777) for p in (folder, *folder.iterdir())])\n"
+        "    raise SystemExit\n"
+        "start.start_postgresql = stop\n"
+        "with start.start_server('p', None): pass\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parents[1],
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith("['0o711', '0o700']")
 
 
 @pytest.mark.long

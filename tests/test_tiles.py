@@ -409,6 +409,24 @@ def test_a_cache_that_cannot_be_used_is_named(tmp_path, monkeypatch):
         cached_model("m", lambda path: path.write_text("weights"))
 
 
+def test_a_user_without_a_home_gets_no_cache_that_others_can_write_to(monkeypatch):
+    def no_entry(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    for name in ("HOME", "FRACTAL_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RuntimeError, match=r"FRACTAL_CACHE_DIR: .* only you can write"):
+        cached_model("m", lambda path: path.write_text("weights"))
+    code = (
+        "import os, pwd\n"
+        "pwd.getpwuid = {}.__getitem__\n"
+        "from my_fractal_tasks.dev.run_workflow import CACHE\n"
+        "raise SystemExit(bool(CACHE))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_what_another_node_left_of_a_download_goes(tmp_path, monkeypatch):
     monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
     (tmp_path / "models" / ".m.deadbeef-12-00000000.partial").mkdir(parents=True)

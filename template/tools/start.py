@@ -22,6 +22,13 @@ from guard import Guard, ServerError, find_ports, run
 from slurm import Requests, slurm_environment, start_slurm
 
 START = time.monotonic()
+# Starts fractalctl with arguments that it reads: a password has no place in a command.
+FRACTALCTL = """
+import json, sys
+from fractal_server.__main__ import run
+sys.argv[1:] = json.load(sys.stdin)
+run()
+"""
 
 
 def say(text: str) -> None:
@@ -39,10 +46,12 @@ def start_server(
         project: Name of the project that its user has there.
         requests: If given, also start SLURM, with a node for them.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fractal-server-"))
-    guard = Guard(folder)
+    outer = Path(tempfile.mkdtemp(prefix="fractal-server-"))
+    folder = outer / "private"  # also where the outer one is for PostgreSQL's user
+    folder.mkdir(mode=0o700)
+    guard = Guard(outer)
     try:
-        database = start_postgresql(folder, guard)
+        database = start_postgresql(outer, guard)
         url, password = start_fractal_server(folder, guard, database, requests)
         yield FractalServer(url, password, project), folder
     finally:
@@ -136,7 +145,12 @@ def start_fractal_server(
     }
     fractalctl = Path(sys.executable).with_name("fractalctl")
     run([fractalctl, "set-db"], cwd=folder, env=environment)
-    run([fractalctl, "init-db-data", *options], cwd=folder, env=environment)
+    run(
+        [sys.executable, "-c", FRACTALCTL],
+        json.dumps(["init-db-data", *options]),
+        cwd=folder,
+        env=environment,
+    )
     (port,) = find_ports(1)
     url = f"http://127.0.0.1:{port}"
     guard.start(

@@ -43,8 +43,11 @@ from .server_rules import (
 
 MAX_UNITS = 20_000
 MAX_ROWS = 50
-# Where tasks may keep models: servers set this too. It stays, for the next workflow.
-CACHE = {"FRACTAL_CACHE_DIR": os.environ.get("HOME", "/tmp") + "/.cache/fractal"}
+# Where tasks may keep models: servers set this too. It stays, for the next workflow. Who has
+# no home gets none: what others can write to is no place for what is loaded.
+CACHE: dict[str, str] = {}
+with suppress(RuntimeError):
+    CACHE["FRACTAL_CACHE_DIR"] = str(Path.home() / ".cache" / "fractal")
 
 Output = TypeVar("Output", TaskOutput, InitTaskOutput)
 

@@ -21,10 +21,19 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Folder of models: in `FRACTAL_CACHE_DIR`, which servers set, or in the user's cache."""
-    if given := os.environ.get("FRACTAL_CACHE_DIR"):
+    """Folder of models: in `FRACTAL_CACHE_DIR`, which servers set, or in the user's cache.
+
+    Raises:
+        RuntimeError: The user has neither; a temporary folder is open to others.
+    """
+    given = os.environ.get("FRACTAL_CACHE_DIR") or "~/.cache/fractal"
+    try:
         return Path(given, "models").expanduser().resolve()
-    return Path.home() / ".cache" / "fractal" / "models"
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"FRACTAL_CACHE_DIR: there is no folder {given}: set it to one that only you "
+            "can write to"
+        ) from error
 
 
 def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
