@@ -379,6 +379,158 @@ def test_tasks_of_packages_that_are_installed_beside_it_are_found(
         rules.find_tasks(rules.read_job(**job))
 
 
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_workflow_may_be_in_any_encoding_of_unicode(
+    tmp_path: Path, zarr_dir: Path, images: Any, encoding: str
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    job["workflow"]["name"] = "Kerne zählen"
+    file = tmp_path / "workflow.json"
+    file.write_bytes(json.dumps(job["workflow"], ensure_ascii=False).encode(encoding))
+    read = rules.read_job(**job | {"workflow": file})
+    assert read.workflow.name == "Kerne zählen"
+
+
+V1 = {
+    "name": "w",
+    "task_list": [
+        {"args": {}, "meta": {}, "task": {"name": "T", "source": "pip_remote:x:1::t"}}
+    ],
+}
+V2 = {"task_list": [{"args_parallel": {}, "task": {"source": "pip_remote:x:1::t"}}]}
+OTHERS = {
+    "Fractal 1": (V1, "is a workflow of Fractal before version 2: build it anew"),
+    "sources": (V2, "is a workflow with `source` of tasks: import it, and export it"),
+    "mixed": ({"task_list": [*V1["task_list"], 3]}, "is a workflow of Fractal before"),
+    "manifest": ({"manifest_version": "2", "task_list": []}, "is the manifest of a"),
+    "dataset": (
+        {"zarr_dir": "/", "images": []},
+        "is a dataset: give a workflow, and its",
+    ),
+    "job": ({"workflow_dump": {}, "id": 1}, "is a job: export its workflow"),
+    "images": ([{"zarr_url": "/a"}], "is an image list: give a workflow, and this by"),
+    "project": ({"id": 1, "name": "p"}, "is no workflow, but has id, name: export a"),
+    "list": ([], r"is no workflow, but \[\]: export a workflow"),
+    "null": (None, "is no workflow, but None: export a workflow"),
+    "empty": (b"", "is not JSON: it is empty"),
+    "blank": (b"  ", "is not JSON: "),
+    "page": (b"<html>", "is not JSON: Expecting value: line 1 column 1"),
+    "half": (b'{"name": "w", ', "is not JSON: .* line 1 column "),
+    "latin": (
+        '{"name": "é"}'.encode("latin-1"),
+        "byte 10 is not UTF-8: save it as UTF-8",
+    ),
+    "cut": ("{}".encode("utf-16")[:-1], "is not UTF-16.*: save it as UTF-8"),
+    "twice": (
+        b'{"name": "a", "name": "b"}',
+        "the key 'name' is there 2 times: leave one",
+    ),
+    "nan": (b'{"a": NaN}', "NaN is no number of JSON: write null"),
+    "infinity": (b'{"a": [-Infinity]}', "-Infinity is no number of JSON"),
+    "deep": (b"[" * 100_000, "is not JSON: "),
+}
+
+
+@pytest.mark.parametrize(("given", "says"), OTHERS.values(), ids=OTHERS)
+def test_a_file_that_is_no_workflow_is_named_with_what_it_is(
+    tmp_path: Path, given: Any, says: str
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    file = tmp_path / "given.json"
+    file.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
+    with pytest.raises(local.WorkflowError) as caught:
+        rules.read_job(**job | {"workflow": file})
+    assert re.match(f"{re.escape(str(file))} .*{says}", caught.value.reason)
+    assert len(caught.value.reason.splitlines()) == 1
+
+
+def test_a_package_for_fractal_1_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    (tmp_path / "their_tasks").mkdir()
+    (tmp_path / "their_tasks" / "__init__.py").touch()
+    manifest = tmp_path / "their_tasks" / "__FRACTAL_MANIFEST__.json"
+    manifest.write_text('{"manifest_version": "1", "task_list": []}')
+    monkeypatch.syspath_prepend(tmp_path)
+    wrong = {"task": {"pkg_name": "my-tasks", "name": "Task 9"}}
+    reference = {"pkg_name": "their-tasks", "name": "T"}
+    job["workflow"]["task_list"] = [{"task": reference}, wrong]
+    with pytest.raises(local.WorkflowError) as caught:
+        rules.find_tasks(rules.read_job(**job))
+    first, second = caught.value.reason.splitlines()
+    assert first.startswith(
+        "their-tasks: its manifest is wrong: it is for Fractal before"
+    )
+    assert second.startswith("my-tasks has no task 'Task 9'")
+
+
+NO_NAMES = [
+    *(
+        "x @ file:///some/folder",
+        "file:///some/folder",
+        "git+https://localhost/x",
+        "x[y]",
+    ),
+    *(
+        "x==1",
+        "x>1",
+        "x;python_version>'3'",
+        "--index-url=https://localhost",
+        "-r",
+        "-e.",
+    ),
+    *(
+        "/some/folder",
+        "../x",
+        "./x",
+        "x/y",
+        r"x\y",
+        "x y",
+        "x\ny",
+        "x\n--pre",
+        "x\0",
+        "x,y",
+    ),
+    *(
+        "$(x)",
+        "`x`",
+        "x;y",
+        "x&y",
+        "~",
+        "*",
+        ".",
+        "x.",
+        "-x",
+        "x-",
+        "ｘ",
+        "ſ",
+        "x\u2028y",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_the_name_of_a_package_is_nothing_else(tmp_path: Path, name: str) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    job["workflow"]["task_list"][0]["task"] = {"pkg_name": name, "name": "X"}
+    with pytest.raises(local.WorkflowError) as caught:
+        rules.find_tasks(rules.read_job(**job))
+    (said,) = caught.value.reason.splitlines()
+    assert said.startswith("pkg_name ")
+    assert " is no name of a package: write " in said
+
+
+def test_a_name_that_indexes_write_otherwise_is_told_so(tmp_path: Path) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    job["workflow"]["task_list"][0]["task"] = {"pkg_name": "My_Tasks", "name": "X"}
+    with pytest.raises(local.WorkflowError, match=r"'My_Tasks' .*: write 'my-tasks'$"):
+        rules.find_tasks(rules.read_job(**job))
+
+
 def test_command_line_fails_with_the_log_of_the_unit(
     command: list[str], tmp_path: Path
 ) -> None:

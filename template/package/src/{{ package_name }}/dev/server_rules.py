@@ -112,9 +112,28 @@ def explain(error: Exception) -> str:
 def read_json(path: Path) -> Any:
     """Return what a file holds; the error for one that is not JSON names it."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        # Bytes may be of any encoding of Unicode, with a byte order mark or without.
+        return json.loads(
+            path.read_bytes(), object_pairs_hook=_unrepeated, parse_constant=_no_number
+        )
+    except UnicodeDecodeError as error:
+        place = f"its byte {error.start} is not {error.encoding.upper()}"
+        raise ValueError(f"{path} is not JSON: {place}: save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        reason = error if path.stat().st_size else "it is empty"
+        raise ValueError(f"{path} is not JSON: {reason}") from error
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (key, times), *_ = Counter(key for key, _ in pairs).most_common()
+        raise ValueError(f"the key {key!r} is there {times} times: leave one of them")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON: write null")
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:
@@ -302,10 +321,31 @@ def version_of(name: str) -> str | None:
         return None
 
 
+def read_manifest(name: str, root: Path) -> Manifest:
+    """Return the manifest in the folder of a package; the error for a wrong one names it."""
+    try:
+        manifest = read_json(root / MANIFEST)
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{MANIFEST} is no dictionary")
+        if str(manifest.get("manifest_version")) == "1":
+            raise ValueError("it is for Fractal before version 2: take a newer version")
+        return Manifest.model_validate(manifest)
+    except FileNotFoundError as error:
+        reason = f"is no package of Fractal tasks: it has no {MANIFEST}"
+        raise WorkflowError(f"{name} {reason}") from error
+    except (OSError, ValueError) as error:
+        reason = explain(error).replace("\n", "; ")
+        raise WorkflowError(f"{name}: its manifest is wrong: {reason}") from error
+
+
 def find_package(name: str) -> Package | None:
     """Return a package that is installed beside this one, if it has a manifest."""
-    if name != normalise(name):  # which a server takes for another one
-        return None
+    if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
+        # A requirement, an address or a path is none: it would be built and run.
+        likely = normalise(name.strip(".-_"))
+        is_near = re.fullmatch("[a-z0-9-]+", likely)
+        way_out = f"write {likely!r}" if is_near else "write one such as 'my-tasks'"
+        raise WorkflowError(f"pkg_name {name!r} is no name of a package: {way_out}")
     try:
         # What Fractal asks for: the modules have the name of the package.
         spec = find_spec(name.replace("-", "_"))
@@ -314,13 +354,42 @@ def find_package(name: str) -> Package | None:
     root = Path(spec.origin).parent if spec and spec.origin else None
     if root is None or not (root / MANIFEST).is_file():
         return None
-    try:
-        manifest = Manifest.model_validate(read_json(root / MANIFEST))
-    except ValueError as error:
-        raise WorkflowError(
-            f"{name}: its manifest is wrong: {explain(error)}"
-        ) from error
+    manifest = read_manifest(name, root)
     return Package(name=name, version=version_of(name), root=root, manifest=manifest)
+
+
+def check_kind(workflow: Any, file: str) -> None:
+    """Reject what is no workflow, or an old one, with what to give instead."""
+    match workflow:
+        case {"manifest_version": _}:
+            kind, way_out = "the manifest of a package", "give a workflow"
+        case {"workflow_dump": _}:
+            kind, way_out = "a job", "export its workflow"
+        case {"images": _, "zarr_dir": _}:
+            kind, way_out = "a dataset", "give a workflow, and its `images` by --images"
+        case [{"zarr_url": _}, *_]:
+            kind, way_out = "an image list", "give a workflow, and this by --images"
+        case {"task_list": [*steps]}:
+            tasks = [step.get("task") for step in steps if isinstance(step, dict)]
+            tasks = [task for task in tasks if isinstance(task, dict)]
+            if not any("source" in task and "pkg_name" not in task for task in tasks):
+                return
+            keys = {key for step in steps if isinstance(step, dict) for key in step}
+            is_old = keys.isdisjoint({"args_parallel", "args_non_parallel"})
+            kind = "of Fractal before version 2" if is_old else "with `source` of tasks"
+            way_out = "build it anew" if is_old else "import it, and export it again"
+            kind, way_out = (
+                f"a workflow {kind}",
+                f"{way_out}, in Fractal's web interface",
+            )
+        case {"task_list": _} | {"data": _}:
+            return
+        case dict():
+            kind = f"no workflow, but has {', '.join(map(str, workflow)):.80}"
+            way_out = "export a workflow"
+        case _:
+            kind, way_out = f"no workflow, but {workflow!r:.80}", "export a workflow"
+    raise ValueError(f"{file} is {kind}: {way_out}")
 
 
 def drop_unknown(updates: Any, where: str) -> None:
@@ -334,6 +403,8 @@ def drop_unknown(updates: Any, where: str) -> None:
 def read_job(**given: Any) -> Job:
     """Read the files among what was given, and validate all of it."""
     given.setdefault("manifest", PACKAGE / MANIFEST)
+    is_file = isinstance(given["workflow"], str | Path)
+    file = str(given["workflow"]) if is_file else "workflow"
     try:
         for name in ("workflow", "manifest"):
             if isinstance(given[name], str | Path):
@@ -341,6 +412,7 @@ def read_job(**given: Any) -> Job:
         match given["workflow"]:
             case {"data": {**workflow}, "version": int()}:  # as a template of a server
                 given["workflow"] = workflow
+        check_kind(given["workflow"], file)
         given["images"] = copy.deepcopy(given.get("images", []))
         drop_unknown(given["images"], "the image list")
         job = Job.model_validate(given)
@@ -370,9 +442,13 @@ def find_tasks(job: Job) -> list[Planned]:
         # A workflow may have tasks of two versions of a package.
         key = f"{home}=={step.task.version}"
         key = key if key in packages else home
-        if key not in packages:
-            packages[key] = find_package(home)
-        package = packages[key]
+        try:
+            if key not in packages:
+                packages[key] = find_package(home)
+            package = packages[key]
+        except WorkflowError as error:
+            mistakes.append(error.reason)
+            continue
         if package is None:
             mistakes.append(
                 f"{name!r} is in {home}, which is not installed beside {own.name}: "
@@ -391,7 +467,7 @@ def find_tasks(job: Job) -> list[Planned]:
                     f"{name!r} is run as of {package.version}, not {step.task.version}"
                 )
     if mistakes:
-        raise WorkflowError("\n".join(mistakes))
+        raise WorkflowError("\n".join(dict.fromkeys(mistakes)))
     return planned
 
 
