@@ -150,6 +150,7 @@ FROM_BELOW = [
         "publish",
         "ngff",
         "image",
+        "modules",
         "provenance",
         "plate",
         "blocks",

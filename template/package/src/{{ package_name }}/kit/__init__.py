@@ -7,7 +7,7 @@
   plates; `open_group`, `ome_metadata`, `group_version` all else that is OME-Zarr.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`; `read_rois` those
   of one table, `label_rois` those around labels.
-- Tables: `table_names`, and `read_table` for a `Table`.
+- Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
 - Name: `sibling_path` says where a new image goes, `check_name` what may be a folder.
 - Run again: `Step` says what this unit does, `is_made` whether that has been done.
 - Write: `derive_image`, `derive_label`, `create_image`, `create_plate`,
@@ -19,7 +19,8 @@
   `build_pyramid`. `regions_of_labels` says in which one a label lies. `histogram` and
   `percentile_range` say how bright a channel is.
 - Models: `label_tiles` calls one on overlapping tiles, in regions or everywhere;
-  `model_file` and `cached_model` give its weights, `n_threads` its processors.
+  `model_file` and `cached_model` give its weights, `model_sources` those for a `Step`,
+  `n_threads` its processors.
 - Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
   `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
 
@@ -59,13 +60,20 @@ if TYPE_CHECKING:
     )
     from .intensity import histogram, percentile_range
     from .labels import label_blocks, label_regions
-    from .models import cached_model, model_file
+    from .models import cached_model, model_file, model_sources
     from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
     from .plate import create_plate, plate_images, plate_position, sibling_path
     from .provenance import Step, is_made
     from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
     from .rois import Roi, label_rois, read_rois, write_roi_table
-    from .tables import Table, read_table, table_names, write_feature_table, write_table
+    from .tables import (
+        Table,
+        read_table,
+        table_files,
+        table_names,
+        write_feature_table,
+        write_table,
+    )
     from .tiles import label_tiles
     from .write import create_image, derive_image, derive_label
 else:
@@ -120,6 +128,7 @@ __all__ = [
     "map_blocks",
     "map_regions",
     "model_file",
+    "model_sources",
     "n_threads",
     "ome_metadata",
     "open_group",
@@ -133,6 +142,7 @@ __all__ = [
     "regions_of_labels",
     "run_task",
     "sibling_path",
+    "table_files",
     "table_names",
     "task_output",
     "write_feature_table",

@@ -5,6 +5,7 @@ fetches what a machine without internet then needs.
 """
 
 import argparse
+import glob
 import hashlib
 import logging
 import os
@@ -115,6 +116,20 @@ def model_file(model: str) -> Path:
     return cached_model(
         f"{number}-{re.sub('[?].*', '', address).split('/')[-1]}", fetch
     )
+
+
+def model_sources(model: str) -> list[Path]:
+    """Files of a model, for a `Step`; none of an address, whose file stays the same.
+
+    ONNX may keep weights in a second file, such as `model.onnx.data`.
+
+    Args:
+        model: As for `model_file`.
+    """
+    if "://" in model:
+        return []
+    path = model_file(model)
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}*"))
 
 
 def main() -> None:

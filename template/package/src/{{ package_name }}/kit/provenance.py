@@ -4,13 +4,15 @@ Fractal runs a unit again if it was killed before it could answer, or if its job
 elsewhere. A task asks `is_made` first: what the same unit has made stays as it is.
 """
 
+import glob
 import hashlib
 import json
 import os
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from .image import Image
+from .modules import needed_modules
 from .ngff import add_to_image, add_to_well, open_group
 from .publish import is_zarr, remove_leftovers
 
@@ -26,38 +29,77 @@ MADE_BY = "made_by"  # attribute of what a step has made
 UNCOUNTED = ("zarr_url", "zarr_urls", "zarr_dir", "overwrite")
 
 
+def _callers() -> list[Path]:
+    """Modules of the package, without its kit and tools, that have led to this call."""
+    package = os.path.realpath(Path(__file__).parents[1])
+    names = set()
+    frame = sys._getframe()
+    while frame.f_back:
+        frame = frame.f_back
+        names.add(str(frame.f_globals.get("__file__")))
+    files = {os.path.realpath(name) for name in names if name.endswith(".py")}
+    tools = [f"{package}{os.sep}{room}{os.sep}" for room in ("kit", "dev")]
+    return [
+        Path(file)
+        for file in sorted(files)
+        if file.startswith(f"{package}{os.sep}") and not file.startswith((*tools,))
+    ]
+
+
 @dataclass(frozen=True)
 class Step:
     """What one unit of a task does.
+
+    It is known by all that decides its result: the attributes below, the module of the
+    task, the modules of the package that this one imports, and the kit.
 
     Attributes:
         task: Name of the task.
         arguments: Those of the task, as `dict(locals())` has them at its beginning; what
             Fractal gives and `overwrite` do not count.
         sources: Images and files that the result is made from.
+        callers: Files of modules of the package from which it was called.
     """
 
     task: str
     arguments: Mapping[str, Any]
     sources: Sequence[Image | Path]
+    callers: Sequence[Path] = field(default_factory=_callers, init=False, repr=False)
 
     @cached_property
     def known(self) -> dict[Path, str]:
         """Checksum of the sources by folder, looked at once, before the work.
 
         Of files, it is that of their names, sizes and times: they are not read. Those of
-        an image are its chunks at full resolution, and its metadata count too.
+        an image are its chunks at all levels, and its metadata count too.
         """
         totals: defaultdict[Path, Any] = defaultdict(hashlib.sha256)
         for source in self.sources:
-            folder = source.path if isinstance(source, Image) else source.parent
-            total = totals[folder.resolve()]
             if isinstance(source, Image):
+                total = totals[source.path.resolve()]
                 total.update(_metadata(source))
-            for path in _chunks(source) if isinstance(source, Image) else [source]:
-                name, status = path.relative_to(folder).as_posix(), path.stat()
+                files: Iterator[os.DirEntry[str] | Path] = _chunks(source)
+                start = len(f"{source.path}/")
+            else:
+                total = totals[source.parent.resolve()]
+                files = iter([source])
+                start = len(f"{source.parent}/")
+            for file in files:
+                name, status = os.fspath(file)[start:], file.stat()
                 total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {folder: total.hexdigest() for folder, total in totals.items()}
+
+    @cached_property
+    def code(self) -> str:
+        """Checksum of the modules that make the step."""
+        package = Path(__file__).resolve().parents[1]
+        kit = [*(package / "kit").glob("*.py")]
+        own = [*package.glob(f"{glob.escape(self.task)}.py"), *self.callers]
+        total = hashlib.sha256()
+        for file in needed_modules(package, own, kit):
+            text = file.read_bytes()
+            total.update(f"{file.relative_to(package)} {len(text)}\n".encode() + text)
+        return total.hexdigest()[:16]
 
     def record(self, result: Path) -> dict[str, Any]:
         """Attributes that say what made `result`.
@@ -69,9 +111,6 @@ class Step:
         version = "unknown"
         with suppress(metadata.PackageNotFoundError):
             version = metadata.version(package.name)
-        code = hashlib.sha256()  # while it is developed, the version says little
-        for module in sorted(package.glob("*.py")):
-            code.update(module.read_bytes())
         arguments = to_jsonable_python(
             {k: v for k, v in self.arguments.items() if k not in UNCOUNTED}
         )
@@ -79,7 +118,7 @@ class Step:
             "task": self.task,
             "package": package.name.replace("_", "-"),
             "version": version,
-            "code": code.hexdigest()[:16],
+            "code": self.code,
             "arguments": json.loads(json.dumps(arguments, allow_nan=False)),
             "sources": {
                 os.path.relpath(folder, result.resolve()): checksum
@@ -91,8 +130,8 @@ class Step:
 def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
     """Whether this very step has made what is at `path`; finish it if it was killed then.
 
-    Another version of the package, an edited module of it, other arguments, or sources
-    that have changed are another step. A result that took the place of its source is
+    Other arguments, sources that have changed, an edited module that the task needs, or
+    another kit are another step. A result that took the place of its source is
     known by its pixels, and only the last step that did so is known.
 
     Args:
@@ -115,7 +154,8 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
         expected["sources"]["."] = made_by["sources"].get(".")
     elif overwrite:
         return False
-    if made_by != expected:
+    # The version is for who reads it: what it changes for this step, its code says.
+    if made_by | {"version": None} != expected | {"version": None}:
         return False
     here = path.resolve()
     for image in [source for source in step.sources if isinstance(source, Image)]:
@@ -131,11 +171,12 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
 
 
 def checksum(image: Image) -> str:
-    """Checksum of the chunks at full resolution, as they are stored, and of the metadata."""
+    """Checksum of the chunks, as they are stored, and of the metadata."""
     total = hashlib.sha256(_metadata(image))
-    for path in _chunks(image):
-        total.update(path.relative_to(image.path).as_posix().encode())
-        with path.open("rb") as file:
+    start = len(f"{image.path}/")
+    for entry in _chunks(image):
+        total.update(entry.path[start:].encode())
+        with Path(entry.path).open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
@@ -146,12 +187,15 @@ def _metadata(image: Image) -> bytes:
     return json.dumps(known, sort_keys=True).encode()
 
 
-def _chunks(image: Image) -> list[Path]:
-    """Files of the chunks at full resolution."""
-    folder = image.path / image.levels[0].path
-    return [
-        Path(parent, name)
-        for parent, _, names in sorted(os.walk(folder, followlinks=True))
-        for name in sorted(names)
-        if name[0] != "." and name != "zarr.json"
-    ]
+def _chunks(image: Image) -> Iterator[os.DirEntry[str]]:
+    """Files of the chunks of all levels, in an order that stays."""
+    folders = [str(image.path / level.path) for level in image.levels]
+    while folders:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name[0] == "." or entry.name == "zarr.json":
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    yield entry

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .blocks import build_pyramid, cast, cut_blocks, in_threads, n_threads
 from .image import Array, Image, Region, level_like, open_label
 from .rois import Roi, label_rois, read_rois
-from .tables import read_table, table_names
+from .tables import read_table, table_files, table_names
 
 R = TypeVar("R")
 
@@ -35,17 +35,14 @@ class Regions(BaseModel):
     )
 
     def sources(self, image: Image) -> list[Image | Path]:
-        """Label and files of tables on which the result depends, for a `Step`."""
-        names = [name for name in (self.roi_table, self.mask) if name]
-        return [
-            *(open_label(image, name) for name in names if name in image.label_names),
-            *(
-                file
-                for name in names
-                for file in sorted((image.path / "tables" / name).rglob("*"))
-                if file.is_file()
-            ),
-        ]
+        """Labels and files of tables on which the result depends, for a `Step`."""
+        found: list[Image | Path] = []
+        tables = [self.roi_table] if self.roi_table else []
+        if self.mask:
+            found.append(_mask_label(image, self.mask, "regions.mask"))
+            if self.mask not in image.label_names:
+                tables.append(self.mask)
+        return [*found, *(path for name in tables for path in table_files(image, name))]
 
 
 def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | None:
@@ -78,9 +75,19 @@ def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | Non
 def _objects(image: Image, name: str) -> list[Roi]:
     """A region around each object of a label image, or of a masking ROI table."""
     argument = "regions.mask"
+    mask = level_like(_mask_label(image, name, argument), image, argument)
     if name in image.label_names:
-        mask = level_like(open_label(image, name, argument), image, argument)
         return [replace(roi, mask=mask) for roi in label_rois(mask)]
+    rois = read_rois(image, name, argument)
+    if any(roi.label is None for roi in rois):
+        raise ValueError(f"{argument}: the table {name!r} has no column of labels")
+    return [replace(roi, mask=mask) for roi in rois]
+
+
+def _mask_label(image: Image, name: str, argument: str) -> Image:
+    """The label image of a name, or the one that a masking ROI table of the name names."""
+    if name in image.label_names:
+        return open_label(image, name, argument)
     if name not in table_names(image):
         raise ValueError(
             f"{argument}: no label or table {name!r} in {image.path}; there are: "
@@ -89,11 +96,7 @@ def _objects(image: Image, name: str) -> list[Roi]:
     label_name = read_table(image, name, argument).label_name
     if not label_name:
         raise ValueError(f"{argument}: the table {name!r} names no label image")
-    mask = level_like(open_label(image, label_name, argument), image, argument)
-    rois = read_rois(image, name, argument)
-    if any(roi.label is None for roi in rois):
-        raise ValueError(f"{argument}: the table {name!r} has no column of labels")
-    return [replace(roi, mask=mask) for roi in rois]
+    return open_label(image, label_name, argument)
 
 
 def _intersections(objects: list[Roi], fields: list[Roi]) -> list[Roi]:

@@ -44,6 +44,13 @@ def table_names(holder: Image | Path) -> list[str]:
     return list(names)
 
 
+def table_files(holder: Image | Path, name: str) -> list[Path]:
+    """Files of a table, for a `Step` that depends on it."""
+    folder = holder.path if isinstance(holder, Image) else holder
+    files = (folder / "tables" / name).rglob("*")
+    return sorted(file for file in files if file.is_file())
+
+
 def read_table(holder: Image | Path, name: str, argument: str = "table_name") -> Table:
     """Read a table.
 
