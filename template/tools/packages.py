@@ -315,13 +315,13 @@ def install(release: Release) -> Any:
     python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     installed, what = folder / "installed", release.files + constraints()
     folder.mkdir(parents=True, exist_ok=True)
-    with publish.locked(folder, long=True):
+    with publish.locked(folder, long=True) as lock:
         if not installed.exists() or installed.read_text("utf-8") != what:
             print(f"\ninstalling {release.requirement}, once", flush=True)
             installed.unlink(missing_ok=True)
             shutil.rmtree(folder / "venv", ignore_errors=True)
             fill(folder / "venv", python, release)
-            installed.write_text(what, "utf-8")
+            lock.replace(installed, what)
     module = release.describe().name.replace("-", "_")
     root = Path(run([str(python), "-I", "-c", LOCATE, module])).parent
     return release.describe(str(python), root)

@@ -51,22 +51,24 @@ def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
     """
     check_name(name, "model")
     path = cache_folder() / name
-    if path.exists():
-        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, long=True):
-            if path.exists():
-                return path
-            take_over(path)
-            partial = hidden_path(path)
-            try:
-                partial.mkdir()
-                logger.info("fetching the model %s", path)
-                fetch(partial / name)
-                (partial / name).rename(path)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        while not path.exists():
+            with locked(path, long=True) as lock:
+                if path.exists():
+                    break
+                take_over(path)
+                partial = hidden_path(path)
+                try:
+                    partial.mkdir()
+                    logger.info("fetching the model %s", path)
+                    fetch(partial / name)
+                    (partial / name).rename(path)
+                except Exception:
+                    if lock.is_held():
+                        raise  # otherwise, another unit fetches it, which took over
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
     except Exception as error:
         raise RuntimeError(
             f"model: {path} is missing, and cannot be fetched from this machine: {error}. "

@@ -1,8 +1,7 @@
 """Zarr groups and arrays as NGFF wants them: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
 
 import json
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from numpy.typing import DTypeLike
 from zarr.codecs import BloscCodec
 from zarr.registry import register_codec
 
-from .publish import locked, repair
+from .publish import Lock, repair, while_locked
 
 NgffVersion = Literal["0.4", "0.5"]
 
@@ -159,40 +158,72 @@ def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:
 # --- lists that tasks share ---
 
 
+def edit_group(
+    folder: Path,
+    zarr_format: int,
+    change: Callable[[dict[str, Any]], object],
+    shared: Path | None = None,
+) -> None:
+    """Change the attributes of a group, which others do too; make it if it is missing.
+
+    Args:
+        folder: Folder of the group, which exists.
+        zarr_format: Its format.
+        change: Gets the attributes, and changes them; again, if they changed meanwhile.
+        shared: What is locked; default: the folder.
+    """
+    file = folder / (".zattrs" if zarr_format == 2 else "zarr.json")
+
+    def edit(lock: Lock) -> None:
+        text = file.read_text("utf-8") if file.exists() else "{}"
+        new = json.loads(text)
+        if zarr_format == 3:
+            new = {"zarr_format": 3, "node_type": "group", "attributes": {}} | new
+        elif not (folder / ".zgroup").exists():
+            lock.replace(folder / ".zgroup", json.dumps({"zarr_format": 2}))
+        change(new if zarr_format == 2 else new["attributes"])
+        if new != json.loads(text):
+            lock.replace(file, json.dumps(new, indent=2))
+
+    while_locked(shared or folder, edit)
+
+
 def add_to_image(path: Path) -> None:
     """Add `labels/<name>` or `tables/<name>` to the list in its image, unless it is there."""
     folder, kind, name = path.parents[1], path.parent.name, path.name
     drop_consolidated(path)
-    with locked(folder):
-        image = zarr.open_group(folder, mode="r+", use_consolidated=False)
-        group = image.require_group(kind)
-        attributes: dict[str, Any] = group.attrs.asdict()
+    image = zarr.open_group(folder, mode="r", use_consolidated=False)
+    zarr_format = image.metadata.zarr_format
+
+    def add(attributes: dict[str, Any]) -> None:
         # NGFF 0.5 keeps its own metadata under "ome"; tables are not part of NGFF.
-        in_ome = kind == "labels" and group.metadata.zarr_format == 3
+        in_ome = kind == "labels" and zarr_format == 3
         holder = (
             attributes.setdefault("ome", {"version": "0.5"}) if in_ome else attributes
         )
         names = holder.setdefault(kind, [])
         if name not in names:
             names.append(name)
-            group.update_attributes(attributes)
+
+    edit_group(path.parent, zarr_format, add, shared=folder)
 
 
 def add_to_well(path: Path, like: str) -> None:
     """Add an image to the list in its well, with the acquisition of another one."""
     try:
-        _ = ome_metadata(open_group(path.parent))["well"]
+        well = open_group(path.parent)
+        _ = ome_metadata(well)["well"]
     except (FileNotFoundError, KeyError, ValueError):  # it lies in no well
         return
     drop_consolidated(path)
-    with locked(path.parent):
-        group = open_group(path.parent, mode="r+")
-        attributes: dict[str, Any] = group.attrs.asdict()
+
+    def add(attributes: dict[str, Any]) -> None:
         images = attributes.get("ome", attributes)["well"]["images"]
         entries = {entry["path"]: entry for entry in images}
         if like in entries and path.name not in entries:
             images.append(entries[like] | {"path": path.name})
-            group.update_attributes(attributes)
+
+    edit_group(path.parent, well.metadata.zarr_format, add)
 
 
 def drop_consolidated(path: Path) -> None:
@@ -204,10 +235,12 @@ def drop_consolidated(path: Path) -> None:
     for parent in path.parents[:5]:  # labels, image, well, row, plate
         (parent / ".zmetadata").unlink(missing_ok=True)
         file, key = parent / "zarr.json", "consolidated_metadata"
+
+        def drop(lock: Lock, file: Path = file, key: str = key) -> None:
+            metadata = json.loads(file.read_text("utf-8"))
+            if key in metadata:
+                del metadata[key]
+                lock.replace(file, json.dumps(metadata, indent=2))
+
         if file.exists() and key in json.loads(file.read_text("utf-8")):
-            with locked(parent):
-                metadata = json.loads(file.read_text("utf-8"))
-                metadata.pop(key, None)
-                new = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-                new.write_text(json.dumps(metadata, indent=2), "utf-8")
-                new.replace(file)
+            while_locked(parent, drop)

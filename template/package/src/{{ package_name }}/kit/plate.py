@@ -1,8 +1,8 @@
 """Plates and wells: where an image lies, and which images there are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 
@@ -10,13 +10,14 @@ from .image import Image
 from .ngff import (
     NgffVersion,
     drop_consolidated,
+    edit_group,
     group_version,
     new_group,
     ome_metadata,
     open_group,
 )
 from .provenance import MADE_BY, Step
-from .publish import is_zarr, locked, published
+from .publish import is_zarr, published
 
 
 def plate_position(path: Path | str, unknown: int | None = 0) -> dict[str, Any]:
@@ -161,26 +162,54 @@ def _extend_plate(
         return
     fmt = format_from_version(version)
     drop_consolidated(path / "row" / "column" / "image")
+    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
     numbers: list[list[int]] = []
+
+    def ome(attributes: dict[str, Any]) -> dict[str, Any]:
+        if version == "0.4":
+            return attributes
+        holder: dict[str, Any] = attributes.setdefault("ome", {"version": version})
+        return holder
+
+    def edit(
+        folder: Path, key: str, write: Callable[[zarr.Group, dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Write the metadata of a well or plate anew; `write` gets those that it has."""
+        result: dict[str, Any] = {}
+
+        def change(attributes: dict[str, Any]) -> None:
+            group = zarr.create_group({}, zarr_format=zarr_format)
+            write(group, ome(attributes).get(key, {}))
+            result.update(ome_metadata(group)[key])
+            ome(attributes)[key] = result
+
+        edit_group(folder, zarr_format, change)
+        return result
+
     for (row, column), images in wells.items():
         for folder in (path / row, path / row / column):
-            with locked(folder):
-                if not is_zarr(folder):
-                    new_group(folder, version, {})
-        with locked(folder):
-            well = open_group(folder, mode="r+")
-            listed = list(ome_metadata(well).get("well", {}).get("images", []))
+            folder.mkdir(exist_ok=True)
+        if not is_zarr(path / row):
+            edit_group(path / row, zarr_format, ome)
+
+        def extend_well(
+            group: zarr.Group,
+            well: dict[str, Any],
+            images: Mapping[str, int] = images,
+        ) -> None:
+            listed = list(well.get("images", []))
             known = {image["path"] for image in listed}
             listed += [
                 {"path": name, "acquisition": number}
                 for name, number in images.items()
                 if name not in known
             ]
-            write_well_metadata(well, listed, fmt=fmt)
-        numbers.append([image.get("acquisition", 0) for image in listed])
-    with locked(path):
-        group = open_group(path, mode="r+")
-        plate = ome_metadata(group)["plate"]
+            write_well_metadata(group, listed, fmt=fmt)
+
+        well = edit(folder, "well", extend_well)
+        numbers.append([image.get("acquisition", 0) for image in well["images"]])
+
+    def extend_plate(group: zarr.Group, plate: dict[str, Any]) -> None:
         rows, columns = (
             [axis["name"] for axis in plate[key]] for key in ("rows", "columns")
         )
@@ -206,3 +235,5 @@ def _extend_plate(
             name=plate.get("name"),
             fmt=fmt,
         )
+
+    edit(path, "plate", extend_plate)

@@ -5,6 +5,7 @@ that folder when all is well. What a killed task leaves hidden, the next one rem
 """
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -14,7 +15,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -95,8 +96,8 @@ def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
             continue
         mine = of_the_living and made_by[1] == path.name
         if mine or _is_dead(*made_by.group(2, 3)):
-            with suppress(OSError):  # of those who write lists in that folder
-                hidden.with_name(f".{hidden.name}.lock").rmdir()
+            # Of those who write lists in that folder:
+            shutil.rmtree(hidden.with_name(f".{hidden.name}.lock"), ignore_errors=True)
             # Renamed first: a task that is still alive can no longer publish it.
             removed = hidden_path(path)
             with suppress(OSError):
@@ -180,11 +181,47 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in (".zgroup", ".zarray", "zarr.json"))
 
 
+class LockLostError(RuntimeError):
+    """Another task has taken a lock over, since its holder stood still for too long."""
+
+
+class Lock:
+    """A lock that is held: a folder of its holder, inside of the folder of the lock.
+
+    Who takes the lock over moves this folder away. So its holder cannot take the next
+    one's lock away, and what it was about to write from here does not arrive.
+    """
+
+    def __init__(self, own: Path) -> None:
+        """Hold a lock by a folder."""
+        self.own = own
+
+    def is_held(self) -> bool:
+        """Whether no other task has taken it over."""
+        return self.own.is_dir()
+
+    def replace(self, file: Path, text: str) -> None:
+        """Write a file in one step, if the lock is held in that very moment.
+
+        Raises:
+            LockLostError: It is not.
+        """
+        new = self.own / "new"
+        try:
+            new.write_text(text, "utf-8")
+            new.replace(file)
+        except FileNotFoundError as error:
+            if self.is_held():
+                raise
+            raise LockLostError(f"another task has begun to write {file}") from error
+
+
 @contextmanager
-def locked(path: Path, *, long: bool = False) -> Iterator[None]:
+def locked(path: Path, *, long: bool = False) -> Iterator[Lock]:
     """Wait for the other writers of what tasks share in `path`, also on other nodes.
 
-    Making a folder is atomic on network file systems too, where file locks may not be.
+    Renaming a folder is atomic on network file systems too, where file locks may not be.
+    A holder that stands still may lose its lock: see `Lock.replace` and `while_locked`.
 
     Args:
         path: What is shared.
@@ -193,30 +230,64 @@ def locked(path: Path, *, long: bool = False) -> Iterator[None]:
     path = path.resolve()
     expires = LONG_LOCK_EXPIRES if long else LOCK_EXPIRES
     lock = path.with_name(f".{path.name}.lock")
-    made, since = 0, 0.0
+    own = lock / secrets.token_hex(8)
+    new = hidden_path(lock)
+    new.mkdir()
+    (new / own.name).mkdir()
+    seen: tuple[str, int] | None = None
+    since = 0.0
     while True:
         try:
-            lock.mkdir()
+            new.rename(lock)  # onto nothing, or onto an empty folder
             break
-        except FileExistsError:
-            with suppress(FileNotFoundError):
-                if lock.stat().st_mtime_ns != made:  # another holder
-                    made, since = lock.stat().st_mtime_ns, time.monotonic()
-                elif time.monotonic() - since > expires:
-                    lock.rmdir()  # its holder was killed
-            time.sleep(0.02)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
+                raise
+        holder = _holder(lock)
+        if holder != seen:
+            seen, since = holder, time.monotonic()
+        elif holder and time.monotonic() - since > expires:
+            removed = hidden_path(lock)  # its holder was killed, or stands still
+            with suppress(OSError):
+                (lock / holder[0]).rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
+        time.sleep(0.02)
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(expires / 20):
             with suppress(OSError):
-                os.utime(lock)
+                os.utime(own)
 
     if long:
         threading.Thread(target=renew, daemon=True).start()
     try:
-        yield
+        yield Lock(own)
     finally:
         ended.set()
-        with suppress(FileNotFoundError):
+        shutil.rmtree(own, ignore_errors=True)
+        with suppress(OSError):  # it is gone, or has its next holder
             lock.rmdir()
+
+
+def _holder(lock: Path) -> tuple[str, int] | None:
+    """Name and last sign of life of who holds a lock."""
+    with suppress(OSError):
+        for own in lock.iterdir():
+            return own.name, own.stat().st_mtime_ns
+        lock.rmdir()  # not every system renames onto an empty folder
+    return None
+
+
+def while_locked(path: Path, change: Callable[[Lock], None]) -> None:
+    """Call `change` under a lock; again, if another task took the lock over meanwhile.
+
+    Args:
+        path: What is shared.
+        change: Reads what is there, and writes it anew by `Lock.replace`.
+    """
+    done = False
+    while not done:
+        with locked(path) as lock, suppress(LockLostError):
+            change(lock)
+            done = True
