@@ -1,7 +1,27 @@
 """Metadata of images and plates: they agree with each other and with the files, or are rejected."""
 
+import json
+import math
+import os
+import shutil
+from contextlib import contextmanager
+from itertools import product
+
+import numpy as np
 import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from my_fractal_tasks.check_images import check_images
+from my_fractal_tasks.gaussian_blur import gaussian_blur
+from my_fractal_tasks.kit import open_image, open_label
+from my_fractal_tasks.kit.chunks import check_chunks
+from my_fractal_tasks.kit.image import unique_names
+from my_fractal_tasks.kit.multiscale import check_scales
 from my_fractal_tasks.kit.ngff import inside
+from my_fractal_tasks.measure_features import measure_features
+from my_fractal_tasks.threshold_segmentation import threshold_segmentation
+from package_images import read_table, write_image
 
 LEAVES = [
     "..",
@@ -35,3 +55,533 @@ def test_a_link_leads_out_of_a_folder_only_to_a_whole_image(tmp_path, links):
     else:
         with pytest.raises(ValueError, match=r"zarr_url: .* is a link out of"):
             inside(tmp_path / "image", "0", argument="zarr_url")
+
+
+def edit(path, change):
+    """Change the metadata of an image, whichever its NGFF version."""
+    file = next(f for f in (path / ".zattrs", path / "zarr.json") if f.exists())
+    document = json.loads(file.read_text())
+    attributes = document.get("attributes", document)
+    change(attributes.get("ome", attributes))
+    file.write_text(json.dumps(document))
+
+
+def set_scale(value, level=1, axis=-1):
+    def change(ome):
+        dataset = ome["multiscales"][0]["datasets"][level]
+        dataset["coordinateTransformations"][0]["scale"][axis] = value
+
+    return change
+
+
+# --- chunks that are on disk ---
+
+
+def write_with_keys(path, zarr_format, keys, shape=(3, 50, 40), **options):
+    """Write an array alone, whose chunks have keys of an encoding."""
+    name, separator = keys
+    array = zarr.create_array(
+        path,
+        shape=shape,
+        chunks=tuple(min(n, 16) for n in shape),
+        dtype="uint16",
+        zarr_format=zarr_format,
+        chunk_key_encoding={"name": name, "separator": separator},
+        **options,
+    )
+    array[...] = 7
+    return array
+
+
+def set_keys(path, zarr_format, keys):
+    """Change what an array says of its keys; its files stay."""
+    name, separator = keys
+    file = path / (".zarray" if zarr_format == 2 else "zarr.json")
+    document = json.loads(file.read_text())
+    if zarr_format == 2:
+        document["dimension_separator"] = separator
+    else:
+        configuration = {"separator": separator}
+        document["chunk_key_encoding"] = {"name": name, "configuration": configuration}
+    file.write_text(json.dumps(document))
+
+
+KEYS = {2: [("v2", "."), ("v2", "/")]}
+KEYS[3] = [*KEYS[2], ("default", "."), ("default", "/")]
+SHAPES = [(), (7,), (70,), (50, 40), (1, 1), (3, 50, 40), (2, 1, 3, 50, 40)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_are_found_or_the_message_says_what_to_change(
+    tmp_path, zarr_format, sharded, shape
+):
+    if sharded and (zarr_format == 2 or not shape):
+        return
+    options = {"shards": tuple(min(n, 16) * 2 for n in shape)} if sharded else {}
+    for number, (written, said) in enumerate(product(KEYS[zarr_format], repeat=2)):
+        path = tmp_path / str(number)
+        write_with_keys(path, zarr_format, written, shape, **options)
+        set_keys(path, zarr_format, said)
+        array = zarr.open_array(path)
+        if (np.asarray(array) == 7).all():
+            check_chunks(array, path)
+            continue
+        with pytest.raises(ValueError, match=f"{path} has the chunk") as error:
+            check_chunks(array, path)
+        message = str(error.value)
+        if zarr_format == 2:
+            assert (
+                f"set dimension_separator to {written[1]!r} in {path}/.zarray"
+                in message
+            )
+        else:
+            start, end = message.index("{"), message.rindex("}") + 1
+            advice = json.loads(message[start:end])
+            set_keys(path, 3, (advice["name"], advice["configuration"]["separator"]))
+            assert (np.asarray(zarr.open_array(path)) == 7).all()
+
+
+@pytest.mark.parametrize("keys", KEYS[3])
+@pytest.mark.parametrize("written", [0, 1, 5])
+def test_arrays_that_are_empty_or_partly_written_are_valid(tmp_path, keys, written):
+    array = write_with_keys(tmp_path / "a", 3, keys)
+    files = sorted(f for f in (tmp_path / "a").rglob("*") if f.is_file())
+    for file in files[written:]:
+        if file.name != "zarr.json":
+            file.unlink()  # its folders stay
+    check_chunks(array, tmp_path / "a")
+
+
+JUNK = [".DS_Store", "Thumbs.db", ".0.0.lock/x", "0.0.0.4f3a.partial", "._0", ".zattrs"]
+JUNK += ["copy of 0/0", "0 (1)/0", "01/0", "-1/0", "x/0/0/0", "c.txt"]
+
+
+@pytest.mark.parametrize("keys", KEYS[3])
+def test_files_that_are_no_chunks_do_not_count(tmp_path, keys):
+    array = write_with_keys(tmp_path / "a", 3, keys)
+    for empty in (False, True):
+        if empty:
+            array[...] = 0
+            for file in (tmp_path / "a").rglob("[0c]*"):
+                if file.is_file():
+                    file.unlink()
+        for name in JUNK:
+            (tmp_path / "a" / name).parent.mkdir(exist_ok=True, parents=True)
+            (tmp_path / "a" / name).write_text("junk")
+        check_chunks(array, tmp_path / "a")
+
+
+@pytest.mark.parametrize("keys", KEYS[3])
+@pytest.mark.parametrize(
+    "change", [{"shape": [3, 20, 40]}, {"chunks": 50}, {"chunks": 32}]
+)
+def test_chunks_outside_of_the_array_are_found(tmp_path, keys, change):
+    write_with_keys(tmp_path / "a", 3, keys)
+    document = json.loads((tmp_path / "a" / "zarr.json").read_text())
+    document["shape"] = change.get("shape", document["shape"])
+    if "chunks" in change:
+        document["chunk_grid"]["configuration"]["chunk_shape"][1:] = [
+            change["chunks"]
+        ] * 2
+    (tmp_path / "a" / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="outside of its"):
+        check_chunks(zarr.open_array(tmp_path / "a"), tmp_path / "a")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("where", ["0", "1", "labels/objects/0", "labels/objects/1"])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_pixels_that_are_not_found_are_an_error_in_every_task(
+    tmp_path, version, where, separator
+):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version, chunks={"y": 32, "x": 32})
+    threshold_segmentation(zarr_url=str(path))
+    array = path / where
+    pixels = np.asarray(zarr.open_array(array))
+    shutil.rmtree(array)
+    zarr_format = 2 if version == "0.4" else 3
+    written = zarr.create_array(
+        array,
+        shape=pixels.shape,
+        chunks=(1, 32, 32)[-pixels.ndim :],
+        dtype=pixels.dtype,
+        zarr_format=zarr_format,
+        chunk_key_encoding={"name": "v2", "separator": separator},
+    )
+    written[...] = pixels
+    set_keys(array, zarr_format, ("v2", "/" if separator == "." else "."))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=f"{array} has the chunk"):
+        check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=f"{array} has the chunk"):
+        measure_features(zarr_url=str(path))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_large_folder_is_not_listed_as_a_whole(tmp_path, monkeypatch):
+    array = write_with_keys(tmp_path / "a", 2, ("v2", "."), (2, 2))
+    for number in range(3000):
+        (tmp_path / "a" / f"note{number}").touch()
+    seen = []
+    scandir = os.scandir
+
+    @contextmanager
+    def counting(path):
+        with scandir(path) as entries:
+            yield (seen.append(entry.name) or entry for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    check_chunks(array, tmp_path / "a")
+    assert 0 < len(seen) < 300
+
+
+# --- scales, axes, versions, channels ---
+
+NO_SIZES = [0, -0.5, math.nan, math.inf, -math.inf, "0.5", None, True, [1]]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("value", NO_SIZES, ids=repr)
+def test_a_pixel_has_a_size(tmp_path, version, level, value):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version)
+    edit(path, set_scale(value, level))
+    with pytest.raises(
+        ValueError, match=f"{path} is not an image: .*scale .*level {level}"
+    ):
+        open_image(path)
+    with pytest.raises(ValueError, match=f"{path} is not an image: .*scale"):
+        check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+
+
+def same_type_twice(ome):
+    ome["multiscales"][0]["axes"][1]["name"] = "x"
+
+
+def add_channel(ome):
+    ome["omero"]["channels"].append({"label": "third"})
+
+
+def take_channel(ome):
+    ome["omero"]["channels"].pop()
+
+
+CONTRADICTIONS = {
+    "levels of one size": set_scale(0.5),
+    "levels of other sizes": set_scale(2.0),
+    "scale too short": lambda ome: ome["multiscales"][0]["datasets"][0][
+        "coordinateTransformations"
+    ][0]["scale"].pop(),
+    "scale is text": lambda ome: ome["multiscales"][0]["datasets"][0].update(
+        coordinateTransformations=[{"type": "scale", "scale": "0.5"}]
+    ),
+    "infinite translation": lambda ome: ome["multiscales"][0]["datasets"][0][
+        "coordinateTransformations"
+    ].append({"type": "translation", "translation": [0, math.nan, 0]}),
+    "scale of all levels": lambda ome: ome["multiscales"][0].update(
+        coordinateTransformations=[{"type": "scale", "scale": [1, 0, 1]}]
+    ),
+    "affine": lambda ome: ome["multiscales"][0]["datasets"][0][
+        "coordinateTransformations"
+    ].append({"type": "affine", "affine": [[1]]}),
+    "order of levels": lambda ome: ome["multiscales"][0]["datasets"].reverse(),
+    "no levels": lambda ome: ome["multiscales"][0].update(datasets=[]),
+    "axis twice": same_type_twice,
+    "order of axes": lambda ome: ome["multiscales"][0]["axes"].reverse(),
+    "too few axes": lambda ome: ome["multiscales"][0]["axes"].pop(0),
+    "type of an axis": lambda ome: ome["multiscales"][0]["axes"][2].update(type="time"),
+    "axes of NGFF 0.3": lambda ome: ome["multiscales"][0].update(axes=["c", "y", "x"]),
+    "version": lambda ome: ome["multiscales"][0].update(version="0.3"),
+    "more channels": add_channel,
+    "fewer channels": take_channel,
+}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_an_image_that_contradicts_itself_is_rejected(tmp_path, version, kind):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version)
+    edit(path, CONTRADICTIONS[kind])
+    with pytest.raises(ValueError, match=f"zarr_url: {path} is not an image: "):
+        open_image(path)
+
+
+def test_names_of_dimensions_are_those_of_the_axes(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "czyx", "0.5")
+    file = path / "0" / "zarr.json"
+    document = json.loads(file.read_text())
+    for names, is_valid in (
+        (["c", "z", None, "x"], True),
+        (["z", "c", "y", "x"], False),
+    ):
+        file.write_text(json.dumps(document | {"dimension_names": names}))
+        if is_valid:
+            open_image(path)
+        else:
+            with pytest.raises(ValueError, match="dimension_names"):
+                open_image(path)
+
+
+def test_levels_have_one_data_type(tmp_path):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    shutil.rmtree(path / "1")
+    zarr.create_array(path / "1", data=pixels[:, ::2, ::2].astype("f4"), zarr_format=2)
+    with pytest.raises(ValueError, match="data types: uint16, float32"):
+        open_image(path)
+
+
+def test_the_sizes_of_a_level_and_of_the_pyramid_are_combined(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "zyx")
+
+    def change(ome):
+        ome["multiscales"][0]["coordinateTransformations"] = [
+            {"type": "scale", "scale": [2.0, 4.0, 4.0]},
+            {"type": "translation", "translation": [0, 1.0, 1.0]},
+        ]
+
+    edit(path, change)
+    assert open_image(path).scale == {"z": 2.0, "y": 2.0, "x": 2.0}
+
+
+SIZES = st.integers(1, 200)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_every_pyramid_by_whole_factors_is_valid(data):
+    """However a writer rounds, and whether it says the factors or the ratios of shapes."""
+    shape = data.draw(st.tuples(SIZES, SIZES))
+    factor = data.draw(st.integers(2, 4))
+    rounding = data.draw(st.sampled_from([math.floor, math.ceil, round]))
+    by_shape = data.draw(st.booleans())
+    size = data.draw(st.sampled_from([0.1083333, 0.325, 1, 2.5e-7, 650.0]))
+    shapes, factors = [shape], [(1.0, 1.0)]
+    for level in range(1, 6):
+        shapes.append(tuple(max(1, rounding(n / factor)) for n in shapes[-1]))
+        ratios = tuple(a / b for a, b in zip(shape, shapes[-1], strict=True))
+        factors.append(ratios if by_shape else (float(factor**level),) * 2)
+    datasets = [
+        {
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [f * size for f in fs]}
+            ]
+        }
+        for fs in factors
+    ]
+    axes = [{"name": "y"}, {"name": "x"}]
+    check_scales({"axes": axes, "datasets": datasets}, shapes)
+
+
+# --- names of channels ---
+
+
+@pytest.mark.parametrize(
+    ("names", "unique"),
+    [
+        (["1", None], ["1", "_1"]),
+        (["DAPI", "DAPI", "DAPI1"], ["DAPI0", "DAPI_1", "DAPI1"]),
+        (["", "0", None, "2"], ["_0", "0", "_2", "2"]),
+        (["a", "a", "a0", "a_0", "a1"], ["a__0", "a_1", "a0", "a_0", "a1"]),
+        ([7, "7"], ["70", "71"]),
+        ([None, None], ["0", "1"]),
+    ],
+)
+def test_a_made_name_is_not_that_of_another(names, unique):
+    assert unique_names(names) == unique
+
+
+@given(st.lists(st.one_of(st.none(), st.text("a01_", max_size=4)), max_size=8))
+def test_names_are_unique_and_those_that_are_stay(names):
+    unique = unique_names(names)
+    assert len({*unique, ""}) == len(names) + 1
+    for name, made in zip(names, unique, strict=True):
+        if name and names.count(name) == 1:
+            assert made == name
+
+
+def test_a_channel_is_measured_under_its_own_name(tmp_path):
+    path = tmp_path / "image.zarr"
+    pixels = np.stack([np.full((40, 30), level, np.uint16) for level in (10, 20, 30)])
+    write_image(path, "cyx", pixels=pixels)
+
+    def change(ome):
+        ome["omero"]["channels"] = [{"label": n} for n in ("DAPI", "DAPI", "DAPI1")]
+
+    edit(path, change)
+    write_label(path, "cells", np.ones((40, 30), np.uint32))
+    measure_features(zarr_url=str(path), label_name="cells")
+    (row,) = read_table(path, "features")
+    means = {name: row[f"mean_{name}"] for name in ("DAPI0", "DAPI_1", "DAPI1")}
+    assert means == {"DAPI0": 10, "DAPI_1": 20, "DAPI1": 30}
+
+
+# --- labels and their images ---
+
+
+def write_label(path, name, labels, scale=None, **options):
+    """Write a label into an image, by hand."""
+    version = "0.4" if (path / ".zattrs").exists() else "0.5"
+    axes = "".join(
+        a["name"] for a in open_image(path).metadata["multiscales"][0]["axes"]
+    )
+    axes = axes.replace("c", "")
+    write_image(path / "labels" / name, axes, version, pixels=labels, **options)
+    edit(path / "labels" / name, lambda ome: ome.pop("omero"))
+    group = zarr.open_group(
+        path / "labels", mode="a", zarr_format=2 if version == "0.4" else 3
+    )
+    names = {"labels": [name]}
+    group.update_attributes(
+        names if version == "0.4" else {"ome": {"version": version, **names}}
+    )
+    for level, factor in ((0, 1), (1, 2)) if scale else ():
+        for axis in (-2, -1):
+            edit(path / "labels" / name, set_scale(scale * factor, level, axis))
+
+
+def use(path, tmp_path):
+    """Each task that uses a label with its image."""
+    url = {"zarr_url": str(path)}
+    yield lambda: measure_features(**url, label_name="cells")
+    yield lambda: gaussian_blur(**url, regions={"mask": "cells"})
+    yield lambda: threshold_segmentation(**url, regions={"mask": "cells"})
+    yield lambda: check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("scale", [1.0, 0.25, 0.52])
+def test_a_label_of_another_scale_is_rejected(tmp_path, version, scale):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "czyx", version)
+    write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32), scale)
+    for task in use(path, tmp_path):
+        with pytest.raises(ValueError, match=rf"{path}/labels/cells has .*{path} has"):
+            task()
+    assert not (path / "tables").exists()
+    assert not list(tmp_path.glob("*blurred*"))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_label_of_a_coarser_level_is_measured_as_large_as_it_is(tmp_path, version):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version)  # 101 x 83 pixels of 0.5
+    labels = np.zeros((51, 42), np.uint32)
+    labels[:8, :8] = 1
+    write_label(path, "cells", labels, 1.0)
+    measure_features(zarr_url=str(path), label_name="cells")
+    assert read_table(path, "features")[0]["area"] == 64
+
+
+@pytest.mark.parametrize("unit", ["nanometer", "nm", "NANOMETER", None])
+def test_a_label_may_be_in_another_unit(tmp_path, unit):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    size = 0.5 if unit is None else 500.0
+    write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32), size)
+
+    def change(ome):
+        for axis in ome["multiscales"][0]["axes"]:
+            axis.pop("unit")
+            axis |= {"unit": unit} if unit else {}
+
+    edit(path / "labels" / "cells", change)
+    open_label(open_image(path), "cells")
+    edit(path / "labels" / "cells", lambda ome: set_scale(0.51 * size / 0.5, 0)(ome))
+    edit(path / "labels" / "cells", lambda ome: set_scale(1.02 * size / 0.5, 1)(ome))
+    with pytest.raises(ValueError, match="correct the coordinateTransformations"):
+        open_label(open_image(path), "cells")
+
+
+@pytest.mark.parametrize(
+    ("start", "is_valid"), [(0.0, True), (0.25, True), (20.0, False)]
+)
+def test_a_label_begins_where_its_image_does(tmp_path, start, is_valid):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32))
+    for folder, position in ((path, 0.0), (path / "labels" / "cells", start)):
+
+        def change(ome, position=position):
+            for dataset in ome["multiscales"][0]["datasets"]:
+                transformations = dataset["coordinateTransformations"]
+                place = [0.0] * (len(transformations[0]["scale"]) - 1) + [position]
+                transformations.append({"type": "translation", "translation": place})
+
+        edit(folder, change)
+    if is_valid:
+        open_label(open_image(path), "cells")
+    else:
+        with pytest.raises(ValueError, match=f"cells begins at 20 along x, and {path}"):
+            open_label(open_image(path), "cells")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_valid"),
+    [
+        ("../../", True),
+        ("../..", True),
+        ("../../../image.zarr", True),
+        ("../../../b", False),
+    ],
+)
+def test_a_label_is_of_the_image_that_it_lies_in(tmp_path, source, is_valid):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32))
+    label = {"image-label": {"source": {"image": source}}}
+    edit(path / "labels" / "cells", lambda ome: ome.update(label))
+    if is_valid:
+        open_label(open_image(path), "cells")
+    else:
+        with pytest.raises(ValueError, match=r"image-label\.source"):
+            open_label(open_image(path), "cells")
+
+
+# --- names lead nowhere else ---
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("kind", ["path", "absolute", "link"])
+@pytest.mark.parametrize("what", ["level", "label"])
+def test_an_image_reads_nothing_outside_of_it(tmp_path, version, kind, what):
+    path, secret = tmp_path / "image.zarr", tmp_path / "secret.zarr"
+    pixels = write_image(path, "cyx", version)
+    if what == "level":
+        write_image(secret, "cyx", version)
+    else:
+        write_image(secret, "yx", version, pixels=np.ones(pixels.shape[1:], np.uint32))
+        write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32))
+    holder = path if what == "level" else path / "labels"
+    name, target = ("0", secret / "0") if what == "level" else ("cells", secret)
+    if kind == "link":
+        shutil.rmtree(holder / name)
+        (holder / name).symlink_to(target)
+    else:
+        name = str(target) if kind == "absolute" else os.path.relpath(target, holder)
+
+    def change(ome):
+        if what == "level":
+            ome["multiscales"][0]["datasets"][0]["path"] = name
+        else:
+            ome["labels"] = [name]
+
+    edit(holder, change)
+    with pytest.raises(ValueError, match=r"lies outside|is a link out of"):
+        measure_features(zarr_url=str(path), label_name=name)
+    with pytest.raises(ValueError, match="1 of 1 images"):
+        check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+
+
+def test_an_image_may_be_a_link_as_a_whole(tmp_path):
+    write_image(tmp_path / "image.zarr", "cyx")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "image.zarr")
+    threshold_segmentation(zarr_url=str(tmp_path / "link.zarr"))
+    open_label(open_image(tmp_path / "link.zarr"), "objects")

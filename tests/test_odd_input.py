@@ -260,8 +260,8 @@ def test_channels_may_share_a_name_or_have_none(tmp_path):
     group = zarr.open_group(path, mode="r+")
     attributes = group.attrs.asdict()
     for channels, names in (
-        ([{"label": "DAPI"}, {"label": "DAPI"}, {"label": "more"}], ["DAPI0", "DAPI1"]),
-        ([{"label": 7}], ["7", "1"]),
+        ([{"label": "DAPI"}, {"label": "DAPI"}], ["DAPI0", "DAPI1"]),
+        ([{"label": 7}, {}], ["7", "1"]),
         (None, ["0", "1"]),
     ):
         group.update_attributes(attributes | {"omero": {"channels": channels}})

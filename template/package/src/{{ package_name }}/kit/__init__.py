@@ -49,19 +49,12 @@ if TYPE_CHECKING:
         run_task,
         task_output,
     )
-    from .image import (
-        Array,
-        Channel,
-        Image,
-        Region,
-        level_like,
-        open_image,
-        open_label,
-    )
+    from .image import Array, Channel, Image, Region, open_image
     from .intensity import histogram, percentile_range
     from .labels import label_blocks, label_regions
     from .models import cached_model, model_file, model_sources
     from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
+    from .overlays import level_like, open_label
     from .plate import create_plate, plate_images, plate_position, sibling_path
     from .provenance import Step, is_made
     from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
@@ -77,8 +70,9 @@ if TYPE_CHECKING:
     from .tiles import label_tiles
     from .write import create_image, derive_image, derive_label
 else:
-    MODULES = ["fractal", "ngff", "image", "provenance", "plate", "blocks", "tables"]
-    MODULES += ["rois", "regions", "labels", "write", "intensity", "tiles", "models"]
+    MODULES = ["fractal", "ngff", "image", "overlays", "provenance", "plate", "blocks"]
+    MODULES += ["tables", "rois", "regions", "labels", "write", "intensity", "tiles"]
+    MODULES += ["models"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""

@@ -10,13 +10,20 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from .ngff import NgffVersion, group_version, ome_metadata, open_group
+from .chunks import check_chunks
+from .multiscale import check_multiscale, coordinates, unit_size
+from .ngff import (
+    NgffVersion,
+    check_version,
+    group_version,
+    inside,
+    ome_metadata,
+    open_group,
+)
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
 """One slice for each axis."""
-
-ALLOWED_AXES = {f"{t}{c}{z}yx" for t in ("", "t") for c in ("", "c") for z in ("", "z")}
 
 
 class Channel(BaseModel):
@@ -70,12 +77,28 @@ class Image:
     @property
     def scale(self) -> dict[str, float]:
         """Size of a pixel at full resolution by axis, in the unit of that axis."""
-        multiscale = self.metadata["multiscales"][0]
-        scale = np.ones(len(self.axes))
-        for holder in (multiscale["datasets"][0], multiscale):
-            for transformation in holder.get("coordinateTransformations", []):
-                scale *= transformation.get("scale", 1.0)
-        return dict(zip(self.axes, scale.tolist(), strict=True))
+        scale, _ = coordinates(self.metadata["multiscales"][0])
+        return dict(zip(self.axes, scale or [1.0] * len(self.axes), strict=True))
+
+    @property
+    def physical_scale(self) -> dict[str, float]:
+        """Size of a pixel at full resolution by axis, in micrometers, or seconds for `t`.
+
+        An axis without a unit is in these.
+
+        Raises:
+            ValueError: The unit of an axis is not known.
+        """
+        sizes = {}
+        for axis in self.metadata["multiscales"][0]["axes"]:
+            try:
+                sizes[axis["name"]] = self.scale[axis["name"]] * unit_size(axis)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.path} has the axis {axis['name']} in a unit that is not "
+                    f"understood: {error}"
+                ) from error
+        return sizes
 
     @property
     def is_3d(self) -> bool:
@@ -91,17 +114,12 @@ class Image:
     def channels(self) -> list[dict[str, Any]]:
         """Metadata of each channel; empty where there are none."""
         size = dict(zip(self.axes, self.shape, strict=True)).get("c", 1)
-        channels = (self.metadata.get("omero") or {}).get("channels") or []
-        return [*channels, *([{}] * size)][:size]
+        return (self.metadata.get("omero") or {}).get("channels") or [{}] * size
 
     @property
     def channel_names(self) -> list[str]:
         """Name of each channel; with its position if it has none, or shares it."""
-        names = [str(channel.get("label") or "") for channel in self.channels]
-        return [
-            name if name and names.count(name) == 1 else f"{name}{index}"
-            for index, name in enumerate(names)
-        ]
+        return unique_names([channel.get("label") for channel in self.channels])
 
     def from_level(self, level: int) -> "Image":
         """This image without the pyramid levels before `level`, to be worked on in that.
@@ -175,6 +193,26 @@ class Image:
             raise ValueError(f"{self.path} cannot be read: {error}") from error
 
 
+def unique_names(names: Sequence[Any]) -> list[str]:
+    """Names as texts, by which each can be told from all others.
+
+    One that is empty, or that several have, gets its position, so that it is not the name
+    of another: of `DAPI, DAPI, DAPI1`, the second one becomes `DAPI_1`.
+    """
+    texts = ["" if name is None else str(name) for name in names]
+    taken = {*texts, ""}
+    unique = []
+    for index, text in enumerate(texts):
+        new = text
+        if not text or texts.count(text) > 1:
+            new = f"{text}{index}"
+            while new in taken:
+                new = f"{text}_{new.removeprefix(text)}"
+            taken.add(new)
+        unique.append(new)
+    return unique
+
+
 def channels_to_read(
     image: Image, channel: int | Sequence[int] | None
 ) -> int | Sequence[int]:
@@ -221,62 +259,16 @@ def open_image(
         if kind in metadata:
             raise ValueError(f"{argument}: {path} is a {kind}, not one of its images")
     try:
-        (multiscale, *_) = metadata["multiscales"]
-        version = str(metadata.get("version", multiscale.get("version", "0.4")))
-        if version not in ("0.4", "0.5"):
-            raise ValueError(f"NGFF {version}; allowed are 0.4 and 0.5")
-        levels: list[Any] = [
-            group[dataset["path"]] for dataset in multiscale["datasets"]
-        ]
-        image = Image(path, group, metadata, levels)
-        if not all(isinstance(level, zarr.Array) for level in levels):
-            raise ValueError("a pyramid level is no array")
-        if image.axes not in ALLOWED_AXES or len(image.axes) != levels[0].ndim:
-            raise ValueError(f"axes {image.axes!r} of an array of {levels[0].ndim}")
-        _ = image.scale
-    except (KeyError, TypeError, ValueError) as error:
+        check_version(group, metadata["multiscales"][0])
+        levels: list[Any] = []
+        for dataset in metadata["multiscales"][0]["datasets"]:
+            folder = inside(path, dataset["path"], argument=argument)
+            levels.append(group[dataset["path"]])
+            if not isinstance(levels[-1], zarr.Array):
+                raise ValueError(f"the pyramid level {dataset['path']} is no array")
+            check_chunks(levels[-1], folder)
+        check_multiscale(metadata, levels)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{argument}: {path} is not an image: {reason}") from error
-    return image
-
-
-def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
-    """Open a label image of an image.
-
-    Raises:
-        ValueError: There is no such label; the message lists those that exist.
-    """
-    if name not in image.label_names:
-        raise ValueError(
-            f"{argument}: no label {name!r} in {image.path}; "
-            f"there are: {', '.join(image.label_names) or 'none'}"
-        )
-    return open_image(image.path / "labels" / name, argument)
-
-
-def level_like(image: Image, like: Image, argument: str = "label_name") -> Image:
-    """An image from that pyramid level on which has the shape of another one.
-
-    Args:
-        image: Image or label image.
-        like: Image with the same axes; channels do not count.
-        argument: Name of the task's argument, for the error messages.
-
-    Raises:
-        ValueError: No level has that shape.
-    """
-    (axes, shape), *_ = wanted = _without_channels(like)
-    for level, found in enumerate(_without_channels(image)):
-        if found == wanted[0]:
-            return image.from_level(level)
-    raise ValueError(
-        f"{argument}: no pyramid level of {image.path} ({image.axes}, {image.shape}) "
-        f"has the shape of {like.path} ({axes}, {shape})"
-    )
-
-
-def _without_channels(image: Image) -> list[tuple[str, tuple[int, ...]]]:
-    """Axes and shape of each level, but for the channels."""
-    kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
-    axes = image.axes.replace("c", "")
-    return [(axes, tuple(level.shape[dim] for dim in kept)) for level in image.levels]
+    return Image(path, group, metadata, levels)

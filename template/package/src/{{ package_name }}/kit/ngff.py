@@ -1,7 +1,7 @@
 """Zarr groups and arrays as NGFF wants them: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,25 @@ def ome_metadata(group: Any) -> dict[str, Any]:
     """OME metadata of a Zarr group, wherever its NGFF version keeps them."""
     attributes = group.attrs.asdict()
     return dict(attributes.get("ome", attributes))
+
+
+def check_version(group: zarr.Group, entry: Mapping[str, Any]) -> None:
+    """Reject an image, plate or well whose versions of NGFF and Zarr do not fit.
+
+    Args:
+        group: Its Zarr group.
+        entry: Its `multiscales`, `plate` or `well`, which may have a version of its own.
+
+    Raises:
+        ValueError: It is not NGFF 0.4 in Zarr 2, or 0.5 in Zarr 3.
+    """
+    expected = group_version(group)
+    for version in (ome_metadata(group).get("version"), entry.get("version")):
+        if version is not None and str(version) != expected:
+            raise ValueError(
+                f"it is Zarr {group.metadata.zarr_format}, hence NGFF {expected}, and says "
+                f"version {version}; allowed are 0.4 in Zarr 2 and 0.5 in Zarr 3"
+            )
 
 
 def open_group(

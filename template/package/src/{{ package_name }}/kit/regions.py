@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .blocks import build_pyramid, cast, cut_blocks, in_threads, n_threads
-from .image import Array, Image, Region, level_like, open_label
+from .image import Array, Image, Region
+from .overlays import level_like, open_label
 from .rois import Roi, label_rois, read_rois
 from .tables import read_table, table_files, table_names
 

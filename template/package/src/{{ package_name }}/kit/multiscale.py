@@ -1,0 +1,168 @@
+"""Metadata of an image: what its pixels measure, and whether all that it says agrees."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .units import micrometers, seconds
+
+AXES = {f"{t}{c}{z}yx" for t in ("", "t") for c in ("", "c") for z in ("", "z")}
+TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+LIKE = 0.005  # sizes of pixels that differ by less are the same, but for rounding
+
+
+def coordinates(
+    multiscale: Mapping[str, Any], level: int = 0
+) -> tuple[list[float] | None, list[float] | None]:
+    """Size of a pixel, and position of the first one, of a pyramid level by axis.
+
+    Those of the level are combined with those of the whole pyramid.
+
+    Returns:
+        None for what is not said.
+
+    Raises:
+        ValueError: It is said in a way that is not understood.
+    """
+    n_axes = len(multiscale["axes"])
+    scale: list[float] | None = None
+    start: list[float] | None = None
+    for holder in (multiscale["datasets"][level], multiscale):
+        for transformation in holder.get("coordinateTransformations") or []:
+            kind = transformation.get("type")
+            if kind == "identity":
+                continue
+            if kind not in ("scale", "translation"):
+                raise ValueError(
+                    f"coordinateTransformations: the type {kind!r} is not understood; "
+                    "allowed are scale, translation and identity"
+                )
+            values = transformation.get(kind)
+            if (
+                not isinstance(values, list)
+                or len(values) != n_axes
+                or not all(map(_is_number, values))
+                or (kind == "scale" and min(values) <= 0)
+            ):
+                allowed = "numbers above 0" if kind == "scale" else "numbers"
+                raise ValueError(
+                    f"coordinateTransformations: the {kind} {values} of pyramid level "
+                    f"{level} must be {n_axes} {allowed}, one for each axis"
+                )
+            if kind == "scale":
+                scale = [
+                    a * b for a, b in zip(scale or [1.0] * n_axes, values, strict=True)
+                ]
+                start = start and [a * b for a, b in zip(start, values, strict=True)]
+            else:
+                start = [
+                    a + b for a, b in zip(start or [0.0] * n_axes, values, strict=True)
+                ]
+    return scale, start
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def unit_size(axis: Mapping[str, Any]) -> float:
+    """Micrometers, or seconds for `t`, of the unit of an axis; 1 if it says none.
+
+    Raises:
+        ValueError: The unit is not known.
+    """
+    unit = axis.get("unit")
+    if unit is None or unit == "" or axis["name"] == "c":
+        return 1.0
+    size = seconds(unit) if axis["name"] == "t" else micrometers(unit)
+    if size is None:
+        raise ValueError(f"{unit!r} is no unit of length")
+    return size
+
+
+def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None:
+    """Reject an image whose metadata do not agree with each other, or with its arrays.
+
+    Args:
+        metadata: OME metadata of the image.
+        levels: Its arrays.
+
+    Raises:
+        ValueError: They do not agree.
+    """
+    multiscale = metadata["multiscales"][0]
+    names = [axis["name"] for axis in multiscale["axes"]]
+    if "".join(map(str, names)) not in AXES or any(
+        level.ndim != len(names) for level in levels
+    ):
+        numbers = sorted({level.ndim for level in levels})
+        raise ValueError(f"axes {names} of arrays with {numbers} axes")
+    for axis in multiscale["axes"]:
+        kind = axis.get("type")
+        if kind is not None and kind != TYPES[axis["name"]]:
+            raise ValueError(f"the axis {axis['name']} has the type {kind!r}")
+    if len({level.dtype for level in levels}) > 1:
+        types = ", ".join(str(level.dtype) for level in levels)
+        raise ValueError(f"its pyramid levels have different data types: {types}")
+    for level in levels:
+        dimensions = getattr(level.metadata, "dimension_names", None) or ()
+        for name, dimension in zip(names, dimensions, strict=False):
+            if dimension is not None and dimension != name:
+                raise ValueError(
+                    f"the axes are {names}, and the dimension_names of the array "
+                    f"{level.basename} are {list(dimensions)}: correct one of them"
+                )
+    check_scales(multiscale, [level.shape for level in levels])
+    channels = (metadata.get("omero") or {}).get("channels") or []
+    n_channels = dict(zip(names, levels[0].shape, strict=True)).get("c", 1)
+    if channels and len(channels) != n_channels:
+        raise ValueError(
+            f"omero: it describes {len(channels)} channels, and the array has {n_channels}: "
+            "describe all of them in their order, or none"
+        )
+
+
+def check_scales(
+    multiscale: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Reject a pyramid whose pixel sizes are not those that its shapes give.
+
+    Raises:
+        ValueError: They contradict each other, or are no sizes.
+    """
+    names = [axis["name"] for axis in multiscale["axes"]]
+    scales = [coordinates(multiscale, level)[0] for level in range(len(shapes))]
+    for level in range(1, len(shapes)):
+        for axis, name in enumerate(names):
+            fine, full, coarse = (shapes[n][axis] for n in (level - 1, 0, level))
+            if coarse > fine or (name == "c" and coarse != full):
+                raise ValueError(
+                    f"datasets: pyramid level {level} has {coarse} pixels along {name}, "
+                    f"and level {level - 1} has {fine}: the finest level comes first"
+                )
+            size, width = scales[0], scales[level]
+            if size is None or width is None:
+                continue
+            factor = width[axis] / size[axis]
+            if abs(coarse * factor - full) > max(factor, 1) + LIKE * full:
+                raise ValueError(
+                    f"coordinateTransformations: pixels of pyramid level {level} are "
+                    f"{factor:g} times as large along {name} as those of level 0, but "
+                    f"there are {coarse} of them in place of {full}"
+                )
+
+
+def same_extent(one: tuple[int, float], other: tuple[int, float]) -> bool:
+    """Whether two numbers of pixels of two sizes are as long, but for a pixel.
+
+    Args:
+        one: Number and size of pixels.
+        other: Number and size of other pixels.
+    """
+    (n, size), (m, width) = one, other
+    if n == m:
+        return math.isclose(size, width, rel_tol=LIKE)
+    tolerance = max(size, width) + LIKE * max(n * size, m * width)
+    return abs(n * size - m * width) <= tolerance

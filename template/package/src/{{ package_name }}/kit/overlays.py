@@ -1,0 +1,108 @@
+"""Label images of an image, and the pyramid levels of two images that fit each other."""
+
+import math
+import os
+
+from .image import Image, open_image
+from .multiscale import coordinates, same_extent, unit_size
+from .ngff import inside
+
+
+def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
+    """Open a label image of an image.
+
+    Raises:
+        ValueError: There is no such label, the message lists those that exist; or it does
+            not lie where the image does.
+    """
+    if name not in image.label_names:
+        raise ValueError(
+            f"{argument}: no label {name!r} in {image.path}; "
+            f"there are: {', '.join(image.label_names) or 'none'}"
+        )
+    path = inside(image.path, "labels", name, argument=argument)
+    label = open_image(path, argument)
+    _check_place(label, image, argument)
+    return label
+
+
+def _check_place(label: Image, image: Image, argument: str) -> None:
+    """Compare what a label and its image say of where their pixels are.
+
+    Raises:
+        ValueError: They do not agree.
+    """
+    source = label.metadata.get("image-label", {}).get("source") or {}
+    origin = image.path / "labels" / label.path.name / (source.get("image") or "../..")
+    if os.path.normpath(origin) != os.path.normpath(image.path):
+        raise ValueError(
+            f"{argument}: {label.path} says that it is a label of {source['image']}, "
+            f"but it lies in {image.path}: correct its image-label.source"
+        )
+    for axis in filter(image.axes.__contains__, label.axes):
+        (n, size, start), (m, width, first) = _extents(label, image, axis)
+        if n == 1 < m and axis in "tz":  # of a projection: it has no extent here
+            continue
+        if not same_extent((n, size), (m, width)):
+            raise ValueError(
+                f"{argument}: {label.path} has {n} pixels of {size:g} along {axis}, and "
+                f"{image.path} has {m} of {width:g}: correct the "
+                "coordinateTransformations of one of them"
+            )
+        if abs(start - first) > max(size, width):  # nor is NaN
+            raise ValueError(
+                f"{argument}: {label.path} begins at {start:g} along {axis}, and "
+                f"{image.path} at {first:g}: correct the coordinateTransformations of one "
+                "of them"
+            )
+
+
+def _extents(one: Image, other: Image, axis: str) -> list[tuple[int, float, float]]:
+    """Number and size of pixels along an axis, and where they begin, of two images.
+
+    They are in one unit: that which only one of them says is that of the other. Where they
+    begin is NaN if it is not said.
+    """
+    extents = []
+    units = []
+    for image in (one, other):
+        multiscale, place = image.metadata["multiscales"][0], image.axes.index(axis)
+        _, starts = coordinates(multiscale)
+        start = starts[place] if starts else math.nan
+        extents.append((image.shape[place], image.scale[axis], start))
+        units.append(multiscale["axes"][place])
+    if len({unit.get("unit") or "" for unit in units} - {""}) < 2:
+        return extents
+    sizes = map(unit_size, units)
+    return [
+        (n, width * size, start * size)
+        for (n, width, start), size in zip(extents, sizes, strict=True)
+    ]
+
+
+def level_like(image: Image, like: Image, argument: str = "label_name") -> Image:
+    """An image from that pyramid level on which has the shape of another one.
+
+    Args:
+        image: Image or label image.
+        like: Image with the same axes; channels do not count.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: No level has that shape.
+    """
+    (axes, shape), *_ = wanted = _without_channels(like)
+    for level, found in enumerate(_without_channels(image)):
+        if found == wanted[0]:
+            return image.from_level(level)
+    raise ValueError(
+        f"{argument}: no pyramid level of {image.path} ({image.axes}, {image.shape}) "
+        f"has the shape of {like.path} ({axes}, {shape})"
+    )
+
+
+def _without_channels(image: Image) -> list[tuple[str, tuple[int, ...]]]:
+    """Axes and shape of each level, but for the channels."""
+    kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
+    axes = image.axes.replace("c", "")
+    return [(axes, tuple(level.shape[dim] for dim in kept)) for level in image.levels]
