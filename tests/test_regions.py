@@ -23,6 +23,7 @@ from my_fractal_tasks.kit import (
     find_rois,
     label_regions,
     label_rois,
+    map_blocks,
     map_regions,
     open_image,
     open_label,
@@ -396,15 +397,54 @@ def test_a_parquet_table_without_pyarrow_says_what_to_add(tmp_path, monkeypatch)
         read_table(open_image(path), "stored")
 
 
-def test_an_image_in_other_units_has_no_roi_tables(tmp_path):
+UNITS = {"nanometer": 1e3, "micron": 1.0, "\u03bcm": 1.0, "\u00b5m": 1.0, "mm": 1e-3}
+UNITS |= {"angstrom": 1e4, "NANOMETER": 1e3, None: 1.0}
+
+
+def set_units(path, unit, factor=1.0):
+    """Write units of the axes, without types, and sizes that many times as large."""
+    attributes = json.loads((path / ".zattrs").read_text())
+    multiscale = attributes["multiscales"][0]
+    for axis in multiscale["axes"]:
+        axis.pop("type")
+        axis.pop("unit", None)
+        if unit and axis["name"] in "zyx":
+            axis["unit"] = unit
+    for dataset in multiscale["datasets"]:
+        scale = dataset["coordinateTransformations"][0]["scale"]
+        scale[1:] = [size * factor for size in scale[1:]]
+    (path / ".zattrs").write_text(json.dumps(attributes))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_roi_tables_are_in_micrometers_whatever_the_unit_of_the_image(tmp_path, unit):
+    path = tmp_path / "image.zarr"
+    write_image(path)
+    add_rois(open_image(path), "fields", [(0, 10, 9, 20)])
+    (expected,) = read_rois(open_image(path), "fields")
+    set_units(path, unit, UNITS[unit])
+    image = open_image(path)
+    (roi,) = read_rois(image, "fields")
+    assert roi.region == expected.region
+    write_roi_table(image, "again", [roi])
+    (roi,) = read_rois(image, "again")
+    assert roi.region == expected.region
+    rows = [
+        (path / "tables" / name / "table.csv").read_text().splitlines()[1]
+        for name in ("fields", "again")
+    ]
+    numbers = [[float(cell) for cell in row.split(",")[1:]] for row in rows]
+    assert numbers[1] == pytest.approx(numbers[0])
+
+
+@pytest.mark.parametrize("unit", ["pixel", "parrot", "second", 5])
+def test_an_image_in_an_unknown_unit_has_no_roi_tables(tmp_path, unit):
     path = tmp_path / "image.zarr"
     write_image(path)
     add_rois(open_image(path), "fields", [(0, 0, 9, 9)])
-    attributes = path / ".zattrs"
-    text = attributes.read_text().replace('"micrometer"', '"nanometer"')
-    attributes.write_text(text)
+    set_units(path, unit)
     with pytest.raises(
-        ValueError, match="axis z in nanometer; ROI tables are in micro"
+        ValueError, match=r"regions.roi_table: .* has the axis z in a unit"
     ):
         gaussian_blur(zarr_url=str(path), regions={"roi_table": "fields"})
     gaussian_blur(zarr_url=str(path))  # which needs none
@@ -524,3 +564,66 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
     with (path / "tables" / "conditions" / "table.csv").open(newline="") as file:
         assert len(list(csv.reader(file))) == 3
     json.loads((path / "tables" / ".zattrs").read_text())
+
+
+RESULTS = {
+    "fractions": lambda pixels: pixels / (pixels.max() + 1.0),
+    "small fractions of floats": lambda pixels: np.full(pixels.shape, 0.25, np.float16),
+    "NaN": lambda pixels: np.where(pixels > 5, np.nan, pixels),
+    "infinity": lambda pixels: np.full(pixels.shape, -np.inf),
+    "too large": lambda pixels: pixels.astype(np.int64) + 70_000,
+    "negative": lambda pixels: -pixels.astype(np.int32) - 1,
+    "complex": lambda pixels: pixels.astype(complex),
+    "texts": lambda pixels: pixels.astype(str),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("mask", [False, True])
+def test_blocks_and_regions_reject_the_same_results(tmp_path, name, mask):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    image = open_image(path)
+    whole = tuple(slice(0, n) for n in image.shape[1:])
+    label = None
+    if mask:
+        with derive_label(image, "cells") as label:
+            label.levels[0][...] = 1
+    rois = [Roi("all", whole, 1, label and open_label(image, "cells"))]
+    reasons = []
+    for fill in (
+        lambda target: map_blocks(RESULTS[name], image, target),
+        lambda target: map_regions(RESULTS[name], image, target, rois),
+    ):
+        with (
+            pytest.raises(ValueError, match=r"uint16") as error,
+            derive_image(image, tmp_path / "new.zarr") as target,
+        ):
+            fill(target)
+        reasons.append(str(error.value).split(":")[-1])
+        assert not (tmp_path / "new.zarr").exists()
+    assert reasons[0] == reasons[1]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_blocks_and_regions_accept_the_same_results(tmp_path, dtype):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "yx")
+    image = open_image(path)
+    whole = tuple(slice(0, n) for n in image.shape)
+    expected = (pixels > 500).astype(dtype)
+    for name, fill in (
+        (
+            "a",
+            lambda target: map_blocks(lambda p: (p > 500).astype(dtype), image, target),
+        ),
+        (
+            "b",
+            lambda target: map_regions(
+                lambda p: (p > 500).astype(dtype), image, target, [Roi("all", whole)]
+            ),
+        ),
+    ):
+        with derive_image(image, tmp_path / name) as target:
+            fill(target)
+        assert (np.asarray(open_image(tmp_path / name).levels[0]) == expected).all()

@@ -160,11 +160,12 @@ def map_blocks(
     dtype = target.levels[0].dtype
     margin = [(halo or {}).get(axis, 0) for axis in target.axes]
 
-    def run(region: Region) -> tuple[bool, float]:
+    fit = Fit(dtype)
+
+    def run(region: Region) -> None:
         wide = _grow(region, margin, target.shape)
         pixels = source.read(wide, read)
         block: Array = np.empty([s.stop - s.start for s in region], dtype)
-        has_fractions, highest = False, 0.0
         for slab in cut_slabs(target, region, whole):
             seen = _grow(slab, margin, target.shape)
             given = pixels[_within(seen, wide)]
@@ -174,21 +175,14 @@ def map_blocks(
                     f"function: it returns the shape {result.shape} for {given.shape}"
                 )
             result = result[_within(slab, seen)]
-            block[_within(slab, region)] = cast(result, dtype)
-            if dtype.kind in "iu" and result.dtype.kind == "f":
-                has_fractions |= bool((result != np.rint(result)).any())
-                highest = max(highest, float(np.abs(result).max(initial=0)))
+            block[_within(slab, region)] = fit(result)
         target.levels[0][region] = block
-        return has_fractions, highest
 
     # A halo is read again for each block: there are no more than the threads need.
     cuts = cut_blocks(target, whole, parts=2 * (threads or n_threads()))
-    fractions, highest = zip(*in_threads(run, product(*cuts), threads), strict=True)
-    if any(fractions) and max(highest) <= 1:
-        raise ValueError(
-            f"all results lie between 0 and 1, which {dtype} cannot tell apart: scale "
-            "them, or derive the image with dtype=np.float32"
-        )
+    for _ in in_threads(run, product(*cuts), threads):
+        pass
+    fit.check()
     build_pyramid(target, threads)
 
 
@@ -246,6 +240,35 @@ def cast(pixels: Array, dtype: DTypeLike) -> Array:
             "another dtype"
         )
     return pixels.astype(dtype)
+
+
+class Fit:
+    """Casts what a function returns; knows in the end whether that has lost it."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self._highest: list[float] = []
+        self._has_fractions = False
+
+    def __call__(self, result: Array) -> Array:
+        """Cast an array, in any thread; see `cast`."""
+        if self.dtype.kind in "iu" and result.dtype.kind == "f":
+            self._highest.append(float(np.abs(result).max(initial=0)))
+            if (result != np.rint(result)).any():
+                self._has_fractions = True
+        return cast(result, self.dtype)
+
+    def check(self) -> None:
+        """Reject results that became but zeros and ones.
+
+        Raises:
+            ValueError: All results were fractions between 0 and 1.
+        """
+        if self._has_fractions and max(self._highest) <= 1:
+            raise ValueError(
+                f"all results lie between 0 and 1, which {self.dtype} cannot tell apart: "
+                "scale them, or derive the image with dtype=np.float32"
+            )
 
 
 def build_pyramid(image: Image, threads: int | None = None, level: int = 0) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .blocks import build_pyramid, cast, cut_blocks, in_threads, n_threads
+from .blocks import Fit, build_pyramid, cast, cut_blocks, in_threads, n_threads
 from .image import Array, Image, Region
 from .overlays import level_like, open_label
 from .rois import Roi, label_rois, read_rois
@@ -168,6 +168,7 @@ def map_regions(
         pass
     at = target.axes.find("c")
     channels = range(target.shape[at]) if at >= 0 else range(1)
+    fit = Fit(array.dtype)
 
     def with_channel(region: Region, channel: int) -> Region:
         if at < 0:
@@ -183,7 +184,7 @@ def map_regions(
                 raise ValueError(
                     f"function: it returns the shape {result.shape} for {pixels.shape}"
                 )
-            return cast(result, array.dtype)
+            return fit(result)
 
         for roi, result in each_roi(run, rois, threads):
             region = with_channel(roi.region, channel)
@@ -192,6 +193,7 @@ def map_regions(
                 inside = inside if at < 0 else np.expand_dims(inside, at)
                 result = np.where(inside, result, np.asarray(array[region]))
             array[region] = result
+    fit.check()
     build_pyramid(target, threads)
 
 

@@ -59,7 +59,7 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
 
     Raises:
         ValueError: There is no such table, it is no ROI table, its positions are no
-            numbers, the image is not in micrometers, or all regions lie outside.
+            numbers, the unit of an axis is not known, or all regions lie outside.
     """
     table = read_table(image, name, argument)
     columns = table.columns
@@ -67,7 +67,7 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
     needed = [column for axis in "yx" for column in COLUMNS[axis]]
     if missing := [column for column in needed if column not in columns]:
         raise ValueError(f"{where} is no ROI table: it has no column {missing[0]}")
-    check_units(image, argument)
+    scale = _pixel_sizes(image, argument)
     axes = image.axes.replace("c", "")
     sizes = dict(zip(image.axes, image.shape, strict=True))
     regions: list[list[slice]] = [[] for _ in columns[needed[0]]]
@@ -83,8 +83,8 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
             raise ValueError(f"{where} has positions in {axis} that are no numbers")
         ends = zip(start.tolist(), (start + length).tolist(), strict=True)
         for region, (first, last) in zip(regions, ends, strict=True):
-            low = math.floor(_pixel(first / image.scale[axis]))
-            high = math.ceil(_pixel(last / image.scale[axis]))
+            low = math.floor(_pixel(first / scale[axis]))
+            high = math.ceil(_pixel(last / scale[axis]))
             n_cut += low < 0 or high > sizes[axis]
             region.append(slice(max(low, 0), min(high, sizes[axis])))
     by_number = [str(row) for row in range(len(regions))]
@@ -111,20 +111,18 @@ def _pixel(position: float) -> float:
     return nearest if abs(nearest - position) < 0.01 else position
 
 
-def check_units(image: Image, argument: str) -> None:
-    """Refuse an image whose pixel sizes are not those of ROI tables.
+def _pixel_sizes(image: Image, argument: str) -> dict[str, float]:
+    """Size of a pixel by axis, in the units of ROI tables.
 
     Raises:
-        ValueError: An axis is in another unit than micrometers, or seconds for `t`.
+        ValueError: The unit of an axis is not known.
     """
-    for axis in image.metadata["multiscales"][0]["axes"]:
-        expected = {"space": "micrometer", "time": "second"}.get(axis.get("type"))
-        unit = axis.get("unit")
-        if unit and expected and unit not in (expected, "µm", "um", "s"):
-            raise ValueError(
-                f"{argument}: {image.path} has the axis {axis['name']} in {unit}; "
-                f"ROI tables are in {expected}s"
-            )
+    try:
+        return image.physical_scale
+    except ValueError as error:
+        raise ValueError(
+            f"{argument}: {error}; ROI tables are in micrometers"
+        ) from error
 
 
 def write_roi_table(
@@ -149,10 +147,10 @@ def write_roi_table(
 
     Raises:
         ValueError: `name` cannot be the name of a folder, a region has not one slice for
-            each axis but `c`, or the image is not in micrometers.
+            each axis but `c`, or the unit of an axis is not known.
         FileExistsError: The table exists, and `overwrite` is false.
     """
-    check_units(image, "table_name")
+    scale = _pixel_sizes(image, "table_name")
     axes = image.axes.replace("c", "")
     index = "label" if label_name else "FieldIndex"
     values = [roi.label if label_name else roi.name for roi in rois]
@@ -166,7 +164,7 @@ def write_roi_table(
         by_axis.setdefault("z", slice(0, 1))
         for axis, (first, length) in COLUMNS.items():
             if first in columns:
-                step, s = image.scale.get(axis, 1.0), by_axis[axis]
+                step, s = scale.get(axis, 1.0), by_axis[axis]
                 columns[first].append(s.start * step)
                 columns[length].append((s.stop - s.start) * step)
     order = [index, *(COLUMNS[axis][part] for part in (0, 1) for axis in "xyzt")]
@@ -204,7 +202,7 @@ def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
             for axis, size in sizes.items():
                 first, length = (table.columns.get(column) for column in COLUMNS[axis])
                 if first is not None and length is not None:
-                    whole = size * image.scale[axis]
+                    whole = size * image.physical_scale[axis]
                     ends = np.zeros(len(first)), np.full(len(first), whole)
                     table.columns.update(zip(COLUMNS[axis], ends, strict=True))
             write_table(path, name, table.columns, type=table.type, index=table.index)
