@@ -1,0 +1,148 @@
+"""A recorded test sees where pixels are, and passes over what a machine rounds."""
+
+import json
+
+import numpy as np
+import pytest
+from my_fractal_tasks.dev import recorded
+from my_fractal_tasks.kit import build_pyramid, create_image
+from scipy.ndimage import gaussian_filter
+
+SHAPE = (2, 3, 70, 90)
+
+
+def summary(folder, pixels, scale=0.5, channels=("a", "b")):
+    """What would be recorded of an image."""
+    with create_image(
+        folder / "image.zarr",
+        shape=pixels.shape,
+        axes="czyx",
+        dtype=pixels.dtype,
+        scale={"z": 1, "y": scale, "x": scale},
+        channels=channels,
+        overwrite=True,
+    ) as image:
+        image.levels[0][...] = pixels
+        build_pyramid(image)
+    images = [{"zarr_url": str(folder / "image.zarr"), "origin": None}]
+    return json.loads(json.dumps(recorded.summarise(images, folder)))
+
+
+def noise():
+    return np.random.default_rng(0).random(SHAPE)
+
+
+IMAGES = {
+    "noise": noise,
+    "a smooth image": lambda: gaussian_filter(noise(), (0, 0, 8, 8)) + 1,
+    "dark, below 0": lambda: gaussian_filter(noise() - 0.5, (0, 0, 2, 2)) * 1e-6,
+    "few pixels": lambda: (noise() > 0.999) * noise(),
+}
+
+
+def shuffled(p):
+    rows = np.random.default_rng(1).permutation(p.shape[-2])
+    return p[..., rows, :]
+
+
+def in_a_block(p):
+    new = p.copy()
+    new[..., :20, :20] = p[..., :20, :20].swapaxes(-1, -2)
+    return new
+
+
+def one_pixel(p):
+    new = p.copy()
+    at = np.unravel_index(np.abs(p[1, 1]).argmax(), p.shape[2:])
+    new[1, 1, at[0], at[1]] *= 1.5
+    return new
+
+
+def with_value(value, y, x):
+    def change(p):
+        new = p.copy()
+        new[0, 0, y, x] = value
+        return new
+
+    return change
+
+
+MUTATIONS = {
+    "mirrored in x": lambda p: p[..., ::-1],
+    "mirrored in y": lambda p: p[..., ::-1, :],
+    "mirrored in z": lambda p: p[:, ::-1],
+    "channels exchanged": lambda p: p[::-1],
+    "shifted in x": lambda p: np.roll(p, 1, -1),
+    "shifted in y": lambda p: np.roll(p, 1, -2),
+    "shifted in z": lambda p: np.roll(p, 1, 1),
+    "rotated": lambda p: p[..., ::-1, ::-1],
+    "rows shuffled": shuffled,
+    "transposed in a block": in_a_block,
+    "one pixel": one_pixel,
+    "NaN": with_value(np.nan, 0, 0),
+    "infinite": with_value(np.inf, 69, 89),
+    "scaled": lambda p: p * 1.001,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("kind", IMAGES)
+def test_pixels_at_another_place_are_seen(kind, mutation, dtype):
+    pixels = IMAGES[kind]()
+    changed = MUTATIONS[mutation](pixels)
+    if dtype == "uint16":
+        if not np.isfinite(changed).all():
+            return
+        factor = 60000 / np.abs(pixels).max() / 2
+        pixels, changed = (np.abs(p * factor) for p in (pixels, changed))
+    expected, found = (
+        json.loads(json.dumps(recorded._describe(p.astype(dtype))))
+        for p in (pixels, changed)
+    )
+    assert not recorded.compare(expected, expected)
+    assert recorded.compare(expected, found)
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_what_a_machine_rounds_is_not_seen(kind):
+    pixels = IMAGES[kind]()
+    rounded = pixels * (1 + 1e-6 * np.random.default_rng(2).uniform(-1, 1, SHAPE))
+    rounded += 1e-10 * np.abs(pixels).max()
+    expected, found = (recorded._describe(p) for p in (pixels, rounded))
+    assert not recorded.compare(expected, found)
+    single = recorded._describe(pixels.astype(np.float32).astype(np.float64))
+    assert not recorded.compare(expected, single)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_where_pixels_are_not_finite_is_seen(value):
+    first, second = (
+        recorded._describe(with_value(value, 3, x)(noise())) for x in (3, 4)
+    )
+    assert recorded.compare(first, second)
+    assert not recorded.compare(first, json.loads(json.dumps(first)))
+    for other in {"nan", "inf", "-inf"} - {str(value)}:
+        found = recorded._describe(with_value(float(other), 3, 3)(noise()))
+        assert recorded.compare(first, found)
+
+
+def test_what_pixels_mean_is_seen(tmp_path):
+    pixels = np.ones(SHAPE, np.float32)
+    expected = summary(tmp_path, pixels)
+    assert not recorded.compare(expected, summary(tmp_path, pixels))
+    assert recorded.compare(expected, summary(tmp_path, pixels, scale=0.6))
+    assert recorded.compare(expected, summary(tmp_path, pixels, channels="ba"))
+    found = summary(tmp_path, pixels)
+    image = recorded.open_image(tmp_path / "image.zarr")
+    assert len(image.levels) == 1 + len(found["arrays"]["image.zarr"]["other levels"])
+
+
+def test_another_pyramid_is_seen(tmp_path):
+    pixels = np.random.default_rng(0).random((1, 1, 300, 300)).astype(np.float32)
+    expected = summary(tmp_path, pixels, channels="a")
+    level = recorded.open_image(tmp_path / "image.zarr", mode="r+").levels[1]
+    level[...] = level[...][..., ::-1]
+    images = [{"zarr_url": str(tmp_path / "image.zarr"), "origin": None}]
+    (line,) = recorded.compare(expected, recorded.summarise(images, tmp_path))
+    assert "other levels" in line
