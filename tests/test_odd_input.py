@@ -454,7 +454,7 @@ def test_tables_with_odd_columns_are_aggregated(tmp_path, file_format):
     columns = read_any_table(plate, "features").columns
     assert columns["well"].tolist() == ["A01", "A01", "A02"]
     assert columns["id"].tolist() == ["a", "b", "3"]
-    assert columns["size"].tolist() == ["1.5", "nan", "large"]
+    assert columns["size"].tolist() == ["1.5", "", "large"]
     assert np.array_equal(columns["feature_well"], [1, 2, np.nan], equal_nan=True)
     aggregate_tables(**arguments, rows="wells", table_name="wells")
     columns = read_any_table(plate, "wells").columns

@@ -552,12 +552,12 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path)
     image = open_image(path)
-    columns = {"well": ["01", "02"], "dose": ["1", "2.5"], "none": ["", "3"]}
+    columns = {"well": ["01", "02"], "dose": ["1", "2.5"], "none": [None, 3]}
     columns |= {"text": ["", "a,b"], "flag": [True, False]}
     write_table(image, "conditions", columns)
     found = read_table(image, "conditions").columns
     assert found["well"].tolist() == ["01", "02"]
-    assert found["dose"].tolist() == [1, 2.5]
+    assert found["dose"].tolist() == ["1", "2.5"]
     assert math.isnan(found["none"][0])
     assert found["text"].tolist() == ["", "a,b"]
     assert found["flag"].tolist() == [True, False]

@@ -159,7 +159,17 @@ FROM_BELOW = [
         "blocks",
         "intensity",
     ),
-    *("tables", "rois", "regions", "labels", "tiles", "models", "write"),
+    *(
+        "columns",
+        "backends",
+        "tables",
+        "rois",
+        "regions",
+        "labels",
+        "tiles",
+        "models",
+        "write",
+    ),
 ]
 
 

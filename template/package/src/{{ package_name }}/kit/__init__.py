@@ -8,6 +8,8 @@
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`; `read_rois` those
   of one table, `label_rois` those around labels.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
+  `read_tables` reads one of several images, whose columns `join_columns` puts below each
+  other. `make_column` makes one of values, `parse_numbers` numbers of texts.
 - Name: `sibling_path` says where a new image goes, `check_name` what may be a folder.
 - Run again: `Step` says what this unit does, `is_made` whether that has been done.
 - Write: `derive_image`, `derive_label`, `create_image`, `create_plate`,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         map_blocks,
         n_threads,
     )
+    from .columns import join_columns, make_column, parse_numbers
     from .fractal import (
         ImageUpdate,
         ParallelizationItem,
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from .tables import (
         Table,
         read_table,
+        read_tables,
         table_files,
         table_names,
         write_feature_table,
@@ -71,8 +75,8 @@ if TYPE_CHECKING:
     from .write import create_image, derive_image, derive_label
 else:
     MODULES = ["fractal", "ngff", "image", "overlays", "provenance", "plate", "blocks"]
-    MODULES += ["tables", "rois", "regions", "labels", "write", "intensity", "tiles"]
-    MODULES += ["models"]
+    MODULES += ["columns", "tables", "rois", "regions", "labels", "write", "intensity"]
+    MODULES += ["tiles", "models"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""
@@ -114,11 +118,13 @@ __all__ = [
     "in_threads",
     "init_task_output",
     "is_made",
+    "join_columns",
     "label_blocks",
     "label_regions",
     "label_rois",
     "label_tiles",
     "level_like",
+    "make_column",
     "map_blocks",
     "map_regions",
     "model_file",
@@ -128,11 +134,13 @@ __all__ = [
     "open_group",
     "open_image",
     "open_label",
+    "parse_numbers",
     "percentile_range",
     "plate_images",
     "plate_position",
     "read_rois",
     "read_table",
+    "read_tables",
     "regions_of_labels",
     "run_task",
     "sibling_path",

@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 
 from .blocks import each_block
+from .columns import kind_of, parse_numbers
 from .image import Array, Image, Region
 from .ngff import add_to_image, open_group
 from .provenance import Step
-from .tables import read_table, table_names, write_table
+from .tables import Table, check_links, read_table, table_names, write_table
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = {axis: (f"{axis}_micrometer", f"len_{axis}_micrometer") for axis in "zyx"}
 COLUMNS["t"] = ("t_second", "len_t_second")
+FARTHEST = 1e300  # what is no number is not below it either
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +80,30 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
             for region in regions:
                 region.append(slice(0, sizes[axis]))
             continue
-        numbers = start.dtype.kind in "iuf" and length.dtype.kind in "iuf"
-        if len(start) and not (numbers and np.isfinite(start + length).all()):
-            raise ValueError(f"{where} has positions in {axis} that are no numbers")
-        ends = zip(start.tolist(), (start + length).tolist(), strict=True)
-        for region, (first, last) in zip(regions, ends, strict=True):
+        places = zip(_numbers(start), _numbers(length), strict=True)
+        for row, (region, (first, size)) in enumerate(
+            zip(regions, places, strict=True)
+        ):
+            place = (
+                f"row {row + 1} begins at {start[row]!s} and is {length[row]!s} long"
+            )
+            if not abs(first) + abs(size) < FARTHEST:
+                raise ValueError(
+                    f"{where} has positions in {axis} that are no numbers: {place}"
+                )
+            if size < 0:
+                raise ValueError(
+                    f"{where} has no region inside of the image: in {axis}, {place}"
+                )
             low = math.floor(_pixel(first / scale[axis]))
-            high = math.ceil(_pixel(last / scale[axis]))
+            high = math.ceil(_pixel((first + size) / scale[axis]))
             n_cut += low < 0 or high > sizes[axis]
             region.append(slice(max(low, 0), min(high, sizes[axis])))
-    by_number = [str(row) for row in range(len(regions))]
-    names = columns[table.index].tolist() if table.index else by_number
-    labels = columns["label"].tolist() if "label" in columns else [None] * len(names)
+    names = _names(table, len(regions), where)
+    labels = _labels(table, len(regions), where)
     rois = [
-        Roi(str(roi), tuple(region), None if label is None else int(label))
-        for roi, label, region in zip(names, labels, regions, strict=True)
+        Roi(name, tuple(region), label)
+        for name, label, region in zip(names, labels, regions, strict=True)
         if all(s.start < s.stop for s in region)
     ]
     if regions and not rois:
@@ -103,6 +114,70 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         left_out = len(regions) - len(rois)
         logger.info("%s: %d regions outside of the image are left out", where, left_out)
     return rois
+
+
+def _numbers(values: Array) -> list[float]:
+    """Numbers of a column; NaN where it has none, or only texts that look like numbers."""
+    if kind_of(values) in ("int", "float"):
+        return [math.nan if value is None else value for value in values.tolist()]
+    found = [(parse_numbers([str(v)]) or [None])[0] for v in values.tolist()]
+    return [math.nan if None not in found or n is None else n for n in found]
+
+
+def _names(table: Table, n_rows: int, where: str) -> list[str]:
+    """Names of regions, each of them once.
+
+    Raises:
+        ValueError: A region has none.
+    """
+    if not table.index:
+        return [str(row) for row in range(n_rows)]
+    names = [str(name) for name in table.columns[table.index].tolist()]
+    if "" in names:
+        raise ValueError(f"{where} has no name in row {names.index('') + 1}")
+    unique = unique_names(names)
+    for row, (name, new) in enumerate(zip(names, unique, strict=True), start=1):
+        if name != new:
+            logger.warning(
+                "%s has the name %r again in row %d: it is called %r",
+                where,
+                name,
+                row,
+                new,
+            )
+    return unique
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names, but for those that came before: they get `_2`, `_3` and so on."""
+    taken, unique = {*names}, dict.fromkeys(names[:0], "")
+    for name in names:
+        new, number = name, 1
+        while new in unique or (number > 1 and new in taken):
+            number += 1
+            new = f"{name}_{number}"
+        unique[new] = name
+    return list(unique)
+
+
+def _labels(table: Table, n_rows: int, where: str) -> Sequence[int | None]:
+    """Labels of the objects in the regions; None if the table does not have them.
+
+    Raises:
+        ValueError: One is no label.
+    """
+    if "label" not in table.columns:
+        return [None] * n_rows
+    values = table.columns["label"]
+    labels = []
+    for row, label in enumerate(_numbers(values)):
+        if not (0 < label < 2**64 and label == int(label)):
+            raise ValueError(
+                f"{where} has the label {values[row]!s} in row {row + 1}, and not a whole "
+                "number from 1"
+            )
+        labels.append(int(label))
+    return labels
 
 
 def _pixel(position: float) -> float:
@@ -154,6 +229,12 @@ def write_roi_table(
     axes = image.axes.replace("c", "")
     index = "label" if label_name else "FieldIndex"
     values = [roi.label if label_name else roi.name for roi in rois]
+    for row, value in enumerate(values):
+        if value is None or value in values[:row]:
+            raise ValueError(
+                f"rois: the region {row + 1} for the table {name!r} has the {index} "
+                f"{value!r}, which must be there once"
+            )
     columns: dict[str, list[Any]] = {index: values}
     for first, length in (COLUMNS[axis] for axis in "xyz"):
         columns |= {first: [], length: []}
@@ -180,6 +261,22 @@ def write_roi_table(
     )
 
 
+def roi_tables(image: Image) -> list[str]:
+    """Names of the ROI and condition tables of an image, which its copies get.
+
+    Raises:
+        ValueError: One has links, or its name leads elsewhere.
+    """
+    names = []
+    for name in table_names(image):
+        path = image.path / "tables" / name
+        kept = ("roi_table", "generic_roi_table", "condition_table")
+        if path.is_dir() and open_group(path).attrs.get("type") in kept:
+            check_links(path, "zarr_url")
+            names.append(name)
+    return names
+
+
 def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
     """Give a new image the ROI and condition tables of the one that it is made of.
 
@@ -189,13 +286,13 @@ def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
         image: Image that has the tables.
         path: Folder of the new image; what it has already stays.
         sizes: Number of pixels along the axes that have changed, which regions then cover.
+
+    Raises:
+        ValueError: As `roi_tables`.
     """
-    for name in table_names(image):
+    for name in roi_tables(image):
         source, target = (folder / "tables" / name for folder in (image.path, path))
-        kept = ("roi_table", "generic_roi_table", "condition_table")
-        if target.exists() or not source.is_dir():
-            continue
-        if open_group(source).attrs.get("type") not in kept:
+        if target.exists():
             continue
         table = read_table(image, name) if sizes else None
         if table and table.type != "condition_table":
@@ -208,7 +305,7 @@ def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
             write_table(path, name, table.columns, type=table.type, index=table.index)
         else:
             junk = shutil.ignore_patterns(".*.partial")  # being written
-            shutil.copytree(source, target, ignore=junk)
+            shutil.copytree(source, target, symlinks=True, ignore=junk)
             add_to_image(target)
 
 

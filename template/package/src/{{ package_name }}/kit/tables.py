@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import zarr
 
+from .backends import KINDS, READERS, WRITERS, checked
+from .columns import (
+    INTEGER,
+    Cells,
+    kind_of,
+    make_column,
+    texts,
+    unify,
+    with_nan,
+)
 from .image import Array, Image
 from .ngff import add_to_image, check_name, open_group
 from .provenance import MADE_BY, Step
@@ -26,7 +35,8 @@ class Table:
     Attributes:
         type: What it is: `roi_table`, `feature_table`, … or empty if it does not say.
         columns: Values by name of the column: numbers (NaN where there is none), texts
-            or booleans.
+            or booleans. Booleans with gaps, and integers with gaps that NaN would change,
+            are objects with None.
         index: The column that names the rows, which is the first one, if it says so.
         label_name: Label image whose objects are its rows, if it says so.
     """
@@ -37,17 +47,43 @@ class Table:
     label_name: str = ""
 
 
-def table_names(holder: Image | Path) -> list[str]:
-    """Names of the tables of an image, or of the plate in a folder."""
+def table_names(holder: Image | Path, argument: str = "zarr_url") -> list[str]:
+    """Names of the tables of an image, or of the plate in a folder.
+
+    Raises:
+        ValueError: A name is that of no folder beside the other tables.
+    """
     group = holder.group if isinstance(holder, Image) else open_group(holder)
     names: Any = group["tables"].attrs.get("tables", []) if "tables" in group else []
-    return list(names)
+    path = _folder(holder)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{argument}: {path} has a list of tables that is {names!r}")
+    for name in names:
+        check_name(name, f"{argument}: a table of {path}")
+    return names
+
+
+def _folder(holder: Image | Path) -> Path:
+    return holder.path if isinstance(holder, Image) else holder
+
+
+def check_links(path: Path, argument: str) -> None:
+    """Reject a table that has links, which would bring in files from elsewhere.
+
+    Raises:
+        ValueError: Its folder, or something in it, is a link.
+    """
+    for file in (path.parent, path, *path.rglob("*")):
+        if file.is_symlink():
+            raise ValueError(
+                f"{argument}: {file} is a link, and links in tables are not followed; "
+                "put the file itself in its place"
+            )
 
 
 def table_files(holder: Image | Path, name: str) -> list[Path]:
     """Files of a table, for a `Step` that depends on it."""
-    folder = holder.path if isinstance(holder, Image) else holder
-    files = (folder / "tables" / name).rglob("*")
+    files = (_folder(holder) / "tables" / name).rglob("*")
     return sorted(file for file in files if file.is_file())
 
 
@@ -61,17 +97,48 @@ def read_table(holder: Image | Path, name: str, argument: str = "table_name") ->
 
     Raises:
         ValueError: There is no such table, the message lists those that exist; or it is
-            damaged, or of an unknown backend.
+            damaged, or of an unknown backend, or has links.
         ModuleNotFoundError: It is stored as Parquet, and pyarrow is not installed.
     """
-    folder = holder.path if isinstance(holder, Image) else holder
-    known = table_names(holder)
+    return read_tables([holder], name, argument)[0]
+
+
+def read_tables(
+    holders: Sequence[Image | Path], name: str, argument: str = "table_name"
+) -> list[Table]:
+    """Read a table of several images; each column is of one kind in all of them.
+
+    CSV does not say of what kind a column is: of wells with the compounds `12E3`, `3E8`
+    and `12CA5`, the last one alone shows that these are no numbers.
+
+    Args:
+        holders: Images, or folders of plates.
+        name: Name of the table.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: As `read_table`.
+        ModuleNotFoundError: As `read_table`.
+    """
+    tables = [_read_raw(holder, name, argument) for holder in holders]
+    for key in dict.fromkeys(key for table in tables for key in table.columns):
+        having: list[Any] = [table.columns for table in tables if key in table.columns]
+        arrays = unify([columns[key] for columns in having])
+        for columns, values in zip(having, arrays, strict=True):
+            columns[key] = with_nan(values)
+    return tables
+
+
+def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
+    """Read a table; columns of CSV stay cells unless its metadata say what they are."""
+    folder, known = _folder(holder), table_names(holder, argument)
     if name not in known:
         raise ValueError(
             f"{argument}: no table {name!r} in {folder}; "
             f"there are: {', '.join(known) or 'none'}"
         )
     path = folder / "tables" / name
+    check_links(path, argument)
     try:
         group = open_group(path, argument)
         attributes: Any = group.attrs.asdict()
@@ -81,133 +148,77 @@ def read_table(holder: Image | Path, name: str, argument: str = "table_name") ->
         columns = READERS[backend](group, path)
         if len({len(values) for values in columns.values()}) > 1:
             raise ValueError("columns of different lengths")
+        label_name = _label_name(attributes.get("region"))
+        index = _name_rows(columns, attributes, label_name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{argument}: {path} is stored as Parquet, which needs pyarrow: add it to "
             "the dependencies of this package"
         ) from error
-    except (KeyError, OSError, TypeError, ValueError) as error:
+    except (KeyError, OSError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{argument}: {path} cannot be read: {error}") from error
+    if index:
+        columns = {index: columns.pop(index), **columns}
+    # Cells become values in `read_tables`.
+    typed: Any = columns
+    return Table(str(attributes.get("type") or ""), typed, index, label_name)
+
+
+def _label_name(region: Any) -> str:
+    """Label image whose objects are the rows of a table, by the metadata of that.
+
+    Raises:
+        ValueError: It is not beside the table.
+    """
+    if not region:
+        return ""
+    path = region.get("path", "") if isinstance(region, dict) else region
+    parts = Path(path).parts if isinstance(path, str) else ()
+    *way, name = parts or ("",)
+    if "\\" in name or way not in (
+        [],
+        ["labels"],
+        ["..", "labels"],
+        ["..", "..", "labels"],
+    ):
+        raise ValueError(f"its region is {path!r}, and not such as '../labels/nuclei'")
+    return name
+
+
+def _name_rows(
+    columns: dict[str, Array | Cells], attributes: Any, label_name: str
+) -> str:
+    """Find the column that names the rows, and make it what the metadata say.
+
+    Raises:
+        ValueError: It is something else.
+    """
     # fractal-tasks-core 1 names no index, and writes labels as texts.
     index = attributes.get("index_key") or attributes.get("instance_key")
-    index = index or "FieldIndex"
-    if index in columns:
-        columns = {index: columns.pop(index), **columns}
-    else:
-        index = ""
-    region = attributes.get("region") or {}
-    rows = columns.get(index, np.empty(0))
-    if region and rows.dtype.kind == "U" and all(map(str.isdigit, rows.tolist())):
-        columns[index] = rows.astype(np.int64)
-    return Table(
-        type=str(attributes.get("type") or ""),
-        columns=columns,
-        index=index,
-        label_name=Path(region.get("path", "")).name,
-    )
-
-
-def _column(values: Sequence[Any]) -> Array:
-    """An array of values, in which None is NaN among numbers, and empty among texts."""
-    known = [value for value in values if value is not None]
-    is_text = any(isinstance(value, str) for value in known)
-    missing = "" if is_text else np.nan
-    full = (
-        values
-        if len(known) == len(values)
-        else [missing if value is None else value for value in values]
-    )
-    return np.asarray([str(value) for value in full] if is_text else full)
-
-
-def _parsed(texts: Sequence[str]) -> Array:
-    """A column of CSV, as the narrowest of booleans, integers, floats and texts."""
-    lower = {text.lower() for text in texts}
-    if lower and lower <= {"true", "false"}:
-        return np.asarray([text.lower() == "true" for text in texts])
-    for kind in (int, float):
-        try:
-            # Leading zeros tell a name from a number: plate 0017, well 01.
-            if not any(len(t) > 1 and t[0] == "0" and t.isdigit() for t in texts):
-                return np.asarray([kind(text) if text else np.nan for text in texts])
-        except ValueError:
-            continue
-    return np.asarray(texts, dtype=str)
-
-
-def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array]:
-    with (path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        rows = [row for row in reader if row]
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError("rows of different lengths")
-    return {
-        name: _parsed([row[index] for row in rows]) for index, name in enumerate(header)
-    }
-
-
-def _read_json(group: zarr.Group, path: Path) -> dict[str, Array]:
-    attributes = open_group(path / "table").attrs.asdict()
-    return {name: _column(values) for name, values in attributes.items()}  # type: ignore[arg-type]
-
-
-def _read_parquet(group: zarr.Group, path: Path) -> dict[str, Array]:
-    from pyarrow.parquet import read_table as read_parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
-
-    table = read_parquet(path / "table.parquet")
-    return {name: _column(values) for name, values in table.to_pydict().items()}
-
-
-def _read_anndata(group: Any, path: Path) -> dict[str, Array]:
-    """Columns of `obs`, and of the matrix `X`, whose names are the index of `var`.
-
-    By the specification of anndata's files, since importing anndata takes as long as a
-    short task.
-    """
-    observed, variables = group["obs"], group["var"]
-    index = observed.attrs["_index"]
-    columns = {
-        name: _read_element(observed[name])
-        for name in [index, *observed.attrs["column-order"]]
-    }
-    names = _read_element(variables[variables.attrs["_index"]])
-    if len(names):
-        matrix = np.asarray(group["X"])
-        columns |= {str(name): matrix[:, i] for i, name in enumerate(names)}
-    key = group.attrs.get("index_key")
-    if index == "_index":  # without a name of its own
-        rows = columns.pop(index)
-        columns = {key: rows, **columns} if key and key not in columns else columns
-    if key in columns and group.attrs.get("index_type") == "int":
-        columns[key] = columns[key].astype(np.int64)
-    return columns
-
-
-def _read_element(element: Any) -> Array:
-    """A column of anndata: an array, or a group of codes and categories."""
-    kind = element.attrs.get("encoding-type", "array")
-    if kind == "categorical":
-        categories = _read_element(element["categories"]).tolist()
-        codes = np.asarray(element["codes"]).tolist()
-        return _column([categories[code] if code >= 0 else None for code in codes])
-    if kind.startswith("nullable-"):
-        values, masks = (np.asarray(element[part]) for part in ("values", "mask"))
-        pairs = zip(values.tolist(), masks.tolist(), strict=True)
-        return _column([None if masked else value for value, masked in pairs])
-    if kind not in ("array", "string-array"):
-        raise ValueError(f"a column is encoded as {kind!r}")
-    found = np.asarray(element)
-    return _column(found.tolist()) if found.dtype.kind in ("O", "T") else found
-
-
-READERS = {
-    "csv": _read_csv,
-    "json": _read_json,
-    "anndata": _read_anndata,
-    "anndata_v1": _read_anndata,
-    "parquet": _read_parquet,
-}
+    index = str(index or "FieldIndex")
+    if index not in columns:
+        return ""
+    values, kind = columns[index], attributes.get("index_type")
+    rows = values if isinstance(values, list) else make_column(values).tolist()
+    if kind is None and index == "FieldIndex":
+        kind = "str"
+    if kind is None and label_name and all(INTEGER.fullmatch(str(r)) for r in rows):
+        kind = "int"
+    if kind not in (None, "int", "str"):
+        raise ValueError(f"index_type {kind!r}; allowed are int and str")
+    for number, row in enumerate(rows if kind else [], start=1):
+        is_int = isinstance(row, int) or (kind == "int" and INTEGER.fullmatch(str(row)))
+        if isinstance(row, bool) or not (
+            is_int or (kind == "str" and isinstance(row, str))
+        ):
+            raise ValueError(
+                f"row {number} has {row!r} in its column {index!r}, which is of {kind}"
+            )
+    if kind:
+        columns[index] = (
+            texts(map(str, rows)) if kind == "str" else make_column(map(int, rows))
+        )
+    return index
 
 
 def write_table(
@@ -227,7 +238,8 @@ def write_table(
     Args:
         holder: An image, also one that is being made; or the folder of a plate.
         name: Name of the table.
-        columns: Values by name of the column, all of the same length; may be empty.
+        columns: Values by name of the column, all of the same length; may be empty. None
+            and NaN are gaps. The metadata say what kind each is, so that texts stay texts.
         type: What it is for ngio, such as `condition_table`.
         index: Column that names the rows, of integers or texts; it is written first.
         label_name: Label image whose objects the rows are.
@@ -237,47 +249,50 @@ def write_table(
         made_by: What the task does, to be written into the table; see `is_made`.
 
     Raises:
-        ValueError: `name` cannot be the name of a folder, or columns differ in length.
+        ValueError: `name` cannot be the name of a folder, columns differ in length, or
+            one has values that are neither texts, numbers nor booleans.
         FileExistsError: The table exists, and `overwrite` is false.
     """
     check_name(name, "table_name")
+    path = _folder(holder) / "tables" / name
     if len({len(values) for values in columns.values()}) > 1:
         sizes = {column: len(values) for column, values in columns.items()}
         raise ValueError(f"columns: they differ in length: {sizes}")
     metadata: dict[str, Any] = {"type": type, "table_version": "1", "backend": backend}
+    try:
+        arrays = {key: checked(key, values) for key, values in columns.items()}
+        if index:
+            arrays = {index: arrays[index], **arrays}
+            is_text = arrays[index].dtype.kind in "UO"
+            if (
+                kind_of(arrays[index]) not in ("str", "int", "")
+                or None in arrays[index]
+            ):
+                raise ValueError(
+                    f"its column {index!r} names the rows: no integers or texts"
+                )
+            metadata |= {"index_key": index, "index_type": "str" if is_text else "int"}
+    except ValueError as error:
+        raise ValueError(f"columns: {path}: {error}") from error
     if label_name:
         metadata["region"] = {"path": f"../labels/{label_name}"}
         metadata["instance_key"] = index
-    if index:
-        columns = {index: columns[index], **columns}
-        is_text = np.asarray(columns[index]).dtype.kind in "UO"
-        metadata |= {"index_key": index, "index_type": "str" if is_text else "int"}
-    group = holder.group if isinstance(holder, Image) else open_group(holder)
-    path = (holder.path if isinstance(holder, Image) else holder) / "tables" / name
+    if backend == "csv":
+        metadata[KINDS] = {
+            key: kind_of(values) or ("str" if values.dtype.kind in "UO" else "float")
+            for key, values in arrays.items()
+        }
     if made_by:
         metadata[MADE_BY] = made_by.record(path)
+    group = holder.group if isinstance(holder, Image) else open_group(holder)
     with published(path, overwrite=overwrite, argument="table_name") as partial:
         zarr_format = group.metadata.zarr_format
         zarr.create_group(partial, zarr_format=zarr_format, attributes=metadata)
-        WRITERS[backend](partial, columns)
+        try:
+            WRITERS[backend](partial, arrays)
+        except ValueError as error:
+            raise ValueError(f"columns: {path}: {error}; choose csv") from error
     add_to_image(path)
-
-
-def _write_csv(path: Path, columns: Mapping[str, Sequence[Any] | Array]) -> None:
-    with (path / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-
-
-def _write_parquet(path: Path, columns: Mapping[str, Sequence[Any] | Array]) -> None:
-    import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    from pyarrow.parquet import write_table as write_parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
-
-    write_parquet(pyarrow.table(dict(columns)), path / "table.parquet")
-
-
-WRITERS = {"csv": _write_csv, "parquet": _write_parquet}
 
 
 def write_feature_table(

@@ -32,7 +32,7 @@ from .ngff import (
 )
 from .provenance import MADE_BY, Step, checksum
 from .publish import published
-from .rois import copy_roi_tables
+from .rois import copy_roi_tables, roi_tables
 
 
 @contextmanager
@@ -70,6 +70,8 @@ def derive_image(
         RuntimeError: Another task has begun to write it, or has just overwritten it.
     """
     in_place = path.resolve() == image.path.resolve()
+    if not in_place:
+        roi_tables(image)  # before the work
     attributes = deepcopy(image.group.attrs.asdict())
     record = made_by.record(path) if made_by else None
     with published(path, overwrite=overwrite, argument="overwrite") as partial:
@@ -335,12 +337,14 @@ def _keep_children(path: Path, partial: Path) -> None:
 
     replaced = {level.name.split("/")[1] for level in open_image(path).levels}
     replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
-    others = shutil.ignore_patterns(".*.partial")  # being written
+    junk = shutil.ignore_patterns(".*.partial")  # being written
     for child in path.iterdir():
-        target = partial / child.name
-        if child.name in replaced or target.exists():
+        new = partial / child.name
+        if child.name in replaced or new.exists():
             continue
-        if child.is_dir():
-            shutil.copytree(child, target, copy_function=link, ignore=others)
+        if child.is_symlink():
+            new.symlink_to(child.readlink())
+        elif child.is_dir():
+            shutil.copytree(child, new, symlinks=True, ignore=junk, copy_function=link)
         else:
-            link(str(child), str(target))
+            link(str(child), str(new))
