@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
-from my_fractal_tasks.kit import open_image
+from my_fractal_tasks.kit import open_image, read_rois
 
 STACK = np.random.default_rng(0).integers(1, 4000, (3, 20, 30), np.uint16)
 MICRO = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
@@ -383,3 +383,226 @@ def test_a_document_type_in_xml_is_rejected(tmp_path):
     tifffile.imwrite(tmp_path / "A01.tif", STACK[0], metadata=None, description=text)
     with pytest.raises(ValueError, match=r"A01.tif cannot be read: .* document type"):
         convert(tmp_path)
+
+
+IMAGE = """<Image Version="1"><id>0</id><State>Ok</State><URL>{url}</URL><Row>2</Row><Col>3</Col>
+<FieldID>{field}</FieldID><PlaneID>{z}</PlaneID><TimepointID>0</TimepointID>
+<ChannelID>{channel}</ChannelID>{own}<PositionX Unit="m">{x}</PositionX>
+<PositionY Unit="m">{y}</PositionY><AbsPositionZ Unit="m">0.1</AbsPositionZ>
+<PositionZ Unit="m">{height}</PositionZ>
+<MeasurementTimeOffset Unit="s">0</MeasurementTimeOffset></Image>"""
+OF_CHANNEL = """<ChannelName>{name}</ChannelName><ImageResolutionX Unit="m">9.93e-07
+</ImageResolutionX><ImageResolutionY Unit="m">9.93e-07</ImageResolutionY>"""
+
+
+def write_harmony(folder, index="Index.idx.xml", *, compact=False):
+    """Two fields below each other, two channels, two planes; return pixels by field."""
+    folder.mkdir(parents=True)
+    pixels, images = np.random.default_rng(1).integers(1, 99, (2, 2, 2, 20, 30)), ""
+    names = "DAPI", "Alexa 488"
+    for field, channel, z in np.ndindex(2, 2, 2):
+        url = f"r02c03f{field + 1:02}p{z + 1:02}-ch{channel + 1}sk1fk1fl1.tiff"
+        if compact:
+            url = f"r02c03f{field + 1:02}p{z + 1:02}-ch{channel + 1:02}t01.tiff"
+        own = "" if compact else OF_CHANNEL.format(name=names[channel])
+        place = {"x": 1e-4, "y": -20 * 9.93e-7 * field, "height": 1.5e-6 * z}
+        images += IMAGE.format(
+            url=url, field=field + 1, z=z + 1, channel=channel + 1, own=own, **place
+        )
+        tifffile.imwrite(
+            folder / url,
+            pixels[field, channel, z].astype(np.uint16),
+            resolution=(1550.3, 1550.3),
+            resolutionunit="CENTIMETER",
+            metadata=None,
+        )
+    maps = "".join(
+        f'<Entry ChannelID="{n + 1}">{OF_CHANNEL.format(name=name)}</Entry>'
+        for n, name in enumerate(names)
+    )
+    namespace = "http://www.perkinelmer.com/PEHH/HarmonyV5"
+    if index:
+        maps = f"<Maps><Map>{maps}</Map></Maps>" if compact else ""
+        text = f"{maps}<Images>{images}</Images>"
+        text = f'<EvaluationInputData xmlns="{namespace}">{text}</EvaluationInputData>'
+        (folder / index).write_text('\ufeff<?xml version="1.0"?>' + text, "utf-8")
+    return pixels
+
+
+@pytest.mark.parametrize("file_names", ["operetta", "pattern"])
+@pytest.mark.parametrize(
+    ("index", "compact"), [("Index.idx.xml", False), ("Index.xml", True)]
+)
+def test_the_index_of_an_operetta_says_what_its_images_are(
+    tmp_path, file_names, index, compact
+):
+    pixels = write_harmony(tmp_path / "Images", index, compact=compact)
+    end = "t01.tiff" if compact else "sk1fk*"
+    pattern = "r{row_number}c{column}f{field}p{z}-ch{channel}" + end
+    arguments = {"pattern": pattern} if file_names == "pattern" else {}
+    folder = tmp_path / "Images" if file_names == "pattern" else tmp_path
+    image = convert(tmp_path, tiff_dir=str(folder), file_names=file_names, **arguments)[
+        "B03"
+    ]
+    assert image.channel_names == ["DAPI", "Alexa 488"]
+    assert image.scale == pytest.approx({"c": 1, "z": 1.5, "y": 0.993, "x": 0.993})
+    # Its stage counts upwards.
+    assert (image.levels[0][...] == np.concatenate(pixels, axis=-2)).all()
+
+
+def test_the_camera_of_an_operetta_does_not_say_the_size_of_a_pixel(tmp_path):
+    write_harmony(tmp_path / "Images", index="")
+    image = convert(tmp_path, file_names="operetta")["B03"]
+    assert image.scale["x"] == 1
+    assert image.channel_names == ["1", "2"]
+    image = convert(
+        tmp_path, file_names="operetta", pixel_size_xy=0.5, plate_name="given"
+    )["B03"]
+    assert image.scale["x"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('Unit="m">9.93e-07', 'Unit="foo">9.93e-07', "Index.idx.xml.*pixel_size_xy"),
+        ("9.93e-07", "0", "Index.idx.xml.*not positive; give pixel_size_xy"),
+        ("</EvaluationInputData>", "", "Index.idx.xml cannot be read"),
+        ("<EvaluationInputData ", "<!DOCTYPE a><EvaluationInputData ", "document type"),
+    ],
+)
+def test_an_index_that_is_not_understood_is_rejected(tmp_path, old, new, message):
+    write_harmony(tmp_path / "Images")
+    index = tmp_path / "Images" / "Index.idx.xml"
+    index.write_text(index.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, file_names="operetta")
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+BTS = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'
+
+
+def test_the_index_of_a_yokogawa_cv_says_what_its_images_are(tmp_path):
+    records = ""
+    for t, field, z in np.ndindex(2, 2, 2):
+        name = f"P_B03_T{t + 1:04}F{field + 1:03}L01A01Z{z + 1:02}C01.tif"
+        place = f'bts:X="100" bts:Y="{-13 * field}" bts:Z="{1.2 * z}"'
+        time = f"2026-01-01T00:0{2 * t}:0{z}.5+01:00"
+        records += f'<bts:MeasurementRecord bts:Type="IMG" bts:Time="{time}" '
+        records += f'{place} bts:Ch="1">{name}</bts:MeasurementRecord>'
+        tifffile.imwrite(tmp_path / name, STACK[field], resolution=(72, 72))
+    records += '<bts:MeasurementRecord bts:Type="ERR" bts:X="0" bts:Y="0"/>'
+    data = f"<bts:MeasurementData {BTS}>{records}</bts:MeasurementData>"
+    (tmp_path / "MeasurementData.mlf").write_text(data)
+    keys = 'bts:HorizontalPixelDimension="0.65" bts:VerticalPixelDimension="0.65"'
+    detail = f'<bts:MeasurementChannel bts:Ch="1" {keys}/>'
+    detail = f"<bts:MeasurementDetail {BTS}>{detail}</bts:MeasurementDetail>"
+    (tmp_path / "MeasurementDetail.mrf").write_text(detail)
+    image = convert(tmp_path, file_names="yokogawa_cv")["B03"]
+    scale = {axis: image.scale[axis] for axis in "tzyx"}
+    assert scale == pytest.approx({"t": 120, "z": 1.2, "y": 0.65, "x": 0.65})
+    assert (image.levels[0][1, 0, 1] == np.vstack(STACK[:2])).all()
+    assert image.channel_names == ["A01_C01"]
+
+
+def test_an_incell_says_the_size_of_its_pixels(tmp_path):
+    name = "B - 3(fld 1 wv DAPI - DAPI).tif"
+    tifffile.imwrite(tmp_path / name, STACK[0], resolution=(9999, 9999))
+    (tmp_path / "plate.xdce").write_text(
+        '<ImageStack><ObjectiveCalibration pixel_width="0.65" pixel_height="0.65"/>'
+        f'<Images><Image filename="{name}"><Identifier/></Image></Images></ImageStack>'
+    )
+    assert convert(tmp_path, file_names="incell")["B03"].scale["x"] == 0.65
+
+
+def write_plate(folder, *, without):
+    """Two wells, fields, channels and planes, but those that `without` says."""
+    for well, field, channel, z in np.ndindex(2, 2, 2, 2):
+        name = f"A0{well + 1}_f{field}_c{'ab'[channel]}_z{z}.tif"
+        if not any(part in name for part in without):
+            tifffile.imwrite(folder / name, STACK[field] + z)
+
+
+MISSING = [
+    (["A02_f1_ca_z1"], 1, "A02, acquisition 0, field 1: t 0 channel a z 1"),
+    (["A02_f1_cb"], 2, "A02, acquisition 0, field 1: t 0 channel b z 0, 1"),
+    (["A02_f1"], 4, "A02, acquisition 0, field 1"),
+    (["A02_f0_ca_z0", "A02_f1"], 5, "field 0: t 0 channel a z 0; A02.* field 1"),
+]
+
+
+@pytest.mark.parametrize(("without", "n_planes", "text"), MISSING)
+def test_planes_that_are_missing_are_listed_skipped_or_filled(
+    tmp_path, caplog, without, n_planes, text
+):
+    write_plate(tmp_path, without=without)
+    message = (
+        rf"tiff_dir: {n_planes} planes are missing: .*{text}\. The argument missing"
+    )
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path)
+    assert not list(tmp_path.glob("*.zarr"))
+    (whole,) = convert(tmp_path, missing="skip").values()
+    assert whole.path.parts[-3:-1] == ("A", "01")
+    assert sorted(p.name for p in (tmp_path / "plate.zarr" / "A").glob("0*")) == ["01"]
+    caplog.clear()
+    images = convert(tmp_path, missing="fill", plate_name="filled")
+    (warning,) = [r for r in caplog.messages if "planes are missing" in r]
+    assert f"{n_planes} planes are missing" in warning
+    for well, image in images.items():
+        expected = np.zeros((2, 2, 20, 60), np.uint16)
+        for field, channel, z in np.ndindex(2, 2, 2):
+            name = f"{well}_f{field}_c{'ab'[channel]}_z{z}.tif"
+            if (tmp_path / name).exists():
+                x = 30 * field
+                expected[channel, z, :, x : x + 30] = STACK[field] + z
+        assert (image.levels[0][...] == expected).all()
+
+
+def test_each_missing_field_is_listed_where_fields_are_images(tmp_path):
+    write_plate(tmp_path, without=["A02_f1"])
+    fields = {"arrangement": "separate"}
+    with pytest.raises(ValueError, match=r"4 planes are missing: A02.* field 1"):
+        convert(tmp_path, fields=fields)
+    arguments = {"zarr_dir": str(tmp_path), "tiff_dir": str(tmp_path), "fields": fields}
+    items = convert_tiffs_init(**arguments, missing="skip")["parallelization_list"]
+    assert len(items) == 3
+
+
+def test_a_long_list_of_missing_planes_is_cut_in_the_error_and_whole_in_the_log(
+    tmp_path, caplog
+):
+    for field in range(40):
+        for z in (0, 1) if field else (0, 1, 2):
+            tifffile.imwrite(tmp_path / f"A01_f{field}_z{z}.tif", STACK[0])
+    with pytest.raises(
+        ValueError, match=r"39 planes .*and 19 more, which the log lists"
+    ):
+        convert(tmp_path)
+    assert all(f"field {field}" in caplog.text for field in range(1, 40))
+
+
+def test_files_that_an_index_lists_are_missing(tmp_path):
+    write_harmony(tmp_path / "Images")
+    index = tmp_path / "Images" / "Index.idx.xml"
+    text = index.read_text("utf-8")
+    more = IMAGE.format(
+        url="r04c05f01p01-ch1sk1fk1fl1.tiff",
+        **{"field": 1, "z": 1, "channel": 1, "own": "", "x": 0, "y": 0, "height": 0},
+    )
+    index.write_text(text.replace("</Images>", more + "</Images>"), "utf-8")
+    with pytest.raises(ValueError, match=r"1 planes are missing: D05.* r04c05f01"):
+        convert(tmp_path, file_names="operetta")
+    assert [*convert(tmp_path, file_names="operetta", missing="skip")] == ["B03"]
+
+
+def test_a_missing_field_keeps_its_place(tmp_path):
+    for well, fields in (("A01", (1, 2, 3)), ("A02", (2, 3))):
+        for field in fields:
+            tifffile.imwrite(tmp_path / f"{well}_f{field}.tif", STACK[field - 1])
+    (tmp_path / "p.csv").write_text("field,x,y\n1,0,0\n2,30,0\n3,60,0\n")
+    fields = {"positions_csv": str(tmp_path / "p.csv")}
+    image = convert(tmp_path, fields=fields, missing="fill", pixel_size_xy=1)["A02"]
+    expected = np.hstack([np.zeros_like(STACK[0]), *STACK[1:]])
+    assert (image.levels[0][0] == expected).all()
+    assert [roi.name for roi in read_rois(image, "FOV_ROI_table")] == ["FOV_2", "FOV_3"]
