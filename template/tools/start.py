@@ -25,9 +25,10 @@ START = time.monotonic()
 # Starts fractalctl with arguments that it reads: a password has no place in a command.
 FRACTALCTL = """
 import json, sys
-from fractal_server.__main__ import run
+from importlib.metadata import entry_points
+(fractalctl,) = entry_points(group="console_scripts", name="fractalctl")
 sys.argv[1:] = json.load(sys.stdin)
-run()
+fractalctl.load()()
 """
 
 
