@@ -606,3 +606,34 @@ def test_a_missing_field_keeps_its_place(tmp_path):
     expected = np.hstack([np.zeros_like(STACK[0]), *STACK[1:]])
     assert (image.levels[0][0] == expected).all()
     assert [roi.name for roi in read_rois(image, "FOV_ROI_table")] == ["FOV_2", "FOV_3"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "argument"),
+    [
+        (planes("PositionZ", [0.0, 5.0, 10.0], "µm") | {"PhysicalSizeZ": 2}, "z"),
+        (
+            {"axes": "TYX", "TimeIncrement": 60}
+            | planes("DeltaT", [0.0, 1.0, 2.0], "s"),
+            "interval",
+        ),
+    ],
+)
+def test_two_sources_in_one_file_that_differ_are_rejected(tmp_path, metadata, argument):
+    write_ome(tmp_path / "A01.ome.tif", **metadata)
+    with pytest.raises(ValueError, match=f"A01.ome.tif says .* give .*{argument}"):
+        convert(tmp_path)
+
+
+def test_a_position_on_one_axis_alone_is_rejected(tmp_path):
+    for n in (1, 2):
+        path = tmp_path / f"A01_f{n}.ome.tif"
+        write_ome(path, STACK[n], "YX", Plane={"PositionX": 15.0 * n})
+    with pytest.raises(ValueError, match=r"fields.arrangement: .*x or y alone"):
+        convert(tmp_path)
+
+
+def test_an_index_of_other_images_is_not_read(tmp_path):
+    (tmp_path / "Index.xml").write_text("no XML <")
+    tifffile.imwrite(tmp_path / "A01.tif", STACK[0])
+    assert convert(tmp_path)["A01"].scale["x"] == 1

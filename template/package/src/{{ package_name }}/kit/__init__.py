@@ -23,6 +23,7 @@
 - Models: `label_tiles` calls one on overlapping tiles, in regions or everywhere;
   `model_file` and `cached_model` give its weights, `model_sources` those for a `Step`,
   `n_threads` its processors.
+- Units: `micrometers` and `seconds` of those that files and axes have.
 - Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
   `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
 
@@ -72,9 +73,19 @@ if TYPE_CHECKING:
         write_table,
     )
     from .tiles import label_tiles
+    from .units import micrometers, seconds
     from .write import create_image, derive_image, derive_label
 else:
-    MODULES = ["fractal", "ngff", "image", "overlays", "provenance", "plate", "blocks"]
+    MODULES = [
+        "units",
+        "fractal",
+        "ngff",
+        "image",
+        "overlays",
+        "provenance",
+        "plate",
+        "blocks",
+    ]
     MODULES += ["columns", "tables", "rois", "regions", "labels", "write", "intensity"]
     MODULES += ["tiles", "models"]
 
@@ -127,6 +138,7 @@ __all__ = [
     "make_column",
     "map_blocks",
     "map_regions",
+    "micrometers",
     "model_file",
     "model_sources",
     "n_threads",
@@ -143,6 +155,7 @@ __all__ = [
     "read_tables",
     "regions_of_labels",
     "run_task",
+    "seconds",
     "sibling_path",
     "table_files",
     "table_names",
