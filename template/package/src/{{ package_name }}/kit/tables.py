@@ -173,14 +173,9 @@ def _label_name(region: Any) -> str:
     if not region:
         return ""
     path = region.get("path", "") if isinstance(region, dict) else region
-    parts = Path(path).parts if isinstance(path, str) else ()
-    *way, name = parts or ("",)
-    if "\\" in name or way not in (
-        [],
-        ["labels"],
-        ["..", "labels"],
-        ["..", "..", "labels"],
-    ):
+    *way, name = (Path(path).parts if isinstance(path, str) else [".."]) or [""]
+    is_beside = way in ([], ["labels"], ["..", "labels"], ["..", "..", "labels"])
+    if not is_beside or name == ".." or "\\" in name:
         raise ValueError(f"its region is {path!r}, and not such as '../labels/nuclei'")
     return name
 
