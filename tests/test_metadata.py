@@ -9,19 +9,23 @@ from itertools import product
 
 import numpy as np
 import pytest
+import yaozarrs
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.gaussian_blur import gaussian_blur
-from my_fractal_tasks.kit import open_image, open_label
+from my_fractal_tasks.import_ome_zarr import import_ome_zarr
+from my_fractal_tasks.kit import open_image, open_label, plate_position
 from my_fractal_tasks.kit.chunks import check_chunks
 from my_fractal_tasks.kit.image import unique_names
 from my_fractal_tasks.kit.multiscale import check_scales
 from my_fractal_tasks.kit.ngff import inside
 from my_fractal_tasks.measure_features import measure_features
+from my_fractal_tasks.project_image_compute import project_image_compute
+from my_fractal_tasks.project_image_init import project_image_init
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
-from package_images import read_table, write_image
+from package_images import read_table, write_image, write_plate
 
 LEAVES = [
     "..",
@@ -585,3 +589,246 @@ def test_an_image_may_be_a_link_as_a_whole(tmp_path):
     (tmp_path / "link.zarr").symlink_to(tmp_path / "image.zarr")
     threshold_segmentation(zarr_url=str(tmp_path / "link.zarr"))
     open_label(open_image(tmp_path / "link.zarr"), "objects")
+
+
+# --- plates ---
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_is_imported_as_far_as_it_is_there(tmp_path, version, caplog):
+    caplog.set_level("INFO")
+    plate = tmp_path / "plate.zarr"
+    images = write_plate(
+        plate, {"A/01": [0, 1], "A/02": [0], "B/01": [0], "B/02": [0]}, version
+    )
+    shutil.rmtree(plate / "A" / "01" / "1")
+    shutil.rmtree(plate / "A" / "02")
+    shutil.rmtree(plate / "B" / "02" / "0")
+    (plate / "B" / "02" / "0").mkdir()  # of a copy that was ended
+    edit(plate / "B" / "01", lambda ome: ome["well"].update(images=[]))
+    arguments = {"zarr_dir": str(tmp_path), "zarr_name": "plate.zarr"}
+    before = sorted(tmp_path.rglob("*"))
+    absent = (
+        "the well A/02",
+        "images in the well B/01",
+        "the image A/01/1",
+        "the image B/02/0",
+    )
+    with pytest.raises(ValueError, match=r"zarr_name: .*missing to skip") as error:
+        import_ome_zarr(**arguments)
+    assert [str(error.value).count(name) for name in absent] == [1] * 4
+    (update,) = import_ome_zarr(**arguments, missing="skip")["image_list_updates"]
+    assert update["zarr_url"] == str(images[0])
+    assert update["attributes"] == {
+        "plate": "plate.zarr",
+        "well": "A01",
+        "acquisition": 0,
+    }
+    assert [caplog.text.count(name) for name in absent] == [1] * 4
+    shutil.rmtree(images[0])
+    with pytest.raises(ValueError, match="nothing is left to import"):
+        import_ome_zarr(**arguments, missing="skip")
+    shutil.rmtree(plate / "A")
+    assert set(tmp_path.rglob("*")) < set(before)
+
+
+def no_images(well):
+    edit(well, lambda ome: ome.pop("well"))
+
+
+def image_twice(well):
+    edit(well, lambda ome: ome["well"].update(images=[{"path": "0"}] * 2))
+
+
+def image_without_path(well):
+    edit(well, lambda ome: ome["well"].update(images=[{"acquisition": 0}]))
+
+
+def image_elsewhere(well):
+    edit(well, lambda ome: ome["well"].update(images=[{"path": "../../A/01/0"}]))
+
+
+def acquisition_as_text(well):
+    edit(well, lambda ome: ome["well"]["images"][0].update(acquisition="0"))
+
+
+def version_of_well(well):
+    edit(well, lambda ome: ome["well"].update(version="0.1"))
+
+
+def half_written(well):
+    file = next(f for f in (well / ".zattrs", well / "zarr.json") if f.exists())
+    file.write_text(file.read_text()[:20])
+
+
+def no_array(well):
+    shutil.rmtree(well / "0" / "0")
+
+
+BROKEN = [no_images, image_twice, image_without_path, image_elsewhere]
+BROKEN += [acquisition_as_text, version_of_well, half_written, no_array]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("damage", BROKEN)
+def test_a_damaged_well_is_never_skipped(tmp_path, version, damage):
+    plate = tmp_path / "plate.zarr"
+    write_plate(plate, {"A/01": [0], "B/03": [0], "C/04": [0]}, version)
+    damage(plate / "B" / "03")
+    damage(plate / "C" / "04")
+    for missing in ("reject", "skip"):
+        with pytest.raises(
+            ValueError, match=r"zarr_name: 2 .*damaged:\n.*B/03.*\n.*C/04"
+        ):
+            import_ome_zarr(
+                zarr_dir=str(tmp_path), zarr_name="plate.zarr", missing=missing
+            )
+
+
+PLATES = {
+    "a well twice": lambda plate: plate["wells"].append(plate["wells"][0]),
+    "wells elsewhere": lambda plate: plate["wells"][0].update(
+        path="../other.zarr/A/01"
+    ),
+    "an absolute well": lambda plate: plate["wells"][0].update(path="/A/01"),
+    "an index too high": lambda plate: plate["wells"][0].update(rowIndex=7),
+    "an index of another": lambda plate: plate["wells"][0].update(columnIndex=1),
+    "no such row": lambda plate: plate["rows"][0].update(name="Z"),
+    "no well": lambda plate: plate.pop("wells"),
+    "another version": lambda plate: plate.update(version="0.3"),
+    "other acquisitions": lambda plate: plate.update(
+        acquisitions=[{"id": 5}, {"id": 6}]
+    ),
+}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("kind", PLATES)
+def test_a_plate_that_contradicts_itself_is_rejected(tmp_path, version, kind):
+    plate = tmp_path / "plate.zarr"
+    write_plate(plate, {"A/01": [0], "B/03": [0]}, version)
+    edit(plate, lambda ome: PLATES[kind](ome["plate"]))
+    for missing in ("reject", "skip"):
+        with pytest.raises(ValueError, match=f"zarr_name: .*{plate}"):
+            import_ome_zarr(
+                zarr_dir=str(tmp_path), zarr_name="plate.zarr", missing=missing
+            )
+
+
+@pytest.mark.parametrize(
+    "acquisitions", [None, [{"id": 4, "path": "0"}, {"id": 7, "path": "1"}]]
+)
+def test_wells_may_lie_in_a_folder_of_their_acquisition(tmp_path, acquisitions):
+    """As older plates of OMERO have them."""
+    plate = tmp_path / "plate.zarr"
+    metadata = {
+        "version": "0.4",
+        "rows": [{"name": "A"}],
+        "columns": [{"name": "3"}],
+        "wells": [{"path": "0/A/3"}, {"path": "1/A/3"}],
+    } | ({"acquisitions": acquisitions} if acquisitions else {})
+    zarr.create_group(plate, zarr_format=2, attributes={"plate": metadata})
+    for well in ("0/A/3", "1/A/3"):
+        for folder in (plate / well[0], plate / well[:3]):
+            zarr.open_group(folder, mode="a", zarr_format=2)
+        images = {"version": "0.4", "images": [{"path": "0"}]}
+        zarr.create_group(plate / well, zarr_format=2, attributes={"well": images})
+        write_image(plate / well / "0")
+    output = import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="plate.zarr")
+    numbers = [0, 1] if acquisitions is None else [4, 7]
+    attributes = [update["attributes"] for update in output["image_list_updates"]]
+    assert attributes == [
+        {"plate": "plate.zarr", "well": "A3", "acquisition": number}
+        for number in numbers
+    ]
+    urls = [update["zarr_url"] for update in output["image_list_updates"]]
+    assert [plate_position(url) for url in urls] == attributes
+    checked = check_images(zarr_urls=urls, zarr_dir=str(tmp_path))["image_list_updates"]
+    assert [update["attributes"] for update in checked] == attributes
+    with pytest.raises(ValueError, match=r"zarr_urls: .* would both become"):
+        project_image_init(zarr_urls=urls, zarr_dir=str(tmp_path))
+    (item,) = project_image_init(zarr_urls=urls[1:], zarr_dir=str(tmp_path))[
+        "parallelization_list"
+    ]
+    assert item["zarr_url"] == str(tmp_path / "plate_projected.zarr" / "A" / "3" / "0")
+
+
+@pytest.mark.parametrize(("known", "expected"), [([], 0), ([5], 5), ([5, 6], None)])
+def test_the_acquisition_of_an_image_is_said_or_the_only_one(tmp_path, known, expected):
+    plate = tmp_path / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]})
+    edit(
+        plate, lambda ome: ome["plate"].update(acquisitions=[{"id": n} for n in known])
+    )
+    edit(plate / "A" / "01", lambda ome: ome["well"]["images"][0].pop("acquisition"))
+    if expected is None:
+        with pytest.raises(
+            ValueError, match=r"acquisition None, and the plate has \[5, 6\]"
+        ):
+            plate_position(path)
+    else:
+        assert plate_position(path)["acquisition"] == expected
+
+
+def test_a_link_to_a_well_is_no_other_well(tmp_path):
+    plate = tmp_path / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]})
+    (plate / "B").symlink_to(plate / "A")
+    with pytest.raises(
+        ValueError, match=rf"{plate}/B/01 does not fit its plate {plate}"
+    ):
+        plate_position(plate / "B" / "01" / "0")
+    (tmp_path / "link.zarr").symlink_to(plate)
+    assert plate_position(tmp_path / "link.zarr" / "A" / "01" / "0")["well"] == "A01"
+    assert plate_position(path)["well"] == "A01"
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_folder_of_bioformats2raw_names_what_to_import(tmp_path, version):
+    path = tmp_path / "series.zarr"
+    layout = {"bioformats2raw.layout": 3}
+    zarr_format = 2 if version == "0.4" else 3
+    attributes = layout if zarr_format == 2 else {"ome": {"version": version, **layout}}
+    zarr.create_group(path, zarr_format=zarr_format, attributes=attributes)
+    write_image(path / "0", version=version)
+    with pytest.raises(ValueError, match=r"zarr_name: .* such as series\.zarr/0"):
+        import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="series.zarr")
+    assert import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="series.zarr/0")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_projected_plate_says_what_its_origin_says(tmp_path, version):
+    plate = tmp_path / "plate.zarr"
+    acquisitions = [
+        {
+            "id": 2,
+            "name": "day 2",
+            "maximumfieldcount": 1,
+            "description": "drug",
+            "starttime": 5,
+        },
+        {"id": 7, "name": "day 7", "endtime": 9},
+    ]
+    urls = [
+        str(path) for path in write_plate(plate, {"B/03": [2, 7], "C/04": [2]}, version)
+    ]
+    edit(
+        plate,
+        lambda ome: ome["plate"].update(name="Screen 12", acquisitions=acquisitions),
+    )
+    zarr.open_group(plate, mode="r+").update_attributes({"barcode": {"text": "7"}})
+    arguments = {"zarr_dir": str(tmp_path)}
+    for some in (urls[:1], urls):  # the second time, the plate is extended
+        for item in project_image_init(zarr_urls=some, **arguments)[
+            "parallelization_list"
+        ]:
+            project_image_compute(**item, overwrite=True)
+    group = zarr.open_group(tmp_path / "plate_projected.zarr")
+    attributes = group.attrs.asdict()
+    assert attributes["barcode"] == {"text": "7"}
+    projected = attributes.get("ome", attributes)["plate"]
+    assert projected["name"] == "Screen 12"
+    assert projected["acquisitions"] == acquisitions
+    assert [row["name"] for row in projected["rows"]] == ["B", "C"]
+    assert len(projected["wells"]) == 2
+    yaozarrs.validate_zarr_store(tmp_path / "plate_projected.zarr")

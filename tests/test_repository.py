@@ -149,6 +149,7 @@ FROM_BELOW = [
         "fractal",
         "publish",
         "ngff",
+        "wells",
         "chunks",
         "multiscale",
         "image",

@@ -4,7 +4,9 @@
   which channel, `NgffVersion` 0.4 or 0.5.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
-  plates; `open_group`, `ome_metadata`, `group_version` all else that is OME-Zarr.
+  plates, `list_plate` also what is missing; `find_in_plate` gives a `PlateImage`, and
+  `attributes_of` what Fractal calls its place. `is_zarr`, `open_group`, `ome_metadata`,
+  `group_version` know all else that is OME-Zarr.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`; `read_rois` those
   of one table, `label_rois` those around labels.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
@@ -59,8 +61,9 @@ if TYPE_CHECKING:
     from .models import cached_model, model_file, model_sources
     from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
     from .overlays import level_like, open_label
-    from .plate import create_plate, plate_images, plate_position, sibling_path
+    from .plate import create_plate, sibling_path
     from .provenance import Step, is_made
+    from .publish import is_zarr
     from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
     from .rois import Roi, label_rois, read_rois, write_roi_table
     from .tables import (
@@ -74,20 +77,19 @@ if TYPE_CHECKING:
     )
     from .tiles import label_tiles
     from .units import micrometers, seconds
+    from .wells import (
+        PlateImage,
+        attributes_of,
+        find_in_plate,
+        list_plate,
+        plate_images,
+        plate_position,
+    )
     from .write import create_image, derive_image, derive_label
 else:
-    MODULES = [
-        "units",
-        "fractal",
-        "ngff",
-        "image",
-        "overlays",
-        "provenance",
-        "plate",
-        "blocks",
-    ]
-    MODULES += ["columns", "tables", "rois", "regions", "labels", "write", "intensity"]
-    MODULES += ["tiles", "models"]
+    MODULES = ["units", "fractal", "ngff", "image", "overlays", "wells", "provenance"]
+    MODULES += ["plate", "blocks", "columns", "tables", "rois", "regions", "labels"]
+    MODULES += ["write", "intensity", "tiles", "models", "publish"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""
@@ -105,6 +107,7 @@ __all__ = [
     "ImageUpdate",
     "NgffVersion",
     "ParallelizationItem",
+    "PlateImage",
     "Region",
     "Regions",
     "Roi",
@@ -112,6 +115,7 @@ __all__ = [
     "Table",
     "ZarrDir",
     "ZarrUrl",
+    "attributes_of",
     "build_pyramid",
     "cached_model",
     "cast",
@@ -123,18 +127,21 @@ __all__ = [
     "derive_label",
     "each_block",
     "each_roi",
+    "find_in_plate",
     "find_rois",
     "group_version",
     "histogram",
     "in_threads",
     "init_task_output",
     "is_made",
+    "is_zarr",
     "join_columns",
     "label_blocks",
     "label_regions",
     "label_rois",
     "label_tiles",
     "level_like",
+    "list_plate",
     "make_column",
     "map_blocks",
     "map_regions",

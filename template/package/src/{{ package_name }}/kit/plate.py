@@ -1,4 +1,4 @@
-"""Plates and wells: where an image lies, and which images there are."""
+"""Make plates, and find places for new images."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,50 +18,7 @@ from .ngff import (
 )
 from .provenance import MADE_BY, Step
 from .publish import is_zarr, published
-
-
-def plate_position(path: Path | str, unknown: int | None = 0) -> dict[str, Any]:
-    """Plate, well and acquisition of an image, by Fractal's names for these attributes.
-
-    Args:
-        path: Folder of the image, such as `plate.zarr/A/01/0`.
-        unknown: Acquisition of an image whose well does not say it; None leaves it out.
-
-    Returns:
-        Empty for an image that no well lists.
-    """
-    path = Path(path)
-    try:
-        images = ome_metadata(open_group(path.parent))["well"]["images"]
-        _ = ome_metadata(open_group(path.parents[2]))["plate"]
-    except (FileNotFoundError, IndexError, KeyError, ValueError):
-        return {}
-    row, column = path.parts[-3:-1]
-    for image in images:
-        if image["path"] == path.name:
-            plate = path.parents[2].name
-            position = {"plate": plate, "well": row + column}
-            acquisition = image.get("acquisition", unknown)
-            return position | (
-                {} if acquisition is None else {"acquisition": acquisition}
-            )
-    return {}
-
-
-def plate_images(path: Path, argument: str = "zarr_url") -> list[Path]:
-    """Folders of all images of a plate, in the order of its wells.
-
-    Raises:
-        ValueError: It is no plate, or lacks a well.
-    """
-    try:
-        return [
-            path / well["path"] / image["path"]
-            for well in ome_metadata(open_group(path))["plate"]["wells"]
-            for image in ome_metadata(open_group(path / well["path"]))["well"]["images"]
-        ]
-    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{argument}: {path} is no whole plate: {error}") from error
+from .wells import find_in_plate, plate_images
 
 
 def sibling_path(holder: Image | Path, suffix: str) -> Path:
@@ -75,7 +32,7 @@ def sibling_path(holder: Image | Path, suffix: str) -> Path:
     path = holder.path if isinstance(holder, Image) else holder
     if not (suffix.isascii() and suffix.isalnum()):
         raise ValueError(f"suffix: {suffix!r}; allowed are letters and digits")
-    if plate_position(path):
+    if find_in_plate(path):
         return path.with_name(f"{path.name}{suffix}")
     extension = ".ome.zarr" if path.match("*.ome.zarr") else path.suffix
     stem = path.name.removesuffix(extension)
@@ -89,6 +46,7 @@ def create_plate(
     version: NgffVersion = "0.4",
     overwrite: bool = False,
     extend: bool = False,
+    like: Path | None = None,
     made_by: Step | None = None,
 ) -> None:
     """Write the metadata of a plate and of all its wells; the images are written later.
@@ -100,6 +58,8 @@ def create_plate(
         overwrite: Whether to replace a plate that exists at `path`, images included.
         extend: Whether to add to the lists of a plate that exists at `path` the wells and
             images that it lacks; nothing else of it changes.
+        like: Plate whose name, rows, columns, acquisitions and other metadata the new one
+            gets.
         made_by: What the task does, to be written into the plate; see `is_made`.
 
     Raises:
@@ -108,31 +68,39 @@ def create_plate(
         ValueError: What is to be extended is no plate of this version.
     """
     if extend and path.exists():
-        _extend_plate(path, wells, version)
+        _extend_plate(path, wells, version, _acquisitions(like))
         return
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_plate_metadata, write_well_metadata
 
     fmt = format_from_version(version)
     acquisitions = [list(images.values()) for images in wells.values()]
+    known = _acquisitions(like)
+    source = ome_metadata(open_group(like))["plate"] if like else {}
+    rows, columns = (
+        [axis["name"] for axis in source.get(key) or ()] for key in ("rows", "columns")
+    )
     record = {MADE_BY: made_by.record(path)} if made_by else {}
     with published(path, overwrite=overwrite, argument="plate_name") as partial:
         plate = new_group(partial, version, {})
         plate.update_attributes(record)
         write_plate_metadata(
             plate,
-            rows=sorted({row for row, _ in wells}),
-            columns=sorted({column for _, column in wells}),
+            rows=rows or sorted({row for row, _ in wells}),
+            columns=columns or sorted({column for _, column in wells}),
             wells=[f"{row}/{column}" for row, column in sorted(wells)],
             acquisitions=[
-                {"id": n} for n in sorted({n for well in acquisitions for n in well})
+                known.get(n, {"id": n})
+                for n in sorted({n for well in acquisitions for n in well})
             ],
             field_count=max(
                 well.count(number) for well in acquisitions for number in well
             ),
-            name=path.name.removesuffix(".zarr"),
+            name=source.get("name") or path.name.removesuffix(".zarr"),
             fmt=fmt,
         )
+        if like:
+            _copy_attributes(open_group(like), plate)
         for (row, column), images in wells.items():
             for folder in (partial / row, partial / row / column):
                 if not folder.exists():
@@ -144,8 +112,37 @@ def create_plate(
             )
 
 
+def _acquisitions(plate: Path | None) -> dict[int, dict[str, Any]]:
+    """What a plate says of its acquisitions, by their numbers."""
+    if plate is None:
+        return {}
+    listed = ome_metadata(open_group(plate))["plate"].get("acquisitions") or []
+    # Where their wells lie is not where those of another plate do.
+    return {
+        one["id"]: {key: one[key] for key in one.keys() - {"path"}} for one in listed
+    }
+
+
+def _copy_attributes(source: zarr.Group, target: zarr.Group) -> None:
+    """Give a plate the attributes of another one that it lacks."""
+
+    def add(lacking: dict[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
+        """`lacking`, with what is but in `full`; in `ome` and `plate` likewise."""
+        both = {**full, **lacking}
+        for key in {"ome", "plate"} & lacking.keys() & full.keys():
+            both[key] = add(lacking[key], full[key])
+        return both
+
+    attributes = source.attrs.asdict()
+    attributes.pop(MADE_BY, None)
+    target.update_attributes(add(target.attrs.asdict(), attributes))
+
+
 def _extend_plate(
-    path: Path, wells: Mapping[tuple[str, str], Mapping[str, int]], version: NgffVersion
+    path: Path,
+    wells: Mapping[tuple[str, str], Mapping[str, int]],
+    version: NgffVersion,
+    known_acquisitions: Mapping[int, dict[str, Any]],
 ) -> None:
     """Add wells and images to the lists of a plate, unless they are there.
 
@@ -227,7 +224,10 @@ def _extend_plate(
                 *plate["wells"],
                 *(f"{r}/{c}" for r, c in sorted(wells) if f"{r}/{c}" not in paths),
             ],
-            acquisitions=[*acquisitions, *({"id": number} for number in sorted(new))],
+            acquisitions=[
+                *acquisitions,
+                *(known_acquisitions.get(n, {"id": n}) for n in sorted(new)),
+            ],
             field_count=max(
                 plate.get("field_count", 1),
                 *(well.count(number) for well in numbers for number in well),
