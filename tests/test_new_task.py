@@ -27,7 +27,8 @@ ADD_EACH = """
 import contextlib, io, json, sys
 
 sys.path[0] = sys.argv[1]
-import new_task
+import new_task, outcome
+outcome.PATIENCE = float(sys.argv[3])
 said = []
 for arguments in json.loads(sys.argv[2]):
     sys.argv[1:] = arguments
@@ -52,11 +53,13 @@ NAMES = {
 }  # fmt: skip
 
 
-def add(package: Path, python: Path, *each: list[str]) -> list[str]:
+def add(
+    package: Path, python: Path, *each: list[str], patience: float = 60
+) -> list[str]:
     """Call the tool with each list of arguments; return what it said."""
     paths = package / "src", package.parent / "libraries"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
-    command = (python, "-c", ADD_EACH, TOOLS, json.dumps(each))
+    command = (python, "-c", ADD_EACH, TOOLS, json.dumps(each), str(patience))
     return json.loads(run(*command, cwd=package, env=env).splitlines()[-1])
 
 
@@ -408,6 +411,283 @@ def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(
         assert re.search(expected, text, re.DOTALL), text
         assert "Nothing was written" in text or "error: " in text
     assert tree(package) == before
+
+
+# Each of these gives a package that is green, or a reason and a way out.
+ODD = '''
+import asyncio, functools, time, warnings
+from functools import partial, wraps
+
+import numpy as np
+from scipy import ndimage
+
+generator = np.random.default_rng(0)
+buffer = np.zeros((56, 64), np.uint16)
+calls = []
+seen = {}
+
+def in_place(image):
+    image[image < 150] = 0
+    return image
+
+def in_place_of_nothing(image):
+    image += 1
+
+def below_a_view(image):
+    image.ravel()[:3] = 0
+    return image * 2
+
+def asks_to_write(image):
+    image.setflags(write=True)
+    return image * 2
+
+def noisy(image, sigma=1.0):
+    return image + generator.normal(0, sigma, image.shape)
+
+def global_noise(image):
+    return np.random.normal(0, 1, image.shape)
+
+def seeded_by_argument(image, seed: int | None = None):
+    return image + np.random.default_rng(seed).random(image.shape)
+
+def counts_calls(image):
+    calls.append(1)
+    return image * len(calls)
+
+def scales_to_the_first(image):
+    return image / seen.setdefault("max", image.mean())
+
+def keeps_its_result(image):
+    if image.shape != buffer.shape:
+        return image * 2
+    np.multiply(image, 2, out=buffer)
+    return buffer
+
+def random_number(image):
+    return {"mean": image.mean(), "noise": np.random.random()}
+
+def random_labels(image):
+    return ndimage.label(image > 10000)[0] + np.random.randint(1, 3) * (image > 10000)
+
+def slow(image):
+    time.sleep(1000)
+
+async def later(image):
+    return image
+
+def one_by_one(image):
+    yield image
+
+def awaited(image):
+    return later(image)
+
+def ends(image):
+    raise SystemExit(3)
+
+def warns(image):
+    warnings.warn("of something", FutureWarning)
+    return image
+
+def divides(image):
+    return image / (image - image)
+
+def of_even_sizes(image):
+    return image.reshape(image.shape[0] // 2, 2, -1).max(axis=1).repeat(2, 0).reshape(image.shape)
+
+def masked(image):
+    return np.ma.masked_less(image, 150)
+
+def many(*images):
+    return images[0]
+
+last = lambda *arguments, **others: arguments[0]
+
+def second_by_position(sigma, image, /):
+    return image
+
+# What follows is right.
+
+def is_itself(image):
+    return image
+
+def a_view(image):
+    return image[..., ::-1]
+
+def writes_into_a_copy(image):
+    image = image.copy()
+    image[image < 150] = 0
+    return image
+
+def not_a_number(image):
+    return np.where(image > 10000, np.nan, image)
+
+def seeds_all(image):
+    np.random.seed(0)
+    return image + np.random.normal(0, 1, image.shape)
+
+def talks(image):
+    print("Hello")
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("of nothing")
+    np.seterr(all="ignore")
+    return image
+
+def by_position(image, /, sigma: float = 1.0):
+    return ndimage.gaussian_filter(image, sigma)
+
+def with_more(image, *more, sigma: float = 1.0, **others):
+    return ndimage.gaussian_filter(image, sigma)
+
+class Blur:
+    """Not of the task."""
+
+    def __init__(self, sigma):
+        self.sigma = sigma
+
+    def __call__(self, image: np.ndarray, times: int = 1):
+        """Blur an image by an object.
+
+        Args:
+            image: The image.
+            times: How often.
+        """
+        for _ in range(times):
+            image = ndimage.gaussian_filter(image, self.sigma)
+        return image
+
+    def method(self, image):
+        return self(image)
+
+def without_wraps(function):
+    def wrapper(image, factor: float = 2.0):
+        return function(image) * factor
+    return wrapper
+
+def with_wraps(function):
+    @wraps(function)
+    def wrapper(*arguments, **others):
+        return function(*arguments, **others)
+    return wrapper
+
+def outer():
+    def inner(image, factor: float = 2.0):
+        return image * factor
+    return inner
+
+@without_wraps
+def decorated(image):
+    return image
+
+@with_wraps
+def wrapped(image, sigma: float = 1.0):
+    """Blur an image in a wrapper."""
+    return ndimage.gaussian_filter(image, sigma)
+
+blurred = partial(ndimage.gaussian_filter, sigma=2.0)
+of_partial = partial(partial(ndimage.gaussian_filter), sigma=2.0)
+called_object = Blur(2)
+bound = Blur(1).method
+doubled = lambda image, factor=2.0: image * factor
+nested = outer()
+alias = wrapped
+cached = functools.cache(outer)()
+'''
+COPY = r"writes into image, .*`image = image.copy\(\)`"
+AGAIN = "returns something else when it is called again.*seed"
+WRONG = {
+    "in_place": COPY,
+    "in_place_of_nothing": COPY + ", end it with `return image`",
+    "below_a_view": COPY,
+    "asks_to_write": COPY,
+    "noisy": AGAIN,
+    "global_noise": AGAIN,
+    "seeded_by_argument": "called again.*by --set seed=0",
+    "counts_calls": AGAIN,
+    "scales_to_the_first": AGAIN,
+    "keeps_its_result": AGAIN,
+    "random_number": AGAIN,
+    "random_labels": AGAIN,
+    "slow": "slow has not ended after 5 seconds.*--axes yx.*--set",
+    "later": "it is asynchronous.*`def`",
+    "one_by_one": "returns a generator .*write a function",
+    "awaited": "returns a coroutine .*write a function",
+    "ends": "SystemExit: 3",
+    "warns": "warns: FutureWarning: of something",
+    "divides": "warns: RuntimeWarning: .*divi.*function that calls it",
+    "of_even_sizes": "fails on a plane.*cannot reshape",
+    "masked": r"masked array.*\.filled\(0\)",
+    "many": "its arguments have no names.*Write a function",
+    "last": "its arguments have no names.*Write a function",
+    "second_by_position": "needs sigma, .* no name for a caller",
+    "Blur": "it is a type, not a function. Write one",
+    "generator": "it is a Generator, not a function",
+}
+RIGHT = {
+    "is_itself": "image",
+    "a_view": "image",
+    "writes_into_a_copy": "image",
+    "not_a_number": "image",
+    "seeds_all": "image",
+    "talks": "image",
+    "by_position": "image",
+    "with_more": "image",
+    "decorated": "image",
+    "wrapped": "image",
+    "blurred": "image",
+    "of_partial": "image",
+    "called_object": "image",
+    "bound": "image",
+    "doubled": "image",
+    "nested": "image",
+    "alias": "image",
+    "cached": "image",
+}
+LIBRARY = ("numpy:sqrt", "numpy:abs", "scipy.special:expit", "skimage.util:invert")
+
+
+@pytest.mark.long
+def test_an_odd_function_gives_a_green_package_or_a_reason_and_a_way_out(
+    render, tmp_path, richest_python, cache
+):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    (package / "odd.py").write_text(ODD)
+    before = tree(package)
+
+    said = add(
+        package,
+        richest_python,
+        *(["Mine", "--from", f"odd.py:{name}"] for name in WRONG),
+        patience=5,
+    )
+
+    for (name, expected), text in zip(WRONG.items(), said, strict=True):
+        assert re.search(expected, text, re.DOTALL), (name, text)
+        assert "Nothing was written" in text
+        assert "Traceback" not in text
+    assert tree(package) == before
+
+    cases = [f"odd.py:{name}" for name in RIGHT] + [*LIBRARY]
+    said = add(
+        package,
+        richest_python,
+        *([f"Task {n}", "--from", case] for n, case in enumerate(cases, start=1)),
+    )
+
+    for case, text in zip(cases, said, strict=True):
+        assert f"{case.partition(':')[2]} makes an image" in text, (case, text)
+    tasks = create_manifest(package, richest_python)
+    assert len(tasks) == len(cases)
+    schema = tasks[f"Task {cases.index('odd.py:called_object') + 1}"]
+    properties = schema["args_schema_parallel"]["properties"]
+    assert properties["times"]["description"] == "How often."
+    (package / "odd.py").unlink()
+    run("ruff", "check", "--no-cache", ".", cwd=package)
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
+    env = os.environ | {"PYTHONPATH": str(package / "src")}
+    run(richest_python, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    # Of each task, the test that calls its function on a part of an image.
+    run(richest_python, "-m", "pytest", "-q", "-k", "a_region", cwd=package, env=env)
 
 
 CELLS = '''"""Cells."""

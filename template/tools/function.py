@@ -6,6 +6,7 @@ show is left at its default.
 
 import ast
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -67,6 +68,7 @@ TAKEN |= {
 }
 
 UNIONS = (typing.Union, types.UnionType)
+MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 ARRAY_NAME = re.compile(r"(?<!byte)array", re.IGNORECASE)
 
 SAMPLES: dict[Any, Any] = {bool: True, int: 3, float: 2.0}
@@ -168,6 +170,11 @@ class Function:
     returned: str = ""
 
     @property
+    def names(self) -> set[str]:
+        """Names of its arguments, but for those that take arrays."""
+        return {*self.left, *(one.name for one in self.arguments)}
+
+    @property
     def imported(self) -> str:
         """What the task imports."""
         return f"{self.name} as {self.alias}" if self.alias else self.name
@@ -211,7 +218,7 @@ class Function:
 
 
 def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
-    """Import a function.
+    """Import a function; that of a file, anew at each call.
 
     Args:
         place: `package.module:function`, or `FILE.py:function`.
@@ -236,7 +243,7 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             'it by into pyproject.toml, below "Add your own", and run this again. If a '
             "model needs it, begin with --makes label --model instead."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refused(
             f"--from {place}: importing it fails: {type(error).__name__}: {error}"
         ) from error
@@ -256,7 +263,22 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             f"--from {place}: it is a {type(function).__name__}, not a function. Write "
             "one that uses it, into a file of your own."
         )
+    if inspect.iscoroutinefunction(source_of(function)):
+        raise Refused(
+            f"--from {place}: it is asynchronous, and a task waits for the result. Write "
+            "`def` in place of `async def`, or a function that runs it by asyncio.run, "
+            "into a file of your own."
+        )
     return function, file.stem if file else where, file
+
+
+def source_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the annotations and docstring of a callable."""
+    function = inspect.unwrap(function)
+    if isinstance(function, functools.partial):
+        return source_of(function.func)
+    has_own = inspect.isroutine(function) or hasattr(function, "__name__")
+    return function if has_own else type(function).__call__
 
 
 def is_own(thing: Any, module: types.ModuleType) -> bool:
@@ -284,6 +306,7 @@ def load(file: Path) -> types.ModuleType:
 
 def read(
     function: Callable[..., Any],
+    name: str,
     module: str,
     *,
     array: str = "",
@@ -293,6 +316,7 @@ def read(
 
     Args:
         function: The function.
+        name: What the module calls it.
         module: Module to import it from.
         array: Name of the argument that takes the pixels, if it cannot be guessed; of
             several, with commas between them, each one takes a channel.
@@ -302,10 +326,9 @@ def read(
         Refused: A task cannot call it; the sentence says what to do.
     """
     settings = settings or {}
-    name = function.__name__
     try:
         signature = inspect.signature(function)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise Refused(
             f"{name}: Python does not know its arguments. Write a function that calls it, "
             "into a file of your own."
@@ -316,17 +339,17 @@ def read(
         raise Refused(
             f"{name} has no argument {unknown[0]!r}, only {', '.join(parameters)}"
         )
-    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    if len({*named}) < len(named) or any(parameters[n].kind in many for n in named):
+    if len({*named}) < len(named) or any(parameters[n].kind in MANY for n in named):
         raise Refused(
             f"--array {array}: name different arguments, each of which takes one array; "
             f"there are: {', '.join(parameters)}"
         )
+    inner = source_of(function)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
+        hints = typing.get_type_hints(inner, include_extras=True)
     except Exception:
         hints = {}
-    docs = docstring_parser.parse(inspect.getdoc(function) or "")
+    docs = docstring_parser.parse(inspect.getdoc(inner) or "")
     described = {one.arg_name.strip(" *"): one for one in docs.params}
 
     numbers = [
@@ -344,7 +367,7 @@ def read(
                 what = "labels" if key == labels else "pixels"
                 raise Refused(f"--set {key}: it takes the {what}")
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.kind in MANY:
             left[key] = "a form has no place for it"
             continue
         documented = described.get(key)
@@ -477,7 +500,7 @@ def find_arrays(
     needed = [
         key
         for key, one in parameters.items()
-        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        if one.kind not in MANY
         and (one.default is one.empty or key in ("image", "intensity_image"))
     ]
     annotated = [key for key in needed if is_array_type(hints.get(key))]
@@ -497,10 +520,16 @@ def find_arrays(
     )
     if labels and not found:  # it measures shapes only
         return "", labels
+    named = [n for n, one in parameters.items() if one.kind not in MANY]
+    if not named:
+        raise Refused(
+            f"{name}: its arguments have no names, of which one takes the pixels. Write a "
+            "function that calls it, into a file of your own."
+        )
     if not found:
         raise Refused(
             f"{name}: which of its arguments takes the pixels? Say it by --array NAME; "
-            f"there are: {', '.join(parameters) or 'none'}"
+            f"there are: {', '.join(named)}"
         )
     return found, labels
 

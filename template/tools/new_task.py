@@ -41,7 +41,7 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -153,7 +153,16 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
         Refused: A task cannot call it; the sentence says what to do.
     """
     # What needs no look at the function is refused first.
-    if problems := [*module_problems(module_name(name), "", RESERVED)]:
+    problems = [*module_problems(module_name(name), "", RESERVED)]
+    where, _, called_name = given.function.rpartition(":")
+    copied = PACKAGE / Path(where).name
+    if where.endswith(".py") and not copied.exists():
+        # Once it is imported, it would hide what has its name.
+        problems += [
+            f"--from {given.function}: rename the file. {problem}"
+            for problem in module_problems(copied.stem, "", RESERVED)
+        ]
+    if problems:
         raise Refused("\n".join(problems))
     # These need libraries of the package.
     import function as functions
@@ -163,7 +172,10 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
     extra: Files = {}
     if file:
         target = PACKAGE / file.name
-        text = file.read_text(encoding="utf-8")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise Refused(f"{file}: it is not in UTF-8: save it so.") from error
         there = target.read_text(encoding="utf-8") if target.exists() else ""
         module = f"{PACKAGE.name}.{module}"
         if there not in (text, copied := polished(target, text, of_owner=True)):
@@ -171,13 +183,19 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
                 own = target.relative_to(PROJECT)
                 raise Refused(
                     f"{own} exists, and is another version of {file}: edit that in the "
-                    f"package, and write --from {module}:{called.__name__}. If it is "
+                    f"package, and write --from {module}:{called_name}. If it is "
                     "something else, rename your file."
                 )
             extra[target] = copied
     settings = dict(map(setting, given.set))
-    function = functions.read(called, module, array=given.array, settings=settings)
-    look(function, called, given.makes or "", given.axes or "")
+    function = functions.read(
+        called, called_name, module, array=given.array, settings=settings
+    )
+
+    def again() -> Callable[..., Any]:
+        return functions.find(given.function)[0]
+
+    look(function, called, again, given.makes or "", given.axes or "")
     makes = function.makes
     if given.type not in (None, MAKES[makes][0]):
         raise Refused(
@@ -189,7 +207,8 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
         origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
         function.alias = f"{origin}_{function.name}"
     is_own = module.partition(".")[0] == PACKAGE.name
-    function.is_untyped = is_own and not called.__annotations__
+    annotations = getattr(functions.source_of(called), "__annotations__", None)
+    function.is_untyped = is_own and not annotations
     scaffold = f"from_{function.makes}"
     files = new_task(name, scaffold, folder, extra, function=function)
     for path, text in files.items():

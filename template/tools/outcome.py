@@ -1,12 +1,16 @@
-"""What a function makes: an image, labels, features or a row of a table.
+"""The calls that show what a function makes: an image, labels, features or a row of a table.
 
-It is called on small images, and what it returns decides.
+What it returns for small images decides. It has to return the same when it is called
+again, on arrays that it cannot write into, after other images, and without a warning.
 """
 
 import ast
+import inspect
+import threading
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +20,26 @@ from merge import Refused
 MADE = {"image": "an image", "label": "labels"}
 
 
-def blobs(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+SHAPES = {"yx": (56, 64), "zyx": (6, 56, 64)}
+KINDS = {"yx": "plane", "zyx": "volume"}
+TESTED = {"yx": (101, 83), "zyx": (5, 101, 83)}  # sizes in the tests of a package
+SEEDS = ("rng", "seed", "random_state", "random_seed")
+OWN = "into a file of your own"
+PATIENCE = 60.0  # seconds, for all calls
+
+Call = Callable[..., Any]
+
+
+class Outcome(NamedTuple):
+    """What a call has returned, and why a task cannot make it, if so."""
+
+    result: Any
+    trouble: str
+
+
+def blobs(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A small image of 16 bits, with four bright objects on noise; and their labels."""
-    pixels = np.random.default_rng(0).integers(100, 200, shape).astype(np.uint16)
+    pixels = np.random.default_rng(seed).integers(100, 200, shape).astype(np.uint16)
     labels = np.zeros(shape, np.int32)
     for number, (y, x) in enumerate([(6, 6), (6, 38), (38, 6), (34, 36)], start=1):
         pixels[..., y : y + 12, x : x + 14] += 30000
@@ -26,8 +47,183 @@ def blobs(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return pixels, labels
 
 
-def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -> None:
-    """Call the function on small images, to see what it makes of them.
+def call(
+    given: Function,
+    function: Call,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    writable: bool = False,
+) -> Outcome:
+    """Call a function on a small image.
+
+    Args:
+        given: The function, as it was read.
+        function: The function.
+        shape: Size of the image.
+        seed: Of its noise.
+        writable: Whether the function can write into its arrays.
+
+    Raises:
+        Refused: It fails.
+    """
+    pixels, labels = blobs(shape, seed)
+    arrays = {given.array: pixels, str(given.labels): labels}
+    arrays |= {
+        one.name: np.roll(pixels, 3 * number, axis=-1)
+        for number, one in enumerate(given.channels)
+    }
+    arrays = {key: array for key, array in arrays.items() if key not in ("", "None")}
+    before = {key: array.copy() for key, array in arrays.items()}
+    if not writable:  # as a part of an array that nobody can make writable
+        for key, array in arrays.items():
+            array.flags.writeable = False
+            arrays[key] = array[...]
+    named: dict[str, Any] = dict(arrays)
+    positional = [named.pop(key) for key in given.positional]
+    for one in given.arguments:
+        default = one.value if one.default is None else ast.literal_eval(one.default)
+        named[one.name] = tuple(default) if one.is_tuple else default
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            result = function(*positional, **named)
+    except (Exception, SystemExit) as error:
+        shown = {k: v for k, v in named.items() if k not in arrays}
+        raise Refused(
+            f"{given.name} fails on a {KINDS['zyx'[-len(shape) :]]} of 16 bits, with "
+            f"{shown}: {type(error).__name__}: {error}\nGive other values by --set "
+            f"NAME=VALUE, or write a function that calls it, {OWN}. "
+            "If it takes several channels, name their arguments by --array "
+            "NUCLEI,MEMBRANES; if a trained model, begin with --makes label --model."
+        ) from error
+    trouble = ""
+    if warned:
+        trouble = (
+            f"{given.name} warns: {warned[0].category.__name__}: {warned[0].message}\n"
+            "Fractal flags a run that warns, and the tests of the package fail. Give other "
+            "values by --set NAME=VALUE, or write a function that calls it and does not "
+            f"warn, {OWN}."
+        )
+    for key, array in arrays.items():
+        if not np.array_equal(array, before[key]):
+            trouble = copy_of(given, key, returns=result is not None)
+    return Outcome(result, trouble)
+
+
+def copy_of(given: Function, key: str, *, returns: bool = True) -> str:
+    """Say what to do with a function that writes into an argument."""
+    end = "" if returns else f", end it with `return {key}`"
+    return (
+        f"{given.name} writes into {key}, whose pixels a task still needs. Begin it with "
+        f"`{key} = {key}.copy()`{end}, or write a function that calls it on a copy, {OWN}."
+    )
+
+
+def look(
+    given: Function, function: Call, again: Callable[[], Call], makes: str, axes: str
+) -> None:
+    """Call a function on small images, to see what it makes of them.
+
+    Args:
+        given: Is completed: `makes`, `whole`, `result`, `dtype`.
+        function: The function.
+        again: Imports it anew, if it is of a file.
+        makes: What the task shall make; empty if the result decides.
+        axes: `yx` for planes or `zyx` for volumes; empty if the result decides.
+
+    Raises:
+        Refused: It fails, does not end, or returns what no task writes.
+    """
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            decide(given, function, makes, axes)
+            repeat(given, function, again())
+        except BaseException as error:
+            errors.append(error)
+
+    # A thread, since most libraries cannot be interrupted; it ends with Python.
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(PATIENCE)
+    if worker.is_alive():
+        planes = "" if axes == "yx" else "try it on planes by --axes yx, "
+        raise Refused(
+            f"{given.name} has not ended after {PATIENCE:.0f} seconds on images of "
+            f"6 x 56 x 64 pixels: {planes}give other values by --set NAME=VALUE, or write "
+            f"a function that does less, {OWN}."
+        )
+    if errors:
+        raise errors[0]
+
+
+def repeat(given: Function, function: Call, again: Call) -> None:
+    """Call a function as a task and its test do: often, on images that others read too.
+
+    Args:
+        given: The function, as it was read, and what it makes.
+        function: The function.
+        again: The same; if it is of a file, imported anew.
+
+    Raises:
+        Refused: It writes into its arguments, warns, or returns something else.
+    """
+    for key in ["zyx", "yx"] if given.whole == "zyx" else ["yx"]:
+        shape = SHAPES[key]
+        outcomes = [call(given, function, shape, writable=True)]
+        results = [content(outcomes[0].result)]
+        # Another image in between, which is the first one of what was imported anew.
+        call(given, again, shape, seed=1, writable=True)
+        for one in (function, again):
+            try:
+                outcomes.append(call(given, one, shape))
+            except Refused as error:
+                call(given, one, shape, writable=True)
+                array = given.array or str(given.labels)
+                raise Refused(copy_of(given, array)) from error
+            results.append(content(outcomes[-1].result))
+        if given.makes != "label":  # that is tested on images of the same size
+            outcomes.append(call(given, function, TESTED[key]))
+        if troubles := [one.trouble for one in outcomes if one.trouble]:
+            raise Refused(troubles[0])
+        # Blocks are processed at the same time.
+        once, twice = (np.asarray(first(one.result)) for one in outcomes[:2])
+        is_kept = np.may_share_memory(once, twice)
+        if is_kept or not all(is_same(results[0], result) for result in results[1:]):
+            seed = next((k for k in SEEDS if k in given.names), "")
+            way = f"Give it a seed by --set {seed}=0" if seed else "Give it a seed"
+            raise Refused(
+                f"{given.name} returns something else when it is called again: it is "
+                "random, or keeps something from one call to the next. A task would not "
+                f"give the same result again. {way}, or write a function without this, {OWN}."
+            )
+
+
+def content(result: Any) -> Any:
+    """Return what of a result becomes pixels, or columns, as a copy."""
+    result = first(result)
+    columns = getattr(result, "columns", None)
+    if columns is not None or isinstance(result, Mapping):
+        names = result if columns is None else columns
+        return {name: np.array(result[name]) for name in names}
+    return np.array(result)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two results are the same, also where they are not a number."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(
+            is_same(value, other[key]) for key, value in one.items()
+        )
+    nans = bool({one.dtype.kind, other.dtype.kind} <= {*"fc"})
+    same = np.array_equal(one, other, equal_nan=nans)
+    return same and bool(one.dtype == other.dtype)
+
+
+def decide(given: Function, function: Call, makes: str, axes: str) -> None:
+    """Find out what a function makes.
 
     Args:
         given: Is completed: `makes`, `whole`, `result`, `dtype`.
@@ -38,37 +234,13 @@ def look(given: Function, function: Callable[..., Any], makes: str, axes: str) -
     Raises:
         Refused: It fails, or returns what no task writes.
     """
-    results = {}
-    for dims, shape in (("yx", (56, 64)), ("zyx", (6, 56, 64))):
-        pixels, labels = blobs(shape)
-        arrays = {given.array: pixels, str(given.labels): labels}
-        arrays |= {
-            one.name: np.roll(pixels, 3 * number, axis=-1)
-            for number, one in enumerate(given.channels)
-        }
-        named = {key: array for key, array in arrays.items() if key not in ("", "None")}
-        positional = [named.pop(key) for key in given.positional]
-        for one in given.arguments:
-            default = (
-                one.value if one.default is None else ast.literal_eval(one.default)
-            )
-            if one.is_tuple:
-                default = tuple(default)
-            named[one.name] = default
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                results[dims] = function(*positional, **named)
-        except Exception as error:
-            if dims == "yx":
-                shown = {k: v for k, v in named.items() if np.size(v) < 10}
-                raise Refused(
-                    f"{given.name} fails on a plane of 16 bits, with {shown}: "
-                    f"{type(error).__name__}: {error}\nGive other values by --set "
-                    "NAME=VALUE, or write a function that calls it, into a file of your own. "
-                    "If it takes several channels, name their arguments by --array "
-                    "NUCLEI,MEMBRANES; if a trained model, begin with --makes label --model."
-                ) from error
+    outcome = call(given, function, SHAPES["yx"], writable=True)
+    if outcome.trouble:
+        raise Refused(outcome.trouble)
+    results = {"yx": outcome.result}
+    if axes != "yx":
+        with suppress(Refused):
+            results["zyx"] = call(given, function, SHAPES["zyx"], writable=True).result
     as_volume = "zyx" in results
     if shape_of(first(results["yx"])) == (56, 64):  # not of channels, say
         as_volume = as_volume and shape_of(first(results["zyx"])) == (6, 56, 64)
@@ -148,6 +320,11 @@ def what_is(result: Any, shape: tuple[int, ...], given: Function) -> str:
     Raises:
         Refused: No task writes such a thing.
     """
+    if isinstance(result, np.ma.MaskedArray):
+        raise Refused(
+            f"{given.name} returns a masked array, and images have no masked pixels: write a "
+            f"function that fills them, such as by `.filled(0)`, {OWN}."
+        )
     if isinstance(result, np.ndarray) and result.shape == shape:
         if result.dtype.kind == "b":
             return "mask"
@@ -182,6 +359,8 @@ def what_is(result: Any, shape: tuple[int, ...], given: Function) -> str:
 
 def describe(result: Any) -> str:
     """Say what kind of thing a result is."""
+    if inspect.iscoroutine(result):
+        result.close()  # or else Python warns
     if isinstance(result, np.ndarray):
         return f"an array of {result.dtype} and shape {result.shape}"
     return f"a {type(result).__name__}"
