@@ -370,8 +370,8 @@ def check_kind(workflow: Any, file: str) -> None:
         case [{"zarr_url": _}, *_]:
             kind, way_out = "an image list", "give a workflow, and this by --images"
         case {"task_list": [*steps]}:
-            tasks = [step.get("task") for step in steps if isinstance(step, dict)]
-            tasks = [task for task in tasks if isinstance(task, dict)]
+            given = [step.get("task") for step in steps if isinstance(step, dict)]
+            tasks = [task for task in given if isinstance(task, dict)]
             if not any("source" in task and "pkg_name" not in task for task in tasks):
                 return
             keys = {key for step in steps if isinstance(step, dict) for key in step}
