@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
-from my_fractal_tasks.kit import open_image, open_label, plate_position
+from my_fractal_tasks.kit import (
+    create_image,
+    derive_image,
+    map_blocks,
+    open_image,
+    open_label,
+    plate_position,
+)
 from my_fractal_tasks.kit.chunks import check_chunks
 from my_fractal_tasks.kit.image import unique_names
 from my_fractal_tasks.kit.multiscale import check_scales
@@ -832,3 +839,123 @@ def test_a_projected_plate_says_what_its_origin_says(tmp_path, version):
     assert [row["name"] for row in projected["rows"]] == ["B", "C"]
     assert len(projected["wells"]) == 2
     yaozarrs.validate_zarr_store(tmp_path / "plate_projected.zarr")
+
+
+# --- new and derived images ---
+
+NEW = {"shape": (2, 40, 30), "axes": "cyx", "dtype": "uint16", "scale": {"y": 0.5}}
+NEW |= {
+    "channels": ["DAPI", "GFP"],
+    "wavelengths": ["A01", "A02"],
+    "colors": ["00FF00", "0000ff"],
+}
+IMPOSSIBLE = {
+    "channels": [
+        ["DAPI"],
+        ["a", "b", "c"],
+        [],
+        ["a", "a"],
+        ["a", ""],
+        ["a", None],
+        "ab",
+    ],
+    "wavelengths": [["A01"], ["A01", "A01"], ["a", "b", "c"], ["a", 2]],
+    "colors": [["00FF00"], ["00FF00", "green"], ["00FF00", "#0000FF"], ["0", "1"]],
+    "shape": [(40, 30), (2, 0, 30), (2, -1, 30), (1, 2, 40, 30)],
+    "axes": ["yxc", "ycx", "", "xy", "cyxz", "CYX"],
+    "dtype": ["complex64", "U3", "datetime64[s]", object],
+    "scale": [
+        {"y": 0},
+        {"x": -1.0},
+        {"y": math.nan},
+        {"y": math.inf},
+        {"q": 1.0},
+        {"yx": 1.0},
+    ],
+    "version": ["0.3", 0.4],
+    "chunk_yx": [0, -1],
+}
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [(name, value) for name, values in IMPOSSIBLE.items() for value in values],
+)
+def test_an_image_that_cannot_be_is_rejected_before_it_is_begun(
+    tmp_path, argument, value
+):
+    image = create_image(tmp_path / "image.zarr", **NEW | {argument: value})
+    with pytest.raises(ValueError, match=f"^{argument}: "):
+        image.__enter__()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_new_image_has_the_channels_that_were_given(tmp_path, version):
+    with create_image(tmp_path / "image.zarr", **NEW, version=version):
+        pass
+    channels = open_image(tmp_path / "image.zarr").channels
+    assert [c["label"] for c in channels] == NEW["channels"]
+    assert [c["wavelength_id"] for c in channels] == NEW["wavelengths"]
+    assert [c["color"] for c in channels] == NEW["colors"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_a_derived_image_keeps_all_metadata_of_its_origin(tmp_path, version, dtype):
+    path = tmp_path / "image.zarr"
+    write_image(path, "tczyx", version)
+
+    def change(ome):
+        ome["omero"]["rdefs"] = {"model": "color"}
+        ome["custom"] = [1, {"a": None}]
+        ome["multiscales"][0] |= {"type": "gaussian", "metadata": {"method": "x"}}
+        ome["multiscales"][0]["axes"][0]["unit"] = "minute"
+        for dataset in ome["multiscales"][0]["datasets"]:
+            place = {"type": "translation", "translation": [0, 0, 1.5, 2, 3]}
+            dataset["coordinateTransformations"].append(place)
+
+    edit(path, change)
+    zarr.open_group(path, mode="r+").update_attributes({"acquired": "today"})
+    for level in "01":
+        zarr.open_array(path / level, mode="r+").update_attributes({"note": level})
+    image = open_image(path)
+    with derive_image(image, tmp_path / "new.zarr", dtype=dtype) as new:
+        map_blocks(lambda pixels: pixels, image, new)
+    derived = open_image(tmp_path / "new.zarr")
+    same = ["multiscales", "custom"] + ["omero"] * (dtype is None)
+    assert [derived.metadata[key] for key in same] == [
+        image.metadata[key] for key in same
+    ]
+    assert derived.metadata["omero"]["rdefs"] == {"model": "color"}
+    assert derived.group.attrs["acquired"] == "today"
+    assert [level.attrs["note"] for level in derived.levels] == ["0", "1"]
+
+
+def test_a_link_beside_a_pyramid_stays_a_link(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "file").write_text("private")
+    (path / "OME").mkdir()
+    for link in (path / "link", path / "OME" / "link"):
+        link.symlink_to(tmp_path / "secret" / "file")
+    (path / "folder").symlink_to(tmp_path / "secret")
+    gaussian_blur(zarr_url=str(path), overwrite_input=True)
+    assert (path / "link").is_symlink()
+    assert (path / "OME" / "link").is_symlink()
+    assert (path / "folder").is_symlink()
+    assert (path / "folder" / "file").read_text() == "private"
+
+
+@pytest.mark.parametrize("window", [None, {"start": math.nan}, {}, {"start": "low"}, 7])
+def test_a_wrong_display_range_is_named_in_a_sentence(tmp_path, window):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    edit(path, lambda ome: ome["omero"]["channels"][1].update(window=window))
+    with pytest.raises(
+        ValueError, match=rf"{path}: .*omero\.channels\.1\.window"
+    ) as error:
+        check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+    assert "https://" not in str(error.value)
+    gaussian_blur(zarr_url=str(path))

@@ -170,6 +170,7 @@ FROM_BELOW = [
         "tiles",
         "models",
         "write",
+        "create",
     ),
 ]
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         n_threads,
     )
     from .columns import join_columns, make_column, parse_numbers
+    from .create import create_image
     from .fractal import (
         ImageUpdate,
         ParallelizationItem,
@@ -85,11 +86,11 @@ if TYPE_CHECKING:
         plate_images,
         plate_position,
     )
-    from .write import create_image, derive_image, derive_label
+    from .write import derive_image, derive_label
 else:
     MODULES = ["units", "fractal", "ngff", "image", "overlays", "wells", "provenance"]
     MODULES += ["plate", "blocks", "columns", "tables", "rois", "regions", "labels"]
-    MODULES += ["write", "intensity", "tiles", "models", "publish"]
+    MODULES += ["write", "intensity", "tiles", "models", "publish", "create"]
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for, and no library that it can do without."""

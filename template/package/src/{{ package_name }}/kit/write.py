@@ -1,8 +1,7 @@
-"""Make images and label images: derived from another one, or new.
+"""Make images and label images that are derived from another one.
 
 What is made appears under its name complete or not at all; its pixels are written inside
-the `with`. Importing `ome_zarr` takes a second, which every unit of a task would pay for:
-only what makes new metadata imports it.
+the `with`.
 """
 
 import math
@@ -21,7 +20,6 @@ from numpy.typing import DTypeLike
 from .image import Image, open_image
 from .intensity import display_window
 from .ngff import (
-    NgffVersion,
     add_to_image,
     add_to_well,
     check_name,
@@ -99,7 +97,7 @@ def derive_image(
             if in_place:
                 record["sources"]["."] = checksum(open_image(partial))
             open_group(partial, mode="r+").update_attributes({MADE_BY: record})
-        _keep_children(path, partial)
+        keep_children(path, partial)
         if not in_place:
             copy_roi_tables(image, partial, sizes or {})
     if in_place:
@@ -127,9 +125,16 @@ def _array_like(
 ) -> None:
     """Create an array as another one is, but for its data type and shape."""
     if np.dtype(dtype) == level.dtype and tuple(shape) == level.shape:
-        zarr.from_array(group.store, data=level, write_data=False, name=name)
+        zarr.from_array(
+            group.store,
+            data=level,
+            write_data=False,
+            name=name,
+            attributes=level.attrs.asdict(),
+        )
         return
     options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    options["attributes"] = level.attrs.asdict()
     if level.metadata.zarr_format == 3:
         options["chunk_key_encoding"] = level.metadata.chunk_key_encoding
         options["dimension_names"] = level.metadata.dimension_names
@@ -200,140 +205,16 @@ def derive_label(
     add_to_image(path)
 
 
-@contextmanager
-def create_image(
-    path: Path,
-    *,
-    shape: Sequence[int],
-    axes: str,
-    dtype: DTypeLike,
-    scale: Mapping[str, float],
-    channels: Sequence[str],
-    wavelengths: Sequence[str] = (),
-    colors: Sequence[str] = (),
-    version: NgffVersion = "0.4",
-    chunk_yx: int = 2048,
-    min_levels: int = 1,
-    overwrite: bool = False,
-    made_by: Step | None = None,
-) -> Iterator[Image]:
-    """Make a new image, with a pyramid by factors of two in y and x.
-
-    Inside the `with`, write into `levels[0]`, and call `build_pyramid` in the end.
-
-    Args:
-        path: Folder of the new image.
-        shape: Shape at full resolution.
-        axes: Axes in order, such as `czyx`.
-        dtype: Data type of the pixels.
-        scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
-        channels: Name of each channel.
-        wavelengths: Wavelength ID of each channel, such as `A01_C01`.
-        colors: Color of each channel, as six hexadecimal digits; by default distinct ones.
-        version: NGFF version.
-        chunk_yx: Size of a chunk in y and x; a chunk has one plane.
-        min_levels: The pyramid ends at 256 pixels in y and x, but not before it has this
-            many levels, as long as there are pixels: some tasks ask for a level by number.
-        overwrite: Whether to replace the pixels of an image that exists at `path`.
-        made_by: What the task does, to be written into the image; see `is_made`.
-
-    Raises:
-        FileExistsError: There is something at `path`, and `overwrite` is false.
-    """
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_multiscales_metadata
-
-    if overwrite and path.exists():
-        open_image(path, "overwrite")
-    shapes = [tuple(shape)]
-    while max(shapes[-1][-2:]) > (1 if len(shapes) < min_levels else 256):
-        *other, y, x = shapes[-1]
-        shapes.append((*other, math.ceil(y / 2), math.ceil(x / 2)))
-    datasets = [
-        {
-            "path": str(level),
-            "coordinateTransformations": [
-                {
-                    "type": "scale",
-                    "scale": [
-                        scale.get(axis, 1.0) * (2.0**level if axis in "yx" else 1.0)
-                        for axis in axes
-                    ],
-                }
-            ],
-        }
-        for level in range(len(shapes))
-    ]
-    units = {
-        axis: "second" if axis == "t" else "micrometer" for axis in axes if axis != "c"
-    }
-
-    record = {MADE_BY: made_by.record(path)} if made_by else {}
-    with published(path, overwrite=overwrite, argument="overwrite") as partial:
-        group = new_group(partial, version, {})
-        write_multiscales_metadata(
-            group,
-            datasets,
-            fmt=format_from_version(version),
-            axes=list(axes),
-            axes_units=units,
-            name=path.name,
-        )
-        for level, level_shape in enumerate(shapes):
-            chunks = [1] * (len(axes) - 2) + [
-                min(chunk_yx, n) for n in level_shape[-2:]
-            ]
-            new_array(
-                group,
-                str(level),
-                shape=level_shape,
-                chunks=chunks,
-                dtype=dtype,
-                axes=axes,
-            )
-        yield open_image(partial, mode="r+")
-        _write_channels(open_image(partial, mode="r+"), channels, wavelengths, colors)
-        open_group(partial, mode="r+").update_attributes(record)
-        _keep_children(path, partial)
-
-
-def _write_channels(
-    image: Image,
-    names: Sequence[str],
-    wavelengths: Sequence[str],
-    colors: Sequence[str],
-) -> None:
-    """Write what is known of the channels, with a display range that shows something."""
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import add_metadata
-
-    distinct = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
-    channels = []
-    for index, name in enumerate(names):
-        window = display_window(image, index)
-        color = distinct[index % len(distinct)] if len(names) > 1 else "FFFFFF"
-        channel = {"label": name, "color": color, "active": True, "window": window}
-        if wavelengths:
-            channel["wavelength_id"] = wavelengths[index]
-        if colors:
-            channel["color"] = colors[index]
-        channels.append(channel)
-    group = zarr.open_group(image.path, mode="r+")
-    add_metadata(
-        group, {"omero": {"channels": channels}}, format_from_version(image.version)
-    )
-
-
-def _keep_children(path: Path, partial: Path) -> None:
+def keep_children(path: Path, partial: Path) -> None:
     """Link into `partial` what lies in the image at `path` beside its pyramid."""
     if not path.exists():
         return
 
     def link(source: str, target: str) -> None:
         try:
-            os.link(source, target)
+            os.link(source, target, follow_symlinks=False)
         except OSError:  # no hard links on this file system
-            shutil.copy2(source, target)
+            shutil.copy2(source, target, follow_symlinks=False)
 
     replaced = {level.name.split("/")[1] for level in open_image(path).levels}
     replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}

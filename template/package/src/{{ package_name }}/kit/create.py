@@ -1,0 +1,217 @@
+"""Make new images.
+
+Importing `ome_zarr` takes a second, which every unit of a task would pay for: only what
+makes new metadata imports it.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike
+
+from .image import Image, open_image
+from .intensity import display_window
+from .multiscale import AXES
+from .ngff import NgffVersion, new_array, new_group, open_group
+from .provenance import MADE_BY, Step
+from .publish import published
+from .write import keep_children
+
+
+@contextmanager
+def create_image(
+    path: Path,
+    *,
+    shape: Sequence[int],
+    axes: str,
+    dtype: DTypeLike,
+    scale: Mapping[str, float],
+    channels: Sequence[str],
+    wavelengths: Sequence[str] = (),
+    colors: Sequence[str] = (),
+    version: NgffVersion = "0.4",
+    chunk_yx: int = 2048,
+    min_levels: int = 1,
+    overwrite: bool = False,
+    made_by: Step | None = None,
+) -> Iterator[Image]:
+    """Make a new image, with a pyramid by factors of two in y and x.
+
+    Inside the `with`, write into `levels[0]`, and call `build_pyramid` in the end.
+
+    Args:
+        path: Folder of the new image.
+        shape: Shape at full resolution.
+        axes: Axes in order, such as `czyx`.
+        dtype: Data type of the pixels.
+        scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
+        channels: Name of each channel.
+        wavelengths: Wavelength ID of each channel, such as `A01_C01`.
+        colors: Color of each channel, as six hexadecimal digits; by default distinct ones.
+        version: NGFF version.
+        chunk_yx: Size of a chunk in y and x; a chunk has one plane.
+        min_levels: The pyramid ends at 256 pixels in y and x, but not before it has this
+            many levels, as long as there are pixels: some tasks ask for a level by number.
+        overwrite: Whether to replace the pixels of an image that exists at `path`.
+        made_by: What the task does, to be written into the image; see `is_made`.
+
+    Raises:
+        FileExistsError: There is something at `path`, and `overwrite` is false.
+        ValueError: An argument is wrong, or does not fit the others.
+    """
+    _check(shape, axes, dtype, scale, version, chunk_yx)
+    n_channels = shape[axes.index("c")] if "c" in axes else 1
+    _check_channels(n_channels, channels, wavelengths, colors)
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import write_multiscales_metadata
+
+    if overwrite and path.exists():
+        open_image(path, "overwrite")
+    shapes = [tuple(shape)]
+    while max(shapes[-1][-2:]) > (1 if len(shapes) < min_levels else 256):
+        *other, y, x = shapes[-1]
+        shapes.append((*other, math.ceil(y / 2), math.ceil(x / 2)))
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {
+                    "type": "scale",
+                    "scale": [
+                        scale.get(axis, 1.0) * (2.0**level if axis in "yx" else 1.0)
+                        for axis in axes
+                    ],
+                }
+            ],
+        }
+        for level in range(len(shapes))
+    ]
+    units = {
+        axis: "second" if axis == "t" else "micrometer" for axis in axes if axis != "c"
+    }
+
+    record = {MADE_BY: made_by.record(path)} if made_by else {}
+    with published(path, overwrite=overwrite, argument="overwrite") as partial:
+        group = new_group(partial, version, {})
+        write_multiscales_metadata(
+            group,
+            datasets,
+            fmt=format_from_version(version),
+            axes=list(axes),
+            axes_units=units,
+            name=path.name,
+        )
+        for level, level_shape in enumerate(shapes):
+            chunks = [1] * (len(axes) - 2) + [
+                min(chunk_yx, n) for n in level_shape[-2:]
+            ]
+            new_array(
+                group,
+                str(level),
+                shape=level_shape,
+                chunks=chunks,
+                dtype=dtype,
+                axes=axes,
+            )
+        yield open_image(partial, mode="r+")
+        _write_channels(open_image(partial, mode="r+"), channels, wavelengths, colors)
+        open_group(partial, mode="r+").update_attributes(record)
+        keep_children(path, partial)
+
+
+def _check(
+    shape: Sequence[int],
+    axes: str,
+    dtype: DTypeLike,
+    scale: Mapping[str, float],
+    version: str,
+    chunk_yx: int,
+) -> None:
+    """Reject an image that cannot be, before anything is written.
+
+    Raises:
+        ValueError: An argument is wrong, or does not fit another one.
+    """
+    if axes not in AXES:
+        raise ValueError(f"axes: {axes!r}; allowed are some of tczyx, in this order")
+    if len(shape) != len(axes) or min(shape) < 1:
+        raise ValueError(
+            f"shape: {tuple(shape)} must be {len(axes)} numbers above 0, for {axes}"
+        )
+    if np.dtype(dtype).kind not in "biuf":
+        raise ValueError(f"dtype: {np.dtype(dtype)} is no type of pixels")
+    if wrong := scale.keys() - {*"tczyx"}:
+        raise ValueError(
+            f"scale: {sorted(wrong)}; allowed are the letters t, c, z, y, x"
+        )
+    if not all(np.isfinite(size) and size > 0 for size in scale.values()):
+        raise ValueError(f"scale: {dict(scale)}; a pixel has a size above 0")
+    if version not in get_args(NgffVersion):
+        raise ValueError(f"version: {version!r}; allowed are 0.4 and 0.5")
+    if chunk_yx < 1:
+        raise ValueError(f"chunk_yx: {chunk_yx} is no size of a chunk")
+
+
+def _check_channels(
+    n_channels: int,
+    names: Sequence[str],
+    wavelengths: Sequence[str],
+    colors: Sequence[str],
+) -> None:
+    """Reject descriptions that are not those of so many channels.
+
+    Raises:
+        ValueError: One is missing, too many, given twice, or no description.
+    """
+    given: dict[str, Any] = {
+        "channels": names,
+        "wavelengths": wavelengths,
+        "colors": colors,
+    }
+    for argument, values in given.items():
+        if len(values) != n_channels and (values or argument == "channels"):
+            raise ValueError(
+                f"{argument}: there are {len(values)}, and the image has {n_channels} "
+                "channels"
+            )
+        if isinstance(values, str) or not all(isinstance(v, str) and v for v in values):
+            raise ValueError(f"{argument}: {values!r} must be a list of texts")
+        if argument != "colors" and len({*values}) < len(values):
+            raise ValueError(f"{argument}: {[*values]} must differ from each other")
+    if wrong := [c for c in colors if not re.fullmatch("[0-9A-Fa-f]{6}", c)]:
+        raise ValueError(
+            f"colors: {wrong}; a color is six hexadecimal digits, as FF00FF"
+        )
+
+
+def _write_channels(
+    image: Image,
+    names: Sequence[str],
+    wavelengths: Sequence[str],
+    colors: Sequence[str],
+) -> None:
+    """Write what is known of the channels, with a display range that shows something."""
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import add_metadata
+
+    distinct = ["00FFFF", "FF00FF", "FFFF00", "00FF00", "FF0000", "0000FF"]
+    channels = []
+    for index, name in enumerate(names):
+        window = display_window(image, index)
+        color = distinct[index % len(distinct)] if len(names) > 1 else "FFFFFF"
+        channel = {"label": name, "color": color, "active": True, "window": window}
+        if wavelengths:
+            channel["wavelength_id"] = wavelengths[index]
+        if colors:
+            channel["color"] = colors[index]
+        channels.append(channel)
+    group = zarr.open_group(image.path, mode="r+")
+    add_metadata(
+        group, {"omero": {"channels": channels}}, format_from_version(image.version)
+    )
