@@ -94,6 +94,9 @@ def test_what_has_changed_runs_again_with_all_after_it(job) -> None:
     assert run(job)[0] == [[True] * 3, [False] * 2, [False] * 2]
     with (job["package_root"] / "parallel_2.py").open("a") as module:
         module.write("# mended\n")
+    assert run(job)[0] == [[True] * 3, [True] * 2, [False] * 2]
+    with (job["package_root"] / "non_parallel_0.py").open("a") as module:
+        module.write("# mended\n")
     assert run(job)[0] == everything
     assert run(job)[0] == [[True] * 3, [True] * 2, [True] * 2]
 

@@ -102,6 +102,7 @@ def run(
     )
     steps: list[Any] = []
     name = job.workflow.name
+    finished = Finished(zarr_dir, resume=resume)
     page = Report(name, zarr_dir, given["images"], lines)
 
     def watch(done: Any) -> None:
@@ -114,7 +115,7 @@ def run(
                 workflow,
                 **given,
                 packages=found.packages,
-                finished=Finished(zarr_dir, resume=resume),
+                finished=finished,
                 watch=watch,
                 progress=progress,
             )
@@ -126,6 +127,7 @@ def run(
             recording.discard()
         raise
     finally:
+        finished.close()
         if told:
             told.write_text(json.dumps(as_json(steps), indent=2), "utf-8")
         page.write(report)
@@ -190,7 +192,7 @@ def main() -> None:
         "--resume",
         action="store_true",
         help="reuse what the last run in this folder has done: run what failed, and all "
-        "after the first step that has changed",
+        "after the first step whose arguments, code, inputs or results have changed",
     )
     parser.add_argument(
         "--with",
