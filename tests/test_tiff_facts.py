@@ -637,3 +637,39 @@ def test_an_index_of_other_images_is_not_read(tmp_path):
     (tmp_path / "Index.xml").write_text("no XML <")
     tifffile.imwrite(tmp_path / "A01.tif", STACK[0])
     assert convert(tmp_path)["A01"].scale["x"] == 1
+
+
+TAGGED = {
+    "yokogawa_cv": "P_B03_T0001F001L01A01Z01C01.tif",
+    "imagexpress": "a_B03_s1_w1.tif",
+    "incell": "B - 3(fld 1 wv DAPI - DAPI).tif",
+    "operetta": "r02c03f01p01-ch01t01.tiff",
+}
+
+
+@pytest.mark.parametrize("file_names", TAGGED)
+def test_resolution_tags_of_microscopes_are_not_used(tmp_path, file_names):
+    path = tmp_path / TAGGED[file_names]
+    unit = {"resolution": (1550.3, 1550.3), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, STACK[0], metadata=None, **unit)
+    assert convert(tmp_path, file_names=file_names)["B03"].scale["x"] == 1
+
+
+def test_an_acquisition_that_was_aborted_is_rejected_or_filled(tmp_path):
+    """OME-XML has all planes that were planned, and the file those that were recorded."""
+    sizes = 'SizeX="30" SizeY="20" SizeZ="3" SizeC="2" SizeT="2" Type="uint16"'
+    pixels = (
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" {sizes}><TiffData/></Pixels>'
+    )
+    text = f'<?xml version="1.0"?><OME><Image ID="Image:0">{pixels}</Image></OME>'
+    recorded = np.arange(1, 6)[:, None, None] * np.ones((20, 30), np.uint16)
+    path = tmp_path / "A01.ome.tif"
+    options = {"photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(path, recorded.astype(np.uint16), description=text, **options)
+    with pytest.raises(
+        ValueError, match=r"7 planes are missing: A01.*t 0 channel 1 z 2"
+    ):
+        convert(tmp_path)
+    image = convert(tmp_path, missing="fill")["A01"]
+    expected = [[[1, 3, 5], [2, 4, 0]], [[0, 0, 0], [0, 0, 0]]]
+    assert np.asarray(image.levels[0])[..., 0, 0].tolist() == expected
