@@ -3,15 +3,18 @@
 import hashlib
 import http.server
 import importlib
+import io
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 import types
+import urllib.parse
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -35,6 +38,7 @@ from my_fractal_tasks.kit import (
     percentile_range,
 )
 from my_fractal_tasks.kit.regions import Regions
+from my_fractal_tasks.model_segmentation import load_model
 from package_images import write_image
 from rendering import ROOT
 from scipy import ndimage
@@ -529,6 +533,115 @@ def test_a_model_has_to_be_the_one_that_is_named(site):
     (folder / "other" / "weights.onnx").write_bytes(b"other")
     other = model_file(f"{address}/other/weights.onnx")
     assert other.read_bytes() == b"other"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("weights.onnx", b"", "it is empty"),
+        ("weights.onnx", b"\r\n <!DOCTYPE html><html>Log in</html>", "a page"),
+        ("weights", b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", "a page"),
+        ("weights.pt", b'{"error": "not found"}', "it is JSON"),
+        ("w.npz", b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
+        ("weights.zip", b"PK\x03\x04 and the rest is missing", "no zip file"),
+    ],
+)
+def test_what_comes_in_place_of_a_model_is_not_kept(
+    site, tmp_path, name, content, fault
+):
+    address, folder = site
+    (folder / name).write_bytes(content)
+    with pytest.raises(RuntimeError, match=rf"model: {address}/{name} .*{fault}"):
+        model_file(f"{address}/{name}")
+    assert not names(tmp_path / "cache" / "models")
+    with pytest.raises(ValueError, match=rf"model: .*/site/{name} .*{fault}"):
+        model_file(str(folder / name))
+    (folder / name).write_bytes(
+        b"weights" if name[-4:] not in (".zip", ".npz") else zip_file()
+    )
+    assert model_file(f"{address}/{name}").read_bytes() == (folder / name).read_bytes()
+
+
+def zip_file():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("weights", "1")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_half_of_a_model_is_not_kept(tmp_path, monkeypatch, with_length):
+    monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path / "cache"))
+    whole = write_network(tmp_path / "network.onnx")
+    content = Path(whole).read_bytes()
+
+    class Torn(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            if with_length:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Torn) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/network.onnx"
+        with pytest.raises(RuntimeError, match="model: "):
+            load_model(address)
+        right = hashlib.sha256(content).hexdigest()
+        with pytest.raises(RuntimeError, match="model: "):
+            model_file(f"{address}#sha256={right}")
+        server.shutdown()
+    assert not names(tmp_path / "cache" / "models")
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        *("SHA256=" + "0" * 64, "md5=" + "0" * 32, "sha256=", "sha256=12", "main", ""),
+        *("sha256=" + "g" * 64, "sha256:" + "0" * 64, "sha256=" + "0" * 64 + "#x"),
+    ],
+)
+def test_a_checksum_that_is_not_understood_is_rejected(site, tmp_path, fragment):
+    address, folder = site
+    for model in (f"{address}/weights.onnx", str(folder / "weights.onnx")):
+        with pytest.raises(
+            ValueError, match=r"model: #.* is not understood: write #sha256="
+        ):
+            model_file(f"{model}#{fragment}")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_checksum_is_checked_wherever_the_file_is(site, caplog):
+    address, folder = site
+    caplog.set_level("INFO")
+    file = folder / "a#1.onnx"
+    file.write_bytes(b"weights" * 1000)
+    assert model_file(str(file)) == file
+    cached = model_file(f"{address}/weights.onnx")
+    (checksum,) = re.findall("#sha256=([0-9a-f]{64})", caplog.text)
+    local = str(folder / "weights.onnx")
+    for model in (local, f"{address}/weights.onnx"):
+        kept = model_file(f"{model}#sha256={checksum.upper()}")
+        assert kept.read_bytes() == cached.read_bytes()
+        with pytest.raises((ValueError, RuntimeError), match=r"hash of .* is sha256="):
+            model_file(f"{model}#sha256={'0' * 64}")
+    kept.write_bytes(b"other")  # of the cache
+    with pytest.raises(ValueError, match=r"hash of .* is sha256="):
+        model_file(f"{address}/weights.onnx#sha256={checksum}")
+
+
+def test_a_model_of_any_address_has_a_name_of_its_own(site):
+    address, folder = site
+    name = "x" * 200 + " \u00e9%20(1).onnx"
+    (folder / name).write_bytes(b"weights")
+    path = model_file(f"{address}/{urllib.parse.quote(name)}?download=a/b")
+    assert path.read_bytes() == b"weights"
+    assert path.name.endswith(".onnx")
+    assert len(path.name) < 120
 
 
 def test_without_a_network_the_error_says_what_to_put_where(site, monkeypatch):
