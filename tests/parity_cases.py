@@ -288,7 +288,6 @@ CASES += [
     Case("arguments of a converter", [converter(echo(C), args_non_parallel={"sigma": 1.5})], AB),
     Case("arguments of a compute unit", [compound(units(up(A, init_args={"n": [1, {"m": None}]})), echo(C), args_parallel={"sigma": 1}, args_non_parallel={"tau": 2})], AB),
     Case("arguments of a converter's compute unit", [converter_compound(units(up(f" {A}/ ")), echo(C), args_parallel={"sigma": 1})], AB),
-    Case("arguments for the part that is not there", [parallel({A: echo(C)}, args_non_parallel={"tau": 2})], AB),
     Case("null arguments", [parallel({A: echo(C)}, args_parallel=None, args_non_parallel=None)], AB),
     Case("blanks around arguments", [parallel({A: echo(C)}, args_parallel={" sigma ": 1})], AB),
     Case("arguments twice but for blanks", [parallel(NOTHING, args_parallel={"a": 1, "a ": 2})], AB, fails=True),
@@ -391,7 +390,7 @@ CASES += [
     Case("half a character in an image", [parallel(NOTHING)], [image(A, {"n": "\ud800"})], fails=True),
     Case("a whole character in an argument", [parallel({A: echo(C)}, args_parallel={"a": "\U0001f52c"})], AB),
     # Resources, of use on the server only.
-    Case("resources", [parallel(NOTHING, meta_parallel={"mem": 1}, meta_non_parallel={"cpus_per_task": 2}, output_types=T)], AB),
+    Case("resources", [parallel(NOTHING, meta_parallel={"mem": 1}, meta_non_parallel={}, output_types=T)], AB),
     Case("NaN in a resource", [parallel(NOTHING, meta_parallel={"mem": float("nan")})], AB, fails=True),
     Case("a resource without a name", [parallel(NOTHING, meta_parallel={" ": 1})], AB, fails=True),
     Case("resources twice but for blanks", [parallel(NOTHING, meta_parallel={"a": 1, "a ": 2})], AB, fails=True),
@@ -428,6 +427,10 @@ STRICTER = [
     # The server would start the earlier tasks, and let this one crash.
     Case("an unknown argument", [parallel(NOTHING, args_parallel={"sigmaa": 1}, args_schema_parallel={"properties": {"sigma": {}}, "additionalProperties": False})], AB),
     Case("a missing argument", [parallel(NOTHING, args_parallel={}, args_schema_parallel={"properties": {"sigma": {}, "zarr_url": {}}, "required": ["sigma", "zarr_url"]})], AB),
+    # No one would read them: the server takes them from a file, and not from its own form.
+    Case("arguments for the part that is not there", [parallel({A: echo(C)}, args_non_parallel={"tau": 2})], AB),
+    Case("arguments of a converter that has no such part", [converter(echo(C), args_parallel={"tau": 2})], AB),
+    Case("resources for the part that is not there", [non_parallel(NOTHING, meta_parallel={"mem": 1})], AB),
     # Its second entry can neither be updated nor removed.
     Case("an image that is listed twice", [converter(out(up(B)))], [image(A), image(f"{A}/")]),
     # It could be either of them.

@@ -113,6 +113,10 @@ class Lost(BaseModel):
     x: float = np.float64(1.5)
 
 
+class Huge(BaseModel):
+    seed: int = 2**60 + 1
+
+
 class Derived(BaseModel):
     x: int = 1
     y: int = Field(default_factory=lambda data: data["x"])
@@ -199,7 +203,7 @@ SHOWN = [
     (str, Path("a")), (datetime.date, datetime.date(2020, 1, 1)), (datetime.datetime, NEVER), (datetime.timedelta, datetime.timedelta(1)),
     (datetime.datetime, MIDNIGHT.replace(tzinfo=datetime.UTC)), (uuid.UUID, uuid.UUID(int=1)), (ipaddress.IPv4Address, NEVER),
     (pydantic.HttpUrl, "http://a.b"), (bytes, b"a"), (complex, 1j), (pydantic.SecretStr, NEVER), (pydantic.Json, NEVER), (re.Pattern, NEVER),
-    (integer(ge=1), 1), (Annotated[float, Field(gt=0)], 0.5), (integer(multiple_of=2), 2), (Annotated[float, Field(multiple_of=0.25)], 0.5), (text(min_length=2), "ab"), (pydantic.PositiveInt, 1),
+    (int, 2**53), (int, -(2**53)), (float, 1e300), (float, 0.0), (integer(le=2**53), 1), (integer(ge=1), 1), (Annotated[float, Field(gt=0)], 0.5), (integer(multiple_of=2), 2), (Annotated[float, Field(multiple_of=0.25)], 0.5), (text(min_length=2), "ab"), (pydantic.PositiveInt, 1),
     (text(pattern="^[a-z]+$"), "abc"), (text(pattern=r"^\d{3}(-[A-Za-z0-9_.-]+)?$"), "123"), (text(pattern=r"^[\w\-.]+$"), NEVER),
     (text(pattern=r"^.*\.(tif|tiff)$"), NEVER), (text(pattern=r"^[^/]+\/$"), NEVER), (text(pattern=re.compile("^(?!a)b")), "b"),
     (integer(description="x"), 1), (integer(deprecated=True), 1), (integer(examples=[1]), 1), (int, Field(3)),
@@ -257,6 +261,10 @@ DEFAULTS = [
     (float, float("inf"), "finite number"), (float, float("nan"), "finite number"), (list[float], [float("nan")], "0: Input should be a valid number"),
     (float, np.float64(1.5), "its default is lost: take one that JSON can hold"), (float, np.float32(1.5), "its default is lost"), (int, np.int64(3), "its default is lost"),
     (list[float], np.array([1.5]), "its default is lost"), (Lost, NEVER, "`x.x` its default is lost"), (Derived, NEVER, "`x.y` its default is lost"), (OptionalKey, NEVER, "its default is lost"),
+    (int, 2**53 + 1, "JavaScript changes 9007199254740993: take no more than 2"), (int | None, -(2**63), "JavaScript changes -92233"), (list[int], [1, 10**400], "JavaScript changes 1000"),
+    (dict[str, int], {"a": 2**64 - 1}, "JavaScript changes"), (Huge, Huge(), "`x` JavaScript changes 1152921504606846977"), (Literal[1, 2**53 + 1], 1, "JavaScript changes"), (Literal[2**53 + 1], NEVER, "JavaScript changes"),
+    (integer(le=2**64 - 1), 1, "JavaScript changes"), (integer(ge=-(2**63) - 1), 1, "JavaScript changes"), (integer(multiple_of=10**400), NEVER, "JavaScript changes"),
+    (Huge, NEVER, "`x.seed` JavaScript changes"), (extra(maximum=float("inf")), 1, "JSON has no inf: take a finite number"), (extra(const=float("nan")), NEVER, "JSON has no nan"), (float, -0.0, "JavaScript makes 0 of -0.0: take 0"),
     (str, " a", "strips the default"), (list[str], ["a "], "strips the default"), (dict[str, int], {"a ": 1}, "strips the default"), (pydantic.SecretStr, pydantic.SecretStr("a"), "strips the default"),
     (Literal[0, 1], 0, r"loses the options \[0\]: take words"), (Literal[0, 1], NEVER, r"loses the options \[0\]"), (Number, Number.ONE, r"loses the options \[0\]"),
     (Literal["", "a"], "a", r"loses the options \[''\]"), (Literal["a ", "b"], "b", "loses the options"), (Literal[True, False], True, r"loses the options \[False\]"),

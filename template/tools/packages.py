@@ -372,12 +372,12 @@ def find_mistakes(job: Any, found: Found) -> list[str]:
         workflow = job.workflow.model_copy(update={"task_list": [step]})
         one = job.model_copy(update={"workflow": workflow, "packages": found.packages})
         try:
-            ((_, task, _),) = rules.find_tasks(one)
+            ((fitted, task, _),) = rules.find_tasks(one)
         except rules.WorkflowError as error:
             mistakes += error.reason.splitlines()
         else:
             for part in ("non_parallel", "parallel"):
-                mistakes += check_values(step, task, part)
+                mistakes += check_values(fitted, task, part)
     return mistakes
 
 

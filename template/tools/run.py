@@ -86,7 +86,10 @@ def run(
         if mistakes := packages.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
         job.packages = found.packages
-        lines = [*plan(job, rules.find_tasks(job))]
+        steps = rules.find_tasks(job)
+        if mistakes := [m for one in steps for m in rules.check_resources(*one[:2])]:
+            raise rules.WorkflowError("\n".join(mistakes))
+        lines = [*plan(job, steps)]
         print(*lines, sep="\n", flush=True)
         if only_plan:
             return [image.model_dump() for image in job.images]

@@ -227,6 +227,8 @@ def main() -> None:
             requests = read_requests(
                 planned or [(None, task) for task in own.tasks.values()]
             )
+        elif args.workflow:  # of which a local backend reads a part
+            read_requests(step[:2] for step in args.workflow.planned)
         with start_server(PACKAGE.name, requests) as (server, folder):
             say(f"fractal-server {server.version} is up")
             try:

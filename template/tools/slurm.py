@@ -7,16 +7,14 @@ a SLURM that the machine may belong to. Debian's packages: slurm-wlm, munge.
 
 import os
 import platform
-import re
 import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import BaseModel, BeforeValidator, PositiveInt, ValidationError
+from typing import Any, NamedTuple
 
 from guard import Guard, ServerError, find_ports, run
 
@@ -65,19 +63,12 @@ exec env -i HOME="$HOME" PATH="$PATH" SLURM_CONF="$SLURM_CONF" "$@"
 """
 
 
-def megabytes(mem: Any) -> Any:
-    """Return a number of megabytes, as fractal-server understands it."""
-    if not (match := re.fullmatch(r"(\d+)([MGT]?)", str(mem))):
-        raise ValueError(f"{mem!r} is neither megabytes, nor a string such as '4G'")
-    return int(match[1]) * {"G": 1000, "T": 1_000_000}.get(match[2], 1)
-
-
-class Request(BaseModel):
+class Request(NamedTuple):
     """What a task asks for, for each of its units."""
 
-    cpus_per_task: PositiveInt = 1
-    mem: Annotated[PositiveInt, BeforeValidator(megabytes)] = 1000
-    parallel_tasks_per_job: PositiveInt | None = None
+    cpus_per_task: int = 1
+    mem: int = 1000  # megabytes
+    parallel_tasks_per_job: int | None = None
 
 
 class SlurmJob(NamedTuple):
@@ -112,20 +103,18 @@ def read_requests(steps: Iterable[tuple[Any, Any]]) -> Requests:
     Args:
         steps: Each step, or None, with its task.
     """
+    from package import PACKAGE
+
+    rules = import_module(f"{PACKAGE.name}.dev.server_rules")
     requests = {}
     for position, (step, task) in enumerate(steps):
+        if mistakes := [*rules.check_resources(step, task)]:
+            raise ServerError("\n".join(mistakes))
         for part in ("non_parallel", "parallel"):
             if getattr(task, f"executable_{part}"):
-                key = f"meta_{part}"
-                meta = {**getattr(task, key), **(getattr(step, key, None) or {})}
-                try:
-                    request = Request.model_validate(meta)
-                except ValidationError as error:
-                    mistakes = (
-                        f"{task.name}: {key}.{mistake['loc'][0]}: {mistake['msg']}"
-                        for mistake in error.errors()
-                    )
-                    raise ServerError("\n".join(mistakes)) from error
+                meta = rules.requested(step, task, part)
+                found = rules.Resources.model_validate(meta)
+                request = Request(*(getattr(found, key) for key in Request._fields))
                 requests[position, task.name, part] = request
     return requests
 
@@ -193,7 +182,7 @@ def start_slurm(
         **options,
     )
 
-    default = Request().model_dump(exclude_none=True)
+    default = {"cpus_per_task": Request().cpus_per_task, "mem": Request().mem}
     limits = {"cpus_per_job": cpus, "mem_per_job": mem, "num_jobs": 100}
     resource = {
         "type": "slurm_sudo",
@@ -234,7 +223,7 @@ def read_jobs(folder: Path) -> list[SlurmJob]:
         position = int(script.parent.name.partition("_")[0])
         part = "non_parallel" if script.name.startswith("non_par") else "parallel"
         units = script.read_text("utf-8").count("\nsrun ")
-        each = megabytes(mem) // int(at_once)
+        each = int(mem.removesuffix("M")) // int(at_once)
         jobs.append(SlurmJob(position, part, units, int(cpus), each, seconds(time)))
     return jobs
 

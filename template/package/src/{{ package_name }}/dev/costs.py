@@ -8,7 +8,6 @@ is more. SLURM counts the sum of processes that run at the same time.
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+from .server_rules import Resources
 
 MARGIN = 1.5  # of the memory that is proposed
 LEAST = 500  # megabytes
@@ -118,9 +119,10 @@ def read(folder: Path) -> Cost | None:
 
 def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> Costs:
     """Return what units of a part of a task cost, beside what it asks for."""
-    cpus = meta.get("cpus_per_task")
-    cpus = cpus if isinstance(cpus, int) else None
-    return Costs(task, part, cpus, _megabytes(meta.get("mem")), units)
+    requested = Resources.model_validate(meta)
+    cpus = requested.cpus_per_task if "cpus_per_task" in meta else None
+    mem = requested.mem if "mem" in meta else None
+    return Costs(task, part, cpus, mem, units)
 
 
 def _own_memory() -> float:
@@ -135,12 +137,6 @@ def _own_memory() -> float:
 
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most * MAXRSS / 2**20
-
-
-def _megabytes(mem: Any) -> int | None:
-    """Memory in megabytes, from a number of them or from a text such as `4G`."""
-    match = re.fullmatch(r"([0-9]+) ?([MGT]?)B?", str(mem).strip())
-    return int(match[1]) * {"G": 1000, "T": 10**6}.get(match[2], 1) if match else None
 
 
 def show(costs: Sequence[Costs]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import logging
+import math
 import re
 import sys
 import traceback
@@ -48,6 +49,7 @@ KNOWN = """
     properties propertyNames readOnly required string:str then title type
     unevaluatedItems unevaluatedProperties uniqueItems writeOnly
 """
+BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]
 NAMES = {word.split(":")[0]: word.partition(":")[2] for word in KNOWN.split()}
 FORMATS = "binary date date-time duration email ipv4 ipv6 password regex time uri uuid"
 # The patterns that JavaScript shares with Python, piece by piece.
@@ -79,7 +81,10 @@ def create_manifest() -> str:
                 task = model(**task.model_dump(exclude_unset=True))
             module.TASK_LIST = [task]
             (entry,) = _create_manifest.create_manifest(**names)["task_list"]
-            rules.Task.model_validate(entry)
+            checked = rules.Task.model_validate(entry)
+            mistakes = [*rules.check_name(checked.name)]
+            if mistakes := [*mistakes, *rules.check_resources(None, checked)]:
+                raise ValueError("; ".join(mistakes))
             for kind in ("non_parallel", "parallel"):
                 if schema := entry.get(f"args_schema_{kind}"):
                     check_arguments(schema)
@@ -131,6 +136,8 @@ def form_schema(schema: Schema, models: Schema) -> Schema:
         raise ValueError(f"it knows no format {get('format')}: take a `str`")
     if not PATTERN.fullmatch(get("pattern", "")):
         raise ValueError(f"JavaScript knows no pattern {get('pattern')}: write another")
+    for key in ("default", "enum", "const", *BOUNDS):
+        check_numbers(get(key))
     if float(get("multipleOf", 1)).as_integer_ratio()[1] > 1024:
         raise ValueError("JavaScript cannot count in such steps: take none, or 1/2^n")
     if lost := [o for o in options if str(o).strip() != (str(o) if o else "None")]:
@@ -172,6 +179,22 @@ def form_schema(schema: Schema, models: Schema) -> Schema:
             raise ValueError(f"it strips the default {text}: take another")
         SchemaValidator(core).validate_python(schema["default"])
     return core
+
+
+def check_numbers(value: Any) -> None:
+    """Refuse numbers that JavaScript changes, or that JSON cannot hold."""
+    match value:
+        case {**fields}:
+            check_numbers([*fields.values()])
+        case [*items]:
+            for item in items:
+                check_numbers(item)
+        case int() if abs(value) > 2**53:
+            raise ValueError(f"JavaScript changes {value}: take no more than 2^53")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"JSON has no {value}: take a finite number, or None")
+        case float() if str(value) == "-0.0":
+            raise ValueError("JavaScript makes 0 of -0.0: take 0")
 
 
 def main() -> None:

@@ -107,6 +107,8 @@ def run_workflow(
         given = options | {"workflow": workflow, "images": image_list}
         job = rules.read_job(zarr_dir=str(zarr_dir), **given)
         steps = rules.find_tasks(job)
+        if mistakes := [m for one in steps for m in rules.check_resources(*one[:2])]:
+            raise WorkflowError("\n".join(mistakes))
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
         with (
@@ -223,7 +225,7 @@ def sum_costs(step: Step, task: Task, units: list[UnitDone]) -> list[costs.Costs
     """Return what the units of a task cost, for each part of it that ran."""
     found = []
     for part in ("non_parallel", "parallel"):
-        meta = getattr(task, f"meta_{part}") | (getattr(step, f"meta_{part}") or {})
+        meta = rules.requested(step, task, part)
         spent = [unit.cost for unit in units if unit.part == part and unit.cost]
         if spent:
             found.append(costs.sum_up(task.name, part, meta, spent))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -43,6 +43,7 @@ from ..kit.fractal import (
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MANIFEST = "__FRACTAL_MANIFEST__.json"
+MAX_FILE_NAME = 255  # bytes
 RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
 HOW_TO_HAVE_IMAGES = (
     "begin with a converter, or give a list by --images FILE, such as "
@@ -159,6 +160,37 @@ Executable = Annotated[str, Field(pattern=r"^[^\s'\"`#$&*()\\|\[\]{};<>?!]+$")]
 TASK_TYPE = r"^(parallel|(converter_)?(non_parallel|compound))$"
 
 
+def megabytes(mem: Any) -> int:
+    """Return megabytes as the server reads them: 4000, "4000", "4000M" or "4G"."""
+    match = re.fullmatch(r"([0-9]+)([MGT]?)", str(mem))
+    if match is None or isinstance(mem, bool):
+        raise ValueError(f"{mem!r} is neither megabytes, nor a text such as '4G'")
+    return int(match[1]) * {"G": 1000, "T": 1_000_000}.get(match[2], 1)
+
+
+def _truth(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return str(value).lower() == "true"
+
+
+class Resources(BaseModel):
+    """What a part of a task requests of the server for each of its units."""
+
+    cpus_per_task: PositiveInt = 1
+    mem: Annotated[PositiveInt, BeforeValidator(megabytes)] = 1000
+    needs_gpu: Annotated[bool, BeforeValidator(_truth)] = False
+    time: str | None = None
+    gres: str | None = None
+    gpus: str | None = None
+    constraint: str | None = None
+    nodelist: str | None = None
+    exclude: str | None = None
+    extra_lines: list[str] = []
+    tasks_per_job: PositiveInt | None = None
+    parallel_tasks_per_job: Annotated[int, Field(strict=True, gt=0)] | None = None
+
+
 class TaskReference(BaseModel, extra="forbid"):
     """How a workflow names a task."""
 
@@ -221,6 +253,22 @@ class Task(BaseModel):
     def is_converter(self) -> bool:
         """Whether the task makes images from something else."""
         return self.type.startswith("converter")
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        parts = ("parallel", "non_parallel")
+        missing = [part for part in parts if not getattr(self, f"executable_{part}")]
+        if len(missing) == len(parts):
+            raise ValueError("a task needs an executable")
+        for part in missing:
+            if (
+                getattr(self, f"meta_{part}")
+                or getattr(self, f"args_schema_{part}") is not None
+            ):
+                raise ValueError(
+                    f"without executable_{part}, nothing reads its arguments and meta"
+                )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -437,7 +485,7 @@ def find_tasks(job: Job) -> list[Planned]:
     own = job.package
     packages: dict[str, Package | None] = {**job.packages, own.name: own}
     planned, mistakes = [], []
-    for step in job.workflow.task_list:
+    for position, step in enumerate(job.workflow.task_list):
         name, home = step.task.name, step.task.pkg_name
         # A workflow may have tasks of two versions of a package.
         key = f"{home}=={step.task.version}"
@@ -460,8 +508,10 @@ def find_tasks(job: Job) -> list[Planned]:
             )
         else:
             task = package.tasks[name]
-            planned.append(Planned(step, task, package))
-            mistakes += find_mistakes(step, task)
+            fitted = without_nulls(step, task)
+            planned.append(Planned(fitted, task, package))
+            mistakes += find_mistakes(fitted, task)
+            mistakes += check_name(name, position)
             if step.task.version not in (None, package.version or step.task.version):
                 warn(
                     f"{name!r} is run as of {package.version}, not {step.task.version}"
@@ -472,24 +522,161 @@ def find_tasks(job: Job) -> list[Planned]:
 
 
 def find_mistakes(step: Step, task: Task) -> Iterator[str]:
-    """Yield what a step says that its task does not know."""
+    """Yield what a step says that its task does not know, or that no server runs."""
     name = task.name
     for kind in ("parallel", "non_parallel"):
         args = getattr(step, f"args_{kind}") or {}
+        meta = getattr(step, f"meta_{kind}") or {}
         if reserved := sorted(RESERVED_ARGUMENTS & args.keys()):
             yield f"{name!r}, args_{kind}: Fractal sets {reserved}"
-        if args and not getattr(task, f"executable_{kind}"):
-            warn(f"{name!r} has no such part: nobody reads its args_{kind}")
+        if not getattr(task, f"executable_{kind}"):
+            for key, given in ((f"args_{kind}", args), (f"meta_{kind}", meta)):
+                if any(value is not None for value in given.values()):
+                    yield (
+                        f"{name!r}, {key}: a task of the type {task.type} has no such "
+                        f"part, so nothing reads {sorted(given)}: move them, or leave "
+                        "them out"
+                    )
+            continue
         schema = getattr(task, f"args_schema_{kind}") or {}
         known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
         unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
         if unknown and schema.get("additionalProperties", True) is False:
             yield f"{name!r} knows {sorted(known)}, not {unknown}"
         if missing := known & {*schema.get("required", [])} - args.keys():
-            yield f"{name!r} needs {sorted(missing)}"
+            yield f"{name!r} needs {sorted(missing)}, and null counts as not given"
     for key, value in (step.type_filters or {}).items():
         if task.input_types.get(key, value) != value:
             yield f"{name!r}: {key}={value} contradicts input_types"
+    if task.is_converter and step.type_filters:
+        warn(f"{name!r}: a converter has no input images, so type_filters do nothing")
+
+
+def requested(step: Step | None, task: Task, part: str) -> dict[str, Any]:
+    """Return the resources of a part of a task, of which those of a step come first."""
+    own: dict[str, Any] = getattr(task, f"meta_{part}")
+    return own | (getattr(step, f"meta_{part}", None) or {})
+
+
+def check_resources(step: Step | None, task: Task) -> Iterator[str]:
+    """Yield why a server cannot run a task with its resources; warn of what none reads."""
+    for part in ("non_parallel", "parallel"):
+        if not getattr(task, f"executable_{part}"):
+            continue
+        meta, place = requested(step, task, part), f"{task.name}: meta_{part}"
+        try:
+            Resources.model_validate(meta)
+        except ValidationError as error:
+            yield from (f"{place}.{line}" for line in explain(error).splitlines())
+        if meta.get("account") is not None:
+            yield f"{place}.account: it belongs to the job, not to a task: leave it out"
+        known = {*Resources.model_fields, "account"}
+        if unread := sorted(meta.keys() - known):
+            warn(f"{place}: servers ignore {unread}; they read {sorted(known)}")
+        batches = {
+            meta.get(f"{kind}tasks_per_job") is None for kind in ("", "parallel_")
+        }
+        if len(batches) == 2:
+            warn(
+                f"{place}: SLURM needs tasks_per_job and parallel_tasks_per_job together"
+            )
+
+
+def check_name(name: str, position: int = 0) -> Iterator[str]:
+    """Yield why a server cannot run a task of this name, as a step at this position."""
+    # It makes a folder `<position>_<name>`.
+    if (size := len(f"{position}_{name.lower()}".encode())) > MAX_FILE_NAME:
+        yield (
+            f"{name[:40]!r}…: the name of the task is too long for a folder of the "
+            f"server: take {size - MAX_FILE_NAME} bytes less"
+        )
+
+
+def without_nulls(step: Step, task: Task) -> Step:
+    """Return a step whose arguments have no null where the schema knows no null.
+
+    Fractal's web interface writes null for each optional argument that is empty.
+    """
+    update: dict[str, Any] = {}
+    for key in ("args_parallel", "args_non_parallel"):
+        args = getattr(step, key)
+        schema = getattr(task, key.replace("args", "args_schema")) or {}
+        models = schema.get("$defs", {}) | schema.get("definitions", {})
+        fields = schema.get("properties", {})
+        own = {k: v for k, v in fields.items() if k not in RESERVED_ARGUMENTS}
+        if args:
+            kept = _drop_nulls(args, {"properties": own}, models)
+            update[key] = kept
+            for name in args.keys() - kept.keys():
+                if (default := own[name].get("default")) is not None:
+                    warn(
+                        f"{task.name!r}, {name}: null counts as not given, which is "
+                        f"{json.dumps(default)}"
+                    )
+    return step.model_copy(update=update)
+
+
+def _drop_nulls(value: Any, schema: Any, models: dict[str, Any]) -> Any:
+    """Return a value without the fields that are null and whose schema knows no null."""
+    schema = _resolve(schema, models)
+    if isinstance(value, list):
+        first, rest = schema.get("prefixItems", []), schema.get("items", {})
+        schemas = [*first, *[rest] * len(value)]
+        pairs = zip(value, schemas, strict=False)
+        return [_drop_nulls(item, one, models) for item, one in pairs]
+    if not isinstance(value, dict):
+        return value
+    options = (_resolve(one, models) for one in _options(schema))
+    schema = next((one for one in options if _may_be(value, one, models)), schema)
+    fields, extra = schema.get("properties", {}), schema.get("additionalProperties")
+    return {
+        key: _drop_nulls(item, fields.get(key, extra), models)
+        for key, item in value.items()
+        if item is not None or key not in fields or _takes_null(fields[key], models)
+    }
+
+
+def _resolve(schema: Any, models: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with the model to which it refers."""
+    found: dict[str, Any] = schema if isinstance(schema, dict) else {}
+    match found:
+        case {"$ref": str(ref)}:
+            return _resolve(models.get(ref.rpartition("/")[2]), models) | found
+        case {"allOf": [one]}:
+            return _resolve(one, models) | found
+    return found
+
+
+def _options(schema: dict[str, Any]) -> list[Any]:
+    return [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+
+
+def _takes_null(schema: Any, models: dict[str, Any]) -> bool:
+    """Return whether null is a value by a schema."""
+    schema = _resolve(schema, models)
+    if options := _options(schema):
+        return any(_takes_null(one, models) for one in options)
+    if values := _values(schema):
+        return None in values
+    kind = schema.get("type", "null")
+    return "null" in (kind if isinstance(kind, list) else [kind])
+
+
+def _values(schema: dict[str, Any]) -> list[Any]:
+    """Return the values that a schema lists; none if it lists none."""
+    return [schema["const"]] if "const" in schema else schema.get("enum", [])
+
+
+def _may_be(value: dict[str, Any], schema: dict[str, Any], models: Any) -> bool:
+    """Return whether an object is of this one among several models."""
+    fields = schema.get("properties", {})
+    given = {key: item for key, item in value.items() if item is not None}
+    if not {*schema.get("required", [])} <= given.keys():
+        return False
+    if not fields.keys() >= given.keys():
+        return bool(schema.get("additionalProperties", not fields))
+    listed = {key: _values(_resolve(fields[key], models)) for key in given}
+    return all(given[key] in values for key, values in listed.items() if values)
 
 
 def select_images(
