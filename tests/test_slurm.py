@@ -242,7 +242,7 @@ def test_nothing_outlives_the_guard(tmp_path):
 def test_slurm_starts_and_leaves_nothing(tmp_path):
     slurm_or_skip()
     servers = guard.Guard(tmp_path / "private")
-    request = slurm.Request(cpus_per_task=1000, mem="10T")
+    request = slurm.Request(cpus_per_task=1000, mem=10_000_000)
     try:
         slurm.start_slurm(
             tmp_path / "private", servers, {(0, "t", "parallel"): request}

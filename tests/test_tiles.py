@@ -279,11 +279,24 @@ def test_memory_is_bounded_by_the_tile(tmp_path):
     assert peaks[1] - peaks[0] < 48, peaks
 
 
+def test_tiles_that_are_nearly_all_overlap_end_and_are_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    pixels = np.zeros((100, 100), "u2")
+    pixels[40:60, 5:9] = pixels[3:9, 70:90] = 1000
+    write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
+    found, highest = tiled(open_image(tmp_path / "image.zarr"), tile=66, overlap=30)
+    assert highest == 2
+    assert (found > 0).tolist() == (pixels > 0).tolist()
+    assert "49 tiles" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"tile": 20, "overlap": 10}, "overlap: 10 .* tile of 20; allowed is 0 to 9"),
         ({"overlap": -1}, "overlap"),
+        ({"tile": 1, "overlap": 0}, "tile: 1 with an overlap of 0 makes 2000 tiles"),
+        ({"tile": 39, "overlap": 19}, "an overlap of at most 9"),
         ({"function": lambda pixels: pixels > 0}, "segment: .*bool"),
         ({"function": lambda pixels: pixels * 0.5}, "segment: .*float"),
         ({"function": lambda pixels: segment(pixels[1:])}, "segment: .*shape"),
@@ -294,7 +307,10 @@ def test_memory_is_bounded_by_the_tile(tmp_path):
         ({"channel": [0, 1], "function": lambda p: segment(p)}, "segment: .*shape"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path, arguments, message):
+def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
+    tiles = importlib.import_module("my_fractal_tasks.kit.tiles")
+    monkeypatch.setattr(tiles, "MAX_TILES", 1000)
+    monkeypatch.setattr(tiles, "MAX_FAR_PAIRS", 500)
     write_image(tmp_path / "image.zarr", "cyx", pixels=np.zeros((2, 40, 50), "u2"))
     image = open_image(tmp_path / "image.zarr")
     with pytest.raises(ValueError, match=message):

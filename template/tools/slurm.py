@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, PositiveInt
 
 from guard import Guard, ServerError, find_ports, run
 
@@ -63,12 +65,25 @@ exec env -i HOME="$HOME" PATH="$PATH" SLURM_CONF="$SLURM_CONF" "$@"
 """
 
 
-class Request(NamedTuple):
+def package_rules() -> Any:
+    """Return the rules of the server, of the package in whose folder this runs."""
+    from package import PACKAGE
+
+    return import_module(f"{PACKAGE.name}.dev.server_rules")
+
+
+def megabytes(mem: int | str) -> int:
+    """Return a number of megabytes, as fractal-server understands it."""
+    found: int = mem if isinstance(mem, int) else package_rules().megabytes(mem)
+    return found
+
+
+class Request(BaseModel):
     """What a task asks for, for each of its units."""
 
-    cpus_per_task: int = 1
-    mem: int = 1000  # megabytes
-    parallel_tasks_per_job: int | None = None
+    cpus_per_task: PositiveInt = 1
+    mem: Annotated[PositiveInt, BeforeValidator(megabytes)] = 1000
+    parallel_tasks_per_job: PositiveInt | None = None
 
 
 class SlurmJob(NamedTuple):
@@ -103,9 +118,7 @@ def read_requests(steps: Iterable[tuple[Any, Any]]) -> Requests:
     Args:
         steps: Each step, or None, with its task.
     """
-    from package import PACKAGE
-
-    rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+    rules = package_rules()
     requests = {}
     for position, (step, task) in enumerate(steps):
         if mistakes := [*rules.check_resources(step, task)]:
@@ -113,8 +126,7 @@ def read_requests(steps: Iterable[tuple[Any, Any]]) -> Requests:
         for part in ("non_parallel", "parallel"):
             if getattr(task, f"executable_{part}"):
                 meta = rules.requested(step, task, part)
-                found = rules.Resources.model_validate(meta)
-                request = Request(*(getattr(found, key) for key in Request._fields))
+                request = Request.model_validate(meta)
                 requests[position, task.name, part] = request
     return requests
 
@@ -182,7 +194,7 @@ def start_slurm(
         **options,
     )
 
-    default = {"cpus_per_task": Request().cpus_per_task, "mem": Request().mem}
+    default = Request().model_dump(exclude_none=True)
     limits = {"cpus_per_job": cpus, "mem_per_job": mem, "num_jobs": 100}
     resource = {
         "type": "slurm_sudo",

@@ -1,5 +1,6 @@
 """Labels of a function that sees overlapping tiles, such as a neural network."""
 
+import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,12 @@ from .image import Array, Image, Region, channels_to_read
 from .labels import checked_labels, number_objects, sizes_and_firsts
 from .regions import each_roi
 from .rois import Roi
+
+logger = logging.getLogger(__name__)
+
+MAX_TILES = 1_000_000
+MAX_FAR_PAIRS = 200_000  # of tiles that overlap, and are no neighbours
+IN_MEMORY = 2**26  # bytes of labels
 
 
 class Tile(NamedTuple):
@@ -59,7 +66,7 @@ def label_tiles(
 
     Labels are numbered from 1, region by region, in the order of their first pixels.
     Memory grows with a tile, not with the image or its regions: the labels of all tiles
-    wait, compressed, in the folder of `label`.
+    wait in the folder of `label`, compressed, if they take more than 64 MB.
 
     Args:
         segment: Takes the pixels of a tile, with the axes (z, y, x), or (y, x) if the image
@@ -83,7 +90,8 @@ def label_tiles(
         Highest label; where regions overlap, some may be hidden.
 
     Raises:
-        ValueError: `axes` are others, the overlap leaves nothing of a tile, or `segment`
+        ValueError: `axes` are others, the overlap leaves nothing of a tile, or so little
+            that there are millions of them; or `segment`
             returns what is no label: a mask, floats, negative numbers; or `channel` is
             not one that `image` has.
     """
@@ -177,20 +185,38 @@ def label_tiles(
     ]
     folder = label.path / ".tiles"
     whole = Roi("", tuple(slice(0, extent) for extent in array.shape))
+    parts = [
+        replace(roi, region=slab)
+        for roi in ([whole] if rois is None else rois)
+        for slab in cut_slabs(label, roi.region, axes)
+    ]
+    n_tiles = n_far = 0
+    for part in parts:
+        grid = [len(cut) for cut in _cut_axes(part.region, label.axes, sides)]
+        near = [min(3, n) for n in grid]
+        seen_by = [min(2 * far + 1, n) for far, n in zip(reach, grid, strict=True)]
+        n_tiles += math.prod(grid)
+        n_far += math.prod(grid) * (math.prod(seen_by) - math.prod(near)) // 2
+    if n_tiles > MAX_TILES or n_far > MAX_FAR_PAIRS:
+        raise ValueError(
+            f"tile: {tile} with an overlap of {overlap} makes {n_tiles} tiles, of which "
+            f"{n_far} pairs overlap that are no neighbours: take larger tiles, or an "
+            f"overlap of at most {tile // 4}"
+        )
+    logger.info("%s: %d tiles", image.path, n_tiles)
     try:
-        for roi in [whole] if rois is None else rois:
-            for slab in cut_slabs(label, roi.region, axes):
-                highest += segment_part(replace(roi, region=slab), highest)
+        for part in parts:
+            highest += segment_part(part, highest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     build_pyramid(label, level=level)
     return highest
 
 
-def _cut_tiles(
+def _cut_axes(
     region: Region, axes: str, sides: Mapping[str, tuple[int, int]]
-) -> list[Tile]:
-    """Cut a region into tiles.
+) -> list[list[tuple[slice, slice]]]:
+    """Outer parts and cores of the tiles of a region, axis by axis.
 
     Args:
         region: One slice for each of the axes.
@@ -216,6 +242,14 @@ def _cut_tiles(
                 for low, high in pairwise([whole.start, *inner, whole.stop])
             ]
         )
+    return cuts
+
+
+def _cut_tiles(
+    region: Region, axes: str, sides: Mapping[str, tuple[int, int]]
+) -> list[Tile]:
+    """Cut a region into tiles; the arguments are those of `_cut_axes`."""
+    cuts = _cut_axes(region, axes, sides)
     tiles = []
     for place in np.ndindex(*map(len, cuts)):
         outer, core = zip(
@@ -260,7 +294,7 @@ def _room_for(tiles: Sequence[Tile], folder: Path) -> Any:
     extents = ([s.stop - s.start for s in one.outer] for one in tiles)
     longest = tuple(map(max, zip(*extents, strict=True)))
     shape = (len(tiles), *longest)
-    if len(tiles) == 1:
+    if len(tiles) == 1 or 4 * math.prod(shape) <= IN_MEMORY:
         return np.zeros(shape, np.uint32)
     return zarr.create_array(
         folder, shape=shape, chunks=(1, *longest), dtype=np.uint32, overwrite=True
