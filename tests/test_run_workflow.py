@@ -227,7 +227,7 @@ def test_missing_interpreter_is_a_workflow_error(
         (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 units"),
         (parallel({"print": "hello"}), "2 units wrote no output"),
         (parallel({"{dir}/a": text("null")}), "2 units wrote no output"),
-        (parallel(NOTHING, args_non_parallel={"s": 1}), "reads its args_non_parallel"),
+        (parallel(NOTHING, meta_parallel={"memory": 1}), "servers ignore ..memory"),
     ],
 )
 def test_what_the_server_tolerates_is_warned_about(

@@ -310,7 +310,7 @@ def test_tiles_that_are_nearly_all_overlap_end_and_are_counted(tmp_path, caplog)
 def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
     tiles = importlib.import_module("my_fractal_tasks.kit.tiles")
     monkeypatch.setattr(tiles, "MAX_TILES", 1000)
-    monkeypatch.setattr(tiles, "MAX_FAR_PAIRS", 500)
+    monkeypatch.setattr(tiles, "MAX_FAR_PAIRS", 100)
     write_image(tmp_path / "image.zarr", "cyx", pixels=np.zeros((2, 40, 50), "u2"))
     image = open_image(tmp_path / "image.zarr")
     with pytest.raises(ValueError, match=message):

@@ -255,18 +255,15 @@ class Task(BaseModel):
         return self.type.startswith("converter")
 
     @model_validator(mode="after")
-    def _parts(self) -> Self:
-        parts = ("parallel", "non_parallel")
-        missing = [part for part in parts if not getattr(self, f"executable_{part}")]
-        if len(missing) == len(parts):
-            raise ValueError("a task needs an executable")
-        for part in missing:
-            if (
-                getattr(self, f"meta_{part}")
-                or getattr(self, f"args_schema_{part}") is not None
-            ):
+    def _meta_of_parts(self) -> Self:
+        for part in ("parallel", "non_parallel"):
+            schema, meta = (
+                getattr(self, f"{key}_{part}") for key in ("args_schema", "meta")
+            )
+            if not getattr(self, f"executable_{part}") and (meta or schema is not None):
                 raise ValueError(
-                    f"without executable_{part}, nothing reads its arguments and meta"
+                    f"without executable_{part}, nothing reads args_schema_{part} and "
+                    f"meta_{part}: leave them out"
                 )
         return self
 
