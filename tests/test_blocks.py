@@ -18,9 +18,11 @@ from my_fractal_tasks.kit import (
     is_made,
     label_blocks,
     label_regions,
+    labels,
     map_blocks,
     open_image,
     open_label,
+    pyramid,
 )
 from my_fractal_tasks.measure_features import measure_features
 from package_images import read_table, write_image
@@ -43,6 +45,14 @@ def layouts(draw, axes):
         axis: draw(st.integers(LEAST.get(axis, 1), SIZES[axis] + 2), label=axis)
         for axis in axes
     }
+
+
+def assert_levels_are_made_of_each_other(image):
+    """Compare each level with what `build_pyramid` makes of the level before it."""
+    found = [np.asarray(level) for level in image.levels]
+    build_pyramid(image)
+    for written, level in zip(found, image.levels, strict=True):
+        np.testing.assert_array_equal(written, np.asarray(level))
 
 
 @PROPERTY
@@ -72,7 +82,11 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
         written = np.stack(parts, axis=with_channels.index("c"))
     chunks = data.draw(layouts(axes), "chunks")
     write_image(path, with_channels, version, pixels=written, chunks=chunks)
-    monkeypatch.setattr(blocks, "BLOCK_VOXELS", voxels)
+    for module in (blocks, pyramid):
+        monkeypatch.setattr(module, "BLOCK_VOXELS", voxels)
+    # No label, some, or all of them find room in memory.
+    room = data.draw(st.sampled_from([0, 500, 2**27]), label="room")
+    monkeypatch.setattr(labels, "KEPT", room)
 
     def segment(block):
         if channel == [2, 1]:
@@ -93,7 +107,9 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
             segment, image, label, channel=channel, whole=whole, threads=threads
         )
 
-    found = np.asarray(open_label(image, "objects").levels[0])
+    written = open_image(path / "labels" / "objects", mode="r+")
+    found = np.asarray(written.levels[0])
+    assert_levels_are_made_of_each_other(written)
     structure = ndimage.generate_binary_structure(len(axes), 1)
     if "t" in axes:
         structure[[0, 2]] = False
@@ -196,7 +212,8 @@ def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
         ),
         chunks=data.draw(layouts(axes), "chunks"),
     )
-    monkeypatch.setattr(blocks, "BLOCK_VOXELS", voxels)
+    for module in (blocks, pyramid):
+        monkeypatch.setattr(module, "BLOCK_VOXELS", voxels)
     size = [2 * halo.get(axis, 0) + 1 for axis in axes]
 
     def function(block):
@@ -210,7 +227,9 @@ def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
     new = path.with_name("new.zarr")
     with derive_image(image, new, dtype=np.float64) as derived:
         map_blocks(function, image, derived, halo=halo, whole=whole, threads=threads)
-    found = np.asarray(open_image(new).levels[0])
+    written = open_image(new, mode="r+")
+    found = np.asarray(written.levels[0])
+    assert_levels_are_made_of_each_other(written)
     # Beyond the border of the image is 0 for both; blocks end nowhere else.
     np.testing.assert_allclose(found, function(pixels), atol=1e-6)
 
@@ -404,3 +423,19 @@ def test_arguments_that_would_be_passed_over_are_refused(tmp_path, arguments, me
                 target=new,
             )
     assert not (tmp_path / "new.zarr").exists()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_without_labels_have_no_file(tmp_path, version):
+    pixels = np.zeros((2, 64, 96), np.uint16)
+    pixels[0, 40:50, 40:60] = 9
+    path = tmp_path / "image.zarr"
+    write_image(path, "zyx", version, pixels=pixels, chunks={"z": 1, "y": 32, "x": 32})
+    image = open_image(path)
+    with derive_label(image, "objects") as label:
+        label_blocks(lambda block: ndimage.label(block)[0], image, label)
+    level = open_label(image, "objects").levels[0]
+    folder = path / "labels" / "objects" / level.path.rpartition("/")[2]
+    files = [f for f in folder.rglob("*") if f.is_file() and f.name[0] not in ".z"]
+    assert len(files) == 1
+    np.testing.assert_array_equal(np.asarray(level), pixels > 0)

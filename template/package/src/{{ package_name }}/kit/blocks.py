@@ -11,7 +11,7 @@ on either of them, as long as a function computes a pixel from no others than th
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, product
 from typing import Any, TypeVar
@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .image import Array, Image, Region, channels_to_read
+from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer, within
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
 
 
 def n_threads() -> int:
@@ -162,28 +161,26 @@ def map_blocks(
 
     fit = Fit(dtype)
 
-    def run(region: Region) -> None:
+    def make(region: Region) -> Array:
         wide = _grow(region, margin, target.shape)
         pixels = source.read(wide, read)
         block: Array = np.empty([s.stop - s.start for s in region], dtype)
         for slab in cut_slabs(target, region, whole):
             seen = _grow(slab, margin, target.shape)
-            given = pixels[_within(seen, wide)]
+            given = pixels[within(seen, wide)]
             result = function(given)
             if result.shape != given.shape:
                 raise ValueError(
                     f"function: it returns the shape {result.shape} for {given.shape}"
                 )
-            result = result[_within(slab, seen)]
-            block[_within(slab, region)] = fit(result)
-        target.levels[0][region] = block
+            result = result[within(slab, seen)]
+            block[within(slab, region)] = fit(result)
+        return block
 
     # A halo is read again for each block: there are no more than the threads need.
     cuts = cut_blocks(target, whole, parts=2 * (threads or n_threads()))
-    for _ in in_threads(run, product(*cuts), threads):
-        pass
+    write_levels(target, cuts, make, threads)
     fit.check()
-    build_pyramid(target, threads)
 
 
 def check_axes(**arguments: Iterable[str]) -> None:
@@ -202,14 +199,6 @@ def _grow(region: Region, margin: Iterable[int], shape: Iterable[int]) -> Region
     return tuple(
         slice(max(s.start - extra, 0), min(s.stop + extra, extent))
         for s, extra, extent in zip(region, margin, shape, strict=True)
-    )
-
-
-def _within(inner: Region, outer: Region) -> Region:
-    """Where a region lies in another one that contains it."""
-    return tuple(
-        slice(i.start - o.start, i.stop - o.start)
-        for i, o in zip(inner, outer, strict=True)
     )
 
 
@@ -271,7 +260,47 @@ class Fit:
             )
 
 
-def build_pyramid(image: Image, threads: int | None = None, level: int = 0) -> None:
+def write_levels(
+    image: Image,
+    cuts: Sequence[Sequence[slice]],
+    make: Callable[[Region], Array | None],
+    threads: int | None = None,
+    level: int = 0,
+) -> None:
+    """Write an image block by block, then all other levels of its pyramid.
+
+    Where chunks allow it, the next level is made of the blocks while they are in memory.
+
+    Args:
+        image: Image to write.
+        cuts: Slices of each axis, from `cut_blocks`.
+        make: Takes the region of a block and returns its pixels; None is all zeros.
+        threads: How many blocks at a time; by default one per processor.
+        level: The level that is written.
+    """
+    write_block = Writer(image.levels[level])
+    following = NextLevel.plan(image, level, cuts)
+    order = following.order if following else list(np.ndindex(*map(len, cuts)))
+
+    def write(place: tuple[int, ...]) -> None:
+        region = tuple(cut[index] for cut, index in zip(cuts, place, strict=True))
+        block = make(region)
+        if block is not None:
+            write_block(region, block)
+        if following:
+            following.add(place, region, block)
+
+    for _ in in_threads(write, order, threads):
+        pass
+    build_pyramid(image, threads, level, level + bool(following))
+
+
+def build_pyramid(
+    image: Image,
+    threads: int | None = None,
+    level: int = 0,
+    last: int | None = None,
+) -> None:
     """Compute each level from the one before: means of images, nearest of labels.
 
     Means of integers are rounded, halves to the even number as NumPy does it.
@@ -280,60 +309,21 @@ def build_pyramid(image: Image, threads: int | None = None, level: int = 0) -> N
         image: Image that has been written at one level.
         threads: How many blocks at a time; by default one per processor.
         level: The level that has been written: finer ones get its nearest pixels.
+        last: The last level that has been written, if several have.
     """
     finer = pairwise(image.levels[level::-1])
-    for source, target in [*finer, *pairwise(image.levels[level:])]:
+    for source, target in [*finer, *pairwise(image.levels[last or level :])]:
+        shrink = Shrink(source, target, mean=not image.is_label)
+        write = Writer(target)
 
-        def run(region: Region, source: Any = source, target: Any = target) -> None:
-            target[region] = _downsample(
-                source, target, region, mean=not image.is_label
-            )
+        def run(
+            region: Region,
+            source: Any = source,
+            shrink: Shrink = shrink,
+            write: Writer = write,
+        ) -> None:
+            write(region, shrink(source[shrink.seen(region)], region))
 
         written = Image(image.path, image.group, image.metadata, [target])
         for _ in in_threads(run, product(*cut_blocks(written)), threads):
             pass
-
-
-def _downsample(source: Any, target: Any, region: Region, *, mean: bool) -> Array:
-    """Pixels of a region of the level `target`, from those of the level before it.
-
-    Nearest pixels instead of means where levels do not differ by whole factors, and for
-    booleans and 64-bit integers, whose sums no NumPy type can hold.
-    """
-    sizes = list(zip(source.shape, target.shape, strict=True))
-    factors = [max(1, round(large / small)) for large, small in sizes]
-    kind, size = source.dtype.kind, source.dtype.itemsize
-    mean = mean and (kind == "f" or (kind in "iu" and size < 8))
-    if not mean or any(
-        small not in (large // factor, math.ceil(large / factor))
-        for (large, small), factor in zip(sizes, factors, strict=True)
-    ):
-        nearest = [
-            ((np.arange(s.start, s.stop) + 0.5) * (large / small)).astype(int)
-            for s, (large, small) in zip(region, sizes, strict=True)
-        ]
-        block = source[tuple(slice(index[0], index[-1] + 1) for index in nearest)]
-        return np.asarray(block[np.ix_(*(index - index[0] for index in nearest))])
-    steps = list(zip(region, factors, strict=True))
-    block = source[tuple(slice(s.start * step, s.stop * step) for s, step in steps)]
-    # The last pixel of an odd size is the mean of one line, not of two.
-    missing = [
-        (0, (s.stop - s.start) * step - n)
-        for (s, step), n in zip(steps, block.shape, strict=True)
-    ]
-    if any(after for _, after in missing):
-        block = np.pad(block, missing, mode="edge")
-    wide = np.float64 if kind == "f" else np.int64 if size == 4 else np.int32
-    total: Array = np.zeros([s.stop - s.start for s in region], wide)
-    for first in product(*(range(step) for step in factors)):
-        lines = zip(first, factors, strict=True)
-        part = block[tuple(slice(start, None, step) for start, step in lines)]
-        np.add(total, part, out=total)
-    count = math.prod(factors)
-    if kind == "f":
-        return np.asarray(total / count, block.dtype)
-    if count % 2:
-        return np.asarray((total + count // 2) // count, block.dtype)
-    # Halves go to the even number, or each level would be brighter than the one before.
-    is_odd = (total // count) & 1
-    return np.asarray((total + (count // 2 - 1) + is_odd) // count, block.dtype)

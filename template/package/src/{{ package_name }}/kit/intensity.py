@@ -28,7 +28,9 @@ def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array
         values = np.arange(n_values) + lowest
         counted = each_block(
             lambda _, pixels: np.bincount(
-                pixels.ravel().astype(np.int64) - lowest, minlength=n_values
+                # Of negative ones, no index; a copy in a larger type takes time.
+                pixels.ravel() if lowest == 0 else pixels.ravel() - np.int64(lowest),
+                minlength=n_values,
             ),
             image,
             channel,

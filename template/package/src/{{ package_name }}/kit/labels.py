@@ -1,22 +1,26 @@
 """Labels of objects that may cross the borders of blocks."""
 
+import threading
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .blocks import (
     build_pyramid,
-    cast,
     check_axes,
     cut_blocks,
     cut_slabs,
     in_threads,
+    write_levels,
 )
 from .image import Array, Image, Region, channels_to_read
+from .objects import Runs, checked_labels, number_objects, touching_labels
+from .pyramid import within
 from .regions import each_roi
 from .rois import Roi
+
+KEPT = 2**27  # bytes of local labels in memory; others wait in the label image
 
 
 class Local(NamedTuple):
@@ -26,11 +30,53 @@ class Local(NamedTuple):
         sizes: Number of pixels of each.
         firsts: First pixel of each, as a position in the flat image.
         pairs: Labels of slabs of the block that touch each other; two rows.
+        runs: Where they are; None if they wait in the label image.
     """
 
     sizes: Array
     firsts: Array
     pairs: Array
+    runs: Runs | None
+
+
+class Borders:
+    """Compares the faces of blocks as soon as both sides of a border are there."""
+
+    def __init__(self) -> None:
+        """Begin without a block."""
+        self._waiting: dict[tuple[int, int], tuple[Array, int]] = {}
+        self._lock = threading.Lock()
+        self.pairs: list[tuple[int, int, Array]] = []
+
+    def meet(
+        self,
+        lower: int,
+        upper: int,
+        dim: int,
+        face: Array,
+        n_labels: int,
+        *,
+        is_upper: bool,
+    ) -> None:
+        """Take the face of one of two blocks.
+
+        Args:
+            lower: Number of the block before the border.
+            upper: Number of the one behind it.
+            dim: Axis on which they touch.
+            face: Labels of one of them at the border.
+            n_labels: Highest label of its block.
+            is_upper: Whether it is the one behind.
+        """
+        with self._lock:
+            other = self._waiting.pop((lower, dim), None)
+            if other is None:
+                # A view would keep its whole block in memory.
+                self._waiting[lower, dim] = np.ascontiguousarray(face), n_labels
+                return
+        faces = [other, (face, n_labels)]
+        (below, _), (above, n_above) = faces if is_upper else faces[::-1]
+        self.pairs.append((lower, upper, touching_labels(below, above, n_above)))
 
 
 def label_blocks(
@@ -79,75 +125,99 @@ def label_blocks(
     image, label = image.from_level(level), label.from_level(level)
     array = label.levels[0]
     cuts = cut_blocks(label, whole)
-    regions = list(product(*cuts))
+    grid = np.ndindex(*map(len, cuts))
+    # Along z first: few faces, which may be whole planes, wait for their neighbours.
+    places = sorted(
+        grid, key=lambda p: [n for n, a in zip(p, label.axes, strict=True) if a != "z"]
+    )
+    numbers = {place: number for number, place in enumerate(places)}
     inner_dims = [
         dim for dim, axis in enumerate(label.axes) if whole and axis not in whole + "t"
     ]
+    borders, lock, n_kept = Borders(), threading.Lock(), 0
 
-    def write_local(region: Region) -> Local:
-        pixels = image.read(region, channel)
+    def write_local(place: tuple[int, ...]) -> Local:
+        nonlocal n_kept
+        region = tuple(cut[n] for cut, n in zip(cuts, place, strict=True))
         corner = [s.start for s in region]
-        local = np.zeros(pixels.shape[-array.ndim :], np.uint32)
-        n_labels = 0
-        for slab in cut_slabs(label, region, whole):
-            own = (
-                slice(s.start - start, s.stop - start)
-                for s, start in zip(slab, corner, strict=True)
-            )
-            place: tuple[Any, ...] = (..., *own)  # of all channels that are in front
-            found = checked_labels(segment(pixels[place]), local[place].shape)
-            if n_labels:
-                found = np.where(found, found + np.uint32(n_labels), 0)
-            local[place] = found
-            n_labels = max(n_labels, int(found.max(initial=0)))
-        array[region] = local
-
+        local, n_labels = label_block(region)
         pairs = [np.zeros((2, 0), np.int64)]
         for dim in inner_dims:
             planes = np.moveaxis(local, dim, 0)
-            pairs.append(_touching(planes[:-1], planes[1:], n_labels))
-        sizes, firsts = sizes_and_firsts(local, n_labels, corner, array.shape)
-        return Local(sizes, firsts, np.concatenate(pairs, axis=1))
+            pairs.append(touching_labels(planes[:-1], planes[1:], n_labels))
+        for dim, axis in enumerate(label.axes):
+            for step in (0, 1) if axis != "t" else ():
+                # The border before the block, and the one behind it.
+                lower, upper = (
+                    (*place[:dim], place[dim] + n, *place[dim + 1 :])
+                    for n in (step - 1, step)
+                )
+                if lower in numbers and upper in numbers:
+                    face = local.take(-step, dim)
+                    borders.meet(
+                        numbers[lower],
+                        numbers[upper],
+                        dim,
+                        face,
+                        n_labels,
+                        is_upper=not step,
+                    )
+        runs = Runs.find(local)
+        sizes, firsts = runs.sizes_and_firsts(n_labels, corner, array.shape)
+        n_bytes = runs.starts.nbytes + runs.values.nbytes
+        with lock:
+            is_kept = n_kept + n_bytes <= KEPT
+            n_kept += n_bytes if is_kept else 0
+        if not is_kept:
+            array[region] = local
+        return Local(
+            sizes, firsts, np.concatenate(pairs, axis=1), runs if is_kept else None
+        )
 
-    blocks = list(in_threads(write_local, regions, threads))
+    def label_block(region: Region) -> tuple[Array, int]:
+        """Labels of a block, and the highest of them."""
+        pixels = image.read(region, channel)
+        shape = pixels.shape[-array.ndim :]
+        if not whole:
+            local = checked_labels(segment(pixels), shape)
+            return local, int(local.max(initial=0))
+        local, n_labels = np.zeros(shape, np.uint32), 0
+        for slab in cut_slabs(label, region, whole):
+            # Of all channels that are in front.
+            own: tuple[Any, ...] = (..., *within(slab, region))
+            found = checked_labels(segment(pixels[own]), local[own].shape)
+            local[own] = np.where(found, found + np.uint32(n_labels), 0)
+            n_labels = max(n_labels, int(local[own].max(initial=0)))
+        return local, n_labels
+
+    blocks = list(in_threads(write_local, places, threads))
     # Label 3 of block 7 is number offsets[7] + 3 of all.
     offsets = np.cumsum([0] + [len(block.sizes) for block in blocks])
-    grid = np.arange(len(regions)).reshape([len(cut) for cut in cuts])
-
-    def across(place: tuple[int, ...]) -> Array:
-        """Pairs of labels that touch in a block, or across its lower borders."""
-        number = grid[place]
-        pairs = [blocks[number].pairs + offsets[number]]
-        for dim, axis in enumerate(label.axes):
-            if axis == "t" or place[dim] == 0:
-                continue
-            region = list(regions[number])
-            border = region[dim].start
-            region[dim] = slice(border - 1, border + 1)
-            below = grid[tuple(p - (d == dim) for d, p in enumerate(place))]
-            lower, upper = np.moveaxis(np.asarray(array[tuple(region)]), dim, 0)
-            touching = _touching(lower, upper, len(blocks[number].sizes))
-            pairs.append(touching + np.array([[offsets[below]], [offsets[number]]]))
-        return np.concatenate(pairs, axis=1)
-
-    places = np.ndindex(grid.shape)
-    pairs = np.concatenate(list(in_threads(across, places, threads)), axis=1)
+    pairs = [block.pairs + offsets[n] for n, block in enumerate(blocks)]
+    pairs += [
+        touching + np.array([[offsets[lower]], [offsets[upper]]])
+        for lower, upper, touching in borders.pairs
+    ]
     number, n_objects = number_objects(
         np.concatenate([block.sizes for block in blocks]),
         np.concatenate([block.firsts for block in blocks]),
-        pairs,
+        np.concatenate(pairs, axis=1),
         min_size,
     )
-    background = np.zeros(1, np.uint32)
+    by_corner = {
+        tuple(cut[n].start for cut, n in zip(cuts, place, strict=True)): block
+        for place, block in numbers.items()
+    }
 
-    def write_final(block: int) -> None:
-        local = np.asarray(array[regions[block]])
-        final = number[offsets[block] : offsets[block + 1]]
-        array[regions[block]] = np.concatenate([background, final])[local]
+    def final(region: Region) -> Array | None:
+        block = by_corner[tuple(s.start for s in region)]
+        own = np.append(np.uint32(0), number[offsets[block] : offsets[block + 1]])
+        runs = blocks[block].runs
+        if runs is None:
+            return own[np.asarray(array[region])]
+        return runs.renumbered(own) if own.any() else None
 
-    for _ in in_threads(write_final, range(len(regions)), threads):
-        pass
-    build_pyramid(whole_label, threads, level)
+    write_levels(whole_label, cuts, final, threads, level)
     return n_objects
 
 
@@ -210,92 +280,3 @@ def label_regions(
         highest += int(found.max(initial=0))
     build_pyramid(label, threads, level)
     return highest
-
-
-def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
-    """Labels as they have to be; an error if they cannot be."""
-    if found.dtype.kind in "bf" or found.shape != shape:
-        raise ValueError(
-            "segment: labels are integers (uint32) of the shape of the block, "
-            f"{shape}, not {found.dtype} of {found.shape}"
-        )
-    return _numbered(cast(found, np.uint32))
-
-
-def _numbered(labels: Array) -> Array:
-    """Labels without large gaps between their numbers, which would take memory."""
-    if labels.max(initial=0) <= labels.size:
-        return labels
-    numbers, index = np.unique(labels, return_inverse=True)
-    first = 0 if numbers[0] == 0 else 1
-    return (index.reshape(labels.shape) + first).astype(np.uint32)
-
-
-def sizes_and_firsts(
-    labels: Array, n_labels: int, corner: Sequence[int], shape: Sequence[int]
-) -> tuple[Array, Array]:
-    """Number of pixels of each label of a block, and its first one in the flat image.
-
-    Args:
-        labels: Labels up to `n_labels`; not all of them have pixels.
-        n_labels: Length of what is returned.
-        corner: Where in the image the block begins.
-        shape: Shape of the image.
-    """
-    flat = labels.ravel()
-    inside = np.flatnonzero(flat)[::-1]
-    first = np.zeros(n_labels + 1, np.int64)
-    first[flat[inside]] = inside  # the last assignment wins: the first pixel
-    in_block = np.unravel_index(first, labels.shape)
-    in_image = tuple(p + c for p, c in zip(in_block, corner, strict=True))
-    sizes = np.bincount(flat, minlength=n_labels + 1)
-    return sizes[1:], np.ravel_multi_index(in_image, shape)[1:]
-
-
-def number_objects(
-    sizes: Array, firsts: Array, pairs: Array, min_size: int
-) -> tuple[Array, int]:
-    """Number the objects of which labels of several blocks are parts.
-
-    Args:
-        sizes: Number of pixels of each label.
-        firsts: Position of its first pixel, in which order objects are numbered.
-        pairs: Labels of the same object, counted from 1; two rows.
-        min_size: Objects of fewer pixels get the number 0.
-
-    Returns:
-        The number of each label's object, and how many there are.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n_labels = len(sizes)
-    graph = coo_array(
-        (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_labels, n_labels)
-    )
-    n_objects, objects = connected_components(graph, directed=False)
-    size = np.bincount(objects, sizes, n_objects)
-    first = np.full(n_objects, np.iinfo(np.int64).max)
-    np.minimum.at(first, objects, firsts)
-    kept = np.flatnonzero(size >= max(min_size, 1))
-    kept = kept[np.argsort(first[kept])]
-    number = np.zeros(n_objects, np.uint32)
-    number[kept] = np.arange(1, len(kept) + 1)
-    return number[objects], len(kept)
-
-
-def _touching(lower: Array, upper: Array, n_labels: int) -> Array:
-    """Pairs of labels that lie on each other in two arrays; two rows.
-
-    Args:
-        lower: Labels.
-        upper: Labels up to `n_labels`.
-        n_labels: Makes one number of each pair.
-    """
-    both = (lower > 0) & (upper > 0)
-    codes = lower[both].astype(np.int64) * (n_labels + 1) + upper[both]
-    # The same pair mostly comes in long runs. np.unique, by its hash table, can take forty
-    # times as long as sorting.
-    codes = np.sort(codes[np.diff(codes, prepend=-1) != 0])
-    codes = codes[np.diff(codes, prepend=-1) != 0]
-    return np.array(np.divmod(codes, n_labels + 1))

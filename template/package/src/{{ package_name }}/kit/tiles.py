@@ -14,7 +14,7 @@ import zarr
 
 from .blocks import build_pyramid, cut_blocks, cut_slabs
 from .image import Array, Image, Region, channels_to_read
-from .labels import checked_labels, number_objects, sizes_and_firsts
+from .objects import Runs, checked_labels, number_objects
 from .regions import each_roi
 from .rois import Roi
 
@@ -130,11 +130,8 @@ def label_tiles(
         for number, (_, found) in enumerate(each_roi(run, outers, threads)):
             kept[(number, *map(slice, found.shape))] = found
             core = tiles[number].core
-            size, first = sizes_and_firsts(
-                found[tiles[number].within(core)],
-                int(found.max(initial=0)),
-                [s.start for s in core],
-                array.shape,
+            size, first = Runs.find(found[tiles[number].within(core)]).sizes_and_firsts(
+                int(found.max(initial=0)), [s.start for s in core], array.shape
             )
             sizes.append(size)
             firsts.append(first)

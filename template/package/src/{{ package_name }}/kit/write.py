@@ -200,6 +200,7 @@ def derive_label(
                 shards=shards,
                 dtype=np.uint32,
                 axes=[axis["name"] for axis in multiscale["axes"]],
+                shuffle=False,
             )
         yield open_image(partial, mode="r+")
     add_to_image(path)

@@ -1,0 +1,127 @@
+"""Arithmetic of label arrays: runs, numbering, and objects that touch each other."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .blocks import cast
+from .image import Array
+
+
+class Runs(NamedTuple):
+    """Labels as runs of equal ones, which few objects need little memory for.
+
+    Attributes:
+        starts: First pixel of each run in the flat array.
+        values: Its label.
+        shape: Shape of the array.
+    """
+
+    starts: Array
+    values: Array
+    shape: tuple[int, ...]
+
+    @classmethod
+    def find(cls, labels: Array) -> "Runs":
+        """Runs of an array of labels."""
+        flat = labels.ravel()
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        kind = np.min_scalar_type(max(flat.size, 1))
+        starts = np.concatenate([[0], changes])[: flat.size].astype(kind)
+        return cls(starts, flat[starts], labels.shape)
+
+    @property
+    def lengths(self) -> Array:
+        """Number of pixels of each run."""
+        return np.diff(self.starts, append=self.starts.dtype.type(np.prod(self.shape)))
+
+    def sizes_and_firsts(
+        self, n_labels: int, corner: Sequence[int], shape: Sequence[int]
+    ) -> tuple[Array, Array]:
+        """Number of pixels of each label, and its first one in the flat image.
+
+        Args:
+            n_labels: Highest label; not all of those below it have pixels.
+            corner: Where in the image the array begins.
+            shape: Shape of the image.
+        """
+        first = np.zeros(n_labels + 1, np.int64)
+        # Of several assignments, the last one wins: that of the first run.
+        first[self.values[::-1]] = self.starts[::-1]
+        in_block = np.unravel_index(first, self.shape)
+        in_image = tuple(p + c for p, c in zip(in_block, corner, strict=True))
+        sizes = np.bincount(self.values, self.lengths, n_labels + 1).astype(np.int64)
+        return sizes[1:], np.ravel_multi_index(in_image, shape)[1:]
+
+    def renumbered(self, number: Array) -> Array:
+        """Array in which each label has another number."""
+        return np.repeat(number[self.values], self.lengths).reshape(self.shape)
+
+
+def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
+    """Labels as they have to be; an error if they cannot be."""
+    if found.dtype.kind in "bf" or found.shape != shape:
+        raise ValueError(
+            "segment: labels are integers (uint32) of the shape of the block, "
+            f"{shape}, not {found.dtype} of {found.shape}"
+        )
+    return _numbered(cast(found, np.uint32))
+
+
+def _numbered(labels: Array) -> Array:
+    """Labels without large gaps between their numbers, which would take memory."""
+    if labels.max(initial=0) <= labels.size:
+        return labels
+    numbers, index = np.unique(labels, return_inverse=True)
+    first = 0 if numbers[0] == 0 else 1
+    return (index.reshape(labels.shape) + first).astype(np.uint32)
+
+
+def number_objects(
+    sizes: Array, firsts: Array, pairs: Array, min_size: int
+) -> tuple[Array, int]:
+    """Number the objects of which labels of several blocks are parts.
+
+    Args:
+        sizes: Number of pixels of each label.
+        firsts: Position of its first pixel, in which order objects are numbered.
+        pairs: Labels of the same object, counted from 1; two rows.
+        min_size: Objects of fewer pixels get the number 0.
+
+    Returns:
+        The number of each label's object, and how many there are.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_labels = len(sizes)
+    graph = coo_array(
+        (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_labels, n_labels)
+    )
+    n_objects, objects = connected_components(graph, directed=False)
+    size = np.bincount(objects, sizes, n_objects)
+    first = np.full(n_objects, np.iinfo(np.int64).max)
+    np.minimum.at(first, objects, firsts)
+    kept = np.flatnonzero(size >= max(min_size, 1))
+    kept = kept[np.argsort(first[kept])]
+    number = np.zeros(n_objects, np.uint32)
+    number[kept] = np.arange(1, len(kept) + 1)
+    return number[objects], len(kept)
+
+
+def touching_labels(lower: Array, upper: Array, n_labels: int) -> Array:
+    """Pairs of labels that lie on each other in two arrays; two rows.
+
+    Args:
+        lower: Labels.
+        upper: Labels up to `n_labels`.
+        n_labels: Makes one number of each pair.
+    """
+    both = (lower > 0) & (upper > 0)
+    codes = lower[both].astype(np.int64) * (n_labels + 1) + upper[both]
+    # The same pair mostly comes in long runs. np.unique, by its hash table, can take forty
+    # times as long as sorting.
+    codes = np.sort(codes[np.diff(codes, prepend=-1) != 0])
+    codes = codes[np.diff(codes, prepend=-1) != 0]
+    return np.array(np.divmod(codes, n_labels + 1))

@@ -1,0 +1,244 @@
+"""Make one level of a pyramid of the level before it: means of images, nearest of labels."""
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+
+from .image import Array, Image, Region
+
+BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
+
+Place = tuple[int, ...]
+"""Position in the grid of blocks, or of groups of them."""
+
+
+def within(inner: Region, outer: Region) -> Region:
+    """Where a region lies in another one that contains it."""
+    return tuple(
+        slice(i.start - o.start, i.stop - o.start)
+        for i, o in zip(inner, outer, strict=True)
+    )
+
+
+class Writer:
+    """Writes blocks that begin where chunks do.
+
+    Half of the time of a write is zarr's search for empty chunks, which have no file. It
+    is left out where a few pixels show that there are none.
+    """
+
+    def __init__(self, array: "zarr.Array[Any]") -> None:
+        """Open the array a second time, so that its empty chunks are written too."""
+        self._array = array
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self._all = zarr.open_array(array.store, path=array.path, mode="r+")
+
+    def __call__(self, region: Region, pixels: Array) -> None:
+        """Write a block."""
+        array = self._array if self._has_empty(pixels) else self._all
+        array[region] = pixels
+
+    def _has_empty(self, pixels: Array) -> bool:
+        """Whether a chunk of a block has nothing but the fill value."""
+        fill = self._array.fill_value
+        counts = map(range, (0,) * pixels.ndim, pixels.shape, self._array.chunks)
+        for corner in product(*counts):
+            pairs = zip(corner, self._array.chunks, strict=True)
+            chunk = pixels[tuple(slice(start, start + n) for start, n in pairs)]
+            few = chunk[tuple(slice(None, None, max(1, n // 8)) for n in chunk.shape)]
+            if not (few != fill).any() and not (chunk != fill).any():
+                return True
+        return False
+
+
+class Shrink:
+    """Computes a level of a pyramid, whole or in parts.
+
+    Nearest pixels instead of means where levels do not differ by whole factors, and for
+    booleans and 64-bit integers, whose sums no NumPy type can hold.
+
+    Attributes:
+        starts: First pixel, by axis, of which each pixel is made.
+        stops: The one after the last of them.
+    """
+
+    def __init__(self, source: Any, target: Any, *, mean: bool) -> None:
+        """Compare two levels, which are arrays."""
+        sizes = list(zip(source.shape, target.shape, strict=True))
+        kind, bytes_each = source.dtype.kind, source.dtype.itemsize
+        factors = [max(1, round(large / small)) for large, small in sizes]
+        is_whole = all(
+            small in (large // factor, math.ceil(large / factor))
+            for (large, small), factor in zip(sizes, factors, strict=True)
+        )
+        has_sums = kind == "f" or (kind in "iu" and bytes_each < 8)
+        self._factors = factors if mean and is_whole and has_sums else None
+        if self._factors:
+            self.starts = [
+                factor * np.arange(small)
+                for (_, small), factor in zip(sizes, factors, strict=True)
+            ]
+            self.stops = [
+                np.minimum(starts + factor, large)
+                for starts, (large, _), factor in zip(
+                    self.starts, sizes, factors, strict=True
+                )
+            ]
+        else:
+            self.starts = [
+                ((np.arange(small) + 0.5) * (large / small)).astype(int)
+                for large, small in sizes
+            ]
+            self.stops = [starts + 1 for starts in self.starts]
+
+    def seen(self, region: Region) -> Region:
+        """Pixels of which a region of the smaller level is made."""
+        return tuple(
+            slice(int(starts[s.start]), int(stops[s.stop - 1]))
+            for s, starts, stops in zip(region, self.starts, self.stops, strict=True)
+        )
+
+    def __call__(self, block: Array, region: Region) -> Array:
+        """Compute a region of the smaller level, of the pixels that it is made of."""
+        if self._factors:
+            return _mean(block, region, self._factors)
+        picked = [
+            starts[s] - starts[s.start]
+            for s, starts in zip(region, self.starts, strict=True)
+        ]
+        return np.asarray(block[np.ix_(*picked)])
+
+
+def _mean(block: Array, region: Region, factors: Sequence[int]) -> Array:
+    """Means of so many pixels by axis; halves of integers go to the even number."""
+    sizes = [s.stop - s.start for s in region]
+    # The last pixel of an odd size is the mean of one line, not of two.
+    missing = [
+        (0, size * factor - n)
+        for size, factor, n in zip(sizes, factors, block.shape, strict=True)
+    ]
+    if any(after for _, after in missing):
+        block = np.pad(block, missing, mode="edge")
+    kind, bytes_each = block.dtype.kind, block.dtype.itemsize
+    wide = np.float64 if kind == "f" else np.int64 if bytes_each == 4 else np.int32
+    total: Array = np.zeros(sizes, wide)
+    for first in product(*map(range, factors)):
+        lines = zip(first, factors, strict=True)
+        part = block[tuple(slice(start, None, step) for start, step in lines)]
+        np.add(total, part, out=total)
+    count = math.prod(factors)
+    if kind == "f":
+        return np.asarray(total / count, block.dtype)
+    if count % 2:
+        return np.asarray((total + count // 2) // count, block.dtype)
+    # Or each level would be brighter than the one before.
+    is_odd = (total // count) & 1
+    return np.asarray((total + (count // 2 - 1) + is_odd) // count, block.dtype)
+
+
+class Groups(NamedTuple):
+    """Blocks along one axis, as groups that share no chunk of the next level.
+
+    Attributes:
+        of_block: Number of the group of each block.
+        parts: Pixels of the next level that are made of each block.
+        wholes: Pixels of the next level that are made of each group.
+    """
+
+    of_block: list[int]
+    parts: list[slice]
+    wholes: list[slice]
+
+
+class NextLevel:
+    """Writes the level after one that is written block by block, of the same blocks.
+
+    The blocks that share a chunk of that level are a group, whose last one writes it.
+
+    Attributes:
+        order: Places of the blocks, group by group: few groups wait at a time.
+    """
+
+    def __init__(self, target: Any, shrink: Shrink, groups: Sequence[Groups]) -> None:
+        """Begin without a block; `plan` makes the arguments."""
+        self._write, self._shrink, self._groups = Writer(target), shrink, groups
+        self._dtype = target.dtype
+        places = np.ndindex(*(len(axis.parts) for axis in groups))
+        self.order: list[Place] = sorted(places, key=self._group)
+        self._missing = Counter(map(self._group, self.order))
+        self._pixels: dict[Place, Array] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def plan(
+        cls, image: Image, level: int, cuts: Sequence[Sequence[slice]]
+    ) -> "NextLevel | None":
+        """Group the blocks of a level.
+
+        Args:
+            image: Image that is going to be written.
+            level: The level that is written block by block.
+            cuts: Slices of each axis.
+
+        Returns:
+            None if there is no next level, if one of its pixels is made of two blocks, or
+            if a group is much larger than a block.
+        """
+        if level + 1 >= len(image.levels):
+            return None
+        target = image.levels[level + 1]
+        shrink = Shrink(image.levels[level], target, mean=not image.is_label)
+        units = target.shards or target.chunks
+        groups = []
+        for dim, cut in enumerate(cuts):
+            first = np.searchsorted(shrink.starts[dim], [s.start for s in cut])
+            after = np.searchsorted(shrink.stops[dim], [s.stop for s in cut], "right")
+            if (first[1:] != after[:-1]).any():
+                return None
+            begins = first % units[dim] == 0
+            edges = [*first[begins].tolist(), int(after[-1])]
+            groups.append(
+                Groups(
+                    (np.cumsum(begins) - 1).tolist(),
+                    list(map(slice, first.tolist(), after.tolist())),
+                    [slice(*pair) for pair in pairwise(edges)],
+                )
+            )
+        largest = [max(s.stop - s.start for s in axis.wholes) for axis in groups]
+        if math.prod(largest) > max(2 * BLOCK_VOXELS, math.prod(units)):
+            return None
+        return cls(target, shrink, groups)
+
+    def _group(self, place: Place) -> Place:
+        return tuple(
+            axis.of_block[n] for axis, n in zip(self._groups, place, strict=True)
+        )
+
+    def add(self, place: Place, region: Region, block: Array | None) -> None:
+        """Take a block of the level before, and where it lies; None is all zeros."""
+        group = self._group(place)
+        whole = tuple(
+            axis.wholes[n] for axis, n in zip(self._groups, group, strict=True)
+        )
+        part = tuple(axis.parts[n] for axis, n in zip(self._groups, place, strict=True))
+        if block is not None and all(s.start < s.stop for s in part):
+            small = self._shrink(block[within(self._shrink.seen(part), region)], part)
+            with self._lock:
+                if group not in self._pixels:
+                    sizes = [s.stop - s.start for s in whole]
+                    self._pixels[group] = np.zeros(sizes, self._dtype)
+                pixels = self._pixels[group]
+            pixels[within(part, whole)] = small
+        with self._lock:
+            self._missing[group] -= 1
+            if self._missing[group]:
+                return
+            done = self._pixels.pop(group, None)
+        if done is not None:
+            self._write(whole, done)
