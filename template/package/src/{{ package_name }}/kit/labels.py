@@ -214,7 +214,7 @@ def label_blocks(
         own = np.append(np.uint32(0), number[offsets[block] : offsets[block + 1]])
         runs = blocks[block].runs
         if runs is None:
-            return own[np.asarray(array[region])]
+            return np.asarray(own[np.asarray(array[region])])
         return runs.renumbered(own) if own.any() else None
 
     write_levels(whole_label, cuts, final, threads, level)
