@@ -377,7 +377,7 @@ def test_names_of_regions_stay_as_they_are_and_unique(image, caplog):
     for rois in ([Roi("a", region)] * 2, [Roi("a", region, 3)] * 2, [Roi("a", region)]):
         label_name = "" if rois[0].label is None and len(rois) > 1 else "cells"
         with pytest.raises(
-            ValueError, match=r"rois: the region .* which must be there once"
+            ValueError, match=r"rois: . regions for the table 'new' have the"
         ):
             write_roi_table(image, "new", rois, label_name=label_name)
 

@@ -56,8 +56,9 @@ def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
                 f"row {number} has {len(row)} values for {len(header)} columns"
             )
     columns: dict[str, Array | Cells] = {}
-    for index, name in enumerate(header):
-        columns[name] = cells = [row[index] for row in rows]
+    by_column = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)
+    for name, cells in zip(header, by_column, strict=True):
+        columns[name] = cells
         if name in kinds:
             try:
                 columns[name] = parse_as(cells, kinds[name])

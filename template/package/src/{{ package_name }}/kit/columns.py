@@ -19,10 +19,10 @@ Cells = list[str]
 
 # As JSON has them, but that an exponent needs a sign, or a fraction before it: `12E3` is a
 # compound; `1e-05` and `1.2E10` are what programs write. 308 digits are finite.
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,307}")
-NUMBER = re.compile(
-    r"-?(0|[1-9][0-9]{0,307})(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-][0-9]+)?"
-)
+DIGITS = "(?:0|[1-9][0-9]{0,307}+)"
+INTEGER = re.compile(f"0|-?(?!0){DIGITS}")
+EXPONENT = r"(?:\.[0-9]++(?:[eE][+-]?[0-9]++)?+|[eE][+-][0-9]++)?+"
+LINES = re.compile(f"(?:(?:-?{DIGITS}{EXPONENT})?+\n)*+")
 # Floating point numbers that are none, as Python and Arrow write them.
 NO_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 BOOLEANS = {"True": True, "true": True, "TRUE": True}
@@ -32,17 +32,17 @@ EXACT = 2**53  # up to here, floating point numbers hold each integer
 
 def parse_numbers(cells: Iterable[str]) -> list[int | float | None] | None:
     """Values of texts if each is a number or empty, which gives None; else None alone."""
-    numbers: list[int | float | None] = []
-    for cell in cells:
-        if INTEGER.fullmatch(cell):
-            numbers.append(int(cell))
-        elif NUMBER.fullmatch(cell) and math.isfinite(float(cell)):
-            numbers.append(float(cell))
-        elif cell:
-            return None
-        else:
-            numbers.append(None)
-    return numbers
+    lines = [*cells]
+    text = "".join([f"{cell}\n" for cell in lines])
+    if text.count("\n") != len(lines) or not LINES.fullmatch(text):
+        return None
+    numbers = [_number(cell) if cell else None for cell in lines]
+    return None if math.inf in numbers or -math.inf in numbers else numbers
+
+
+def _number(cell: str) -> int | float:
+    is_float = "." in cell or "e" in cell or "E" in cell or cell == "-0"
+    return float(cell) if is_float else int(cell)
 
 
 def make_column(values: Iterable[Any]) -> Array:
@@ -59,7 +59,10 @@ def make_column(values: Iterable[Any]) -> Array:
             raise ValueError(f"its values have the shape {values.shape}, not one a row")
         if values.dtype.kind in "biuU" or values.dtype in (np.float32, np.float64):
             return values
-    known = [_plain(value) for value in values]
+    return _of_one_kind([_plain(value) for value in values])
+
+
+def _of_one_kind(known: list[Any]) -> Array:
     kinds = {type(value) for value in known} - {type(None)}
     if kinds <= {float}:
         return np.asarray(known, np.float64)
@@ -123,13 +126,18 @@ def parse_cells(cells: Cells) -> Array:
     """Values of a column of CSV: one cell that is no number makes all of them texts."""
     known = {*cells} - {""}
     if known and known <= BOOLEANS.keys():
-        return make_column(BOOLEANS.get(cell) for cell in cells)
-    numbers = parse_numbers("" if cell in NO_NUMBERS else cell for cell in cells)
+        return _of_one_kind([BOOLEANS.get(cell) for cell in cells])
+    odd = known & NO_NUMBERS.keys()
+    numbers = parse_numbers(
+        ["" if c in NO_NUMBERS else c for c in cells] if odd else cells
+    )
     # A gene is called `inf`: beside numbers only, that is one too.
-    if numbers is None or (known - {"nan"} and known <= NO_NUMBERS.keys()):
+    if numbers is None or (odd - {"nan"} and odd == known):
         return texts(cells)
-    pairs = zip(cells, numbers, strict=True)
-    return make_column(NO_NUMBERS.get(cell, number) for cell, number in pairs)
+    if odd:
+        pairs = zip(cells, numbers, strict=True)
+        return make_column(NO_NUMBERS.get(cell, number) for cell, number in pairs)
+    return _of_one_kind(numbers)
 
 
 def parse_as(cells: Cells, kind: str) -> Array:

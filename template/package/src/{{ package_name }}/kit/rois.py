@@ -7,6 +7,7 @@ of all pixels that it touches, but for a hundredth of a pixel.
 import logging
 import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,16 +85,11 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         for row, (region, (first, size)) in enumerate(
             zip(regions, places, strict=True)
         ):
-            place = (
-                f"row {row + 1} begins at {start[row]!s} and is {length[row]!s} long"
-            )
-            if not abs(first) + abs(size) < FARTHEST:
+            if not (abs(first) + abs(size) < FARTHEST and size >= 0):
+                reason = "no region inside of the image" if size < 0 else "no numbers"
                 raise ValueError(
-                    f"{where} has positions in {axis} that are no numbers: {place}"
-                )
-            if size < 0:
-                raise ValueError(
-                    f"{where} has no region inside of the image: in {axis}, {place}"
+                    f"{where} has positions in {axis} that are {reason}: row {row + 1} "
+                    f"begins at {start[row]!s} and is {length[row]!s} long"
                 )
             low = math.floor(_pixel(first / scale[axis]))
             high = math.ceil(_pixel((first + size) / scale[axis]))
@@ -135,7 +131,7 @@ def _names(table: Table, n_rows: int, where: str) -> list[str]:
     names = [str(name) for name in table.columns[table.index].tolist()]
     if "" in names:
         raise ValueError(f"{where} has no name in row {names.index('') + 1}")
-    unique = unique_names(names)
+    unique = _unique(names)
     for row, (name, new) in enumerate(zip(names, unique, strict=True), start=1):
         if name != new:
             logger.warning(
@@ -148,16 +144,18 @@ def _names(table: Table, n_rows: int, where: str) -> list[str]:
     return unique
 
 
-def unique_names(names: Sequence[str]) -> list[str]:
+def _unique(names: Sequence[str]) -> list[str]:
     """The same names, but for those that came before: they get `_2`, `_3` and so on."""
-    taken, unique = {*names}, dict.fromkeys(names[:0], "")
+    taken, numbers, unique = {*names}, Counter[str](), []
     for name in names:
-        new, number = name, 1
-        while new in unique or (number > 1 and new in taken):
-            number += 1
-            new = f"{name}_{number}"
-        unique[new] = name
-    return list(unique)
+        numbers[name] += 1
+        new = name if numbers[name] == 1 else f"{name}_{numbers[name]}"
+        while new != name and new in taken:
+            numbers[name] += 1
+            new = f"{name}_{numbers[name]}"
+        taken.add(new)
+        unique.append(new)
+    return unique
 
 
 def _labels(table: Table, n_rows: int, where: str) -> Sequence[int | None]:
@@ -229,11 +227,11 @@ def write_roi_table(
     axes = image.axes.replace("c", "")
     index = "label" if label_name else "FieldIndex"
     values = [roi.label if label_name else roi.name for roi in rois]
-    for row, value in enumerate(values):
-        if value is None or value in values[:row]:
+    for value, n_times in Counter(values).items():
+        if value is None or n_times > 1:
             raise ValueError(
-                f"rois: the region {row + 1} for the table {name!r} has the {index} "
-                f"{value!r}, which must be there once"
+                f"rois: {n_times} regions for the table {name!r} have the {index} "
+                f"{value!r}; each needs one of its own"
             )
     columns: dict[str, list[Any]] = {index: values}
     for first, length in (COLUMNS[axis] for axis in "xyz"):
