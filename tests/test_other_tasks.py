@@ -277,6 +277,7 @@ def test_tables_of_ngio_are_read_in_each_backend(
             found = {key: values.tolist() for key, values in table.columns.items()}
             assert found == columns
         assert_regions(image, f"_{backend}")
+        with_ngio.check_odd(read_table(image, f"odd_{backend}").columns)
 
 
 def test_tables_of_fractal_tasks_core_1_are_read(core: Tasks, tmp_path: Path) -> None:

@@ -19,6 +19,16 @@ FEATURES = {
     "class": ["round", "long", "round"],
     "n_spots": [0, 7, 300],
 }
+# Names that look like numbers, large integers, and gaps.
+ODD = {
+    "name": ["12E3", "1_2", "INF"],
+    "digits": ["１２", "007", "1e5"],
+    "large": [2**60 + 1, 0, -(2**60) - 1],
+    "count": pandas.array([2**60 + 1, None, 3], "Int64"),
+    "good": pandas.array([True, None, False], "boolean"),
+    "kind": pandas.Categorical(["x", None, "y"]),
+    "size": [1e-05, 1e20, float("nan")],
+}
 CONDITIONS = {"drug": ["DMSO"], "dose": [1.5], "hours": [24]}
 # Name: first pixels and lengths in x, y and z.
 FIELDS = {"left": (0, 0, 0, 20, 30, 3), "right": (20, 0, 0, 12, 30, 3)}
@@ -82,10 +92,16 @@ def write(path: str, version: Any) -> None:
     """Write an image with a table of each type in each backend."""
     container = create(path, version)
     features = pandas.DataFrame(FEATURES).set_index("label")
+    odd = pandas.DataFrame({"label": [1, 2, 3], **ODD}).set_index("label")
     objects = [roi.model_copy(update={"name": "7", "label": 7}) for roi in rois()[:1]]
     for backend in BACKENDS:
         tables = {
             "features": FeatureTable(features, reference_label="cells"),
+            # AnnData has no booleans with gaps: ngio makes texts of them.
+            "odd": FeatureTable(
+                odd.drop(columns="good") if backend == "anndata" else odd,
+                reference_label="cells",
+            ),
             "empty": FeatureTable(features[:0], reference_label="cells"),
             "conditions": ConditionTable(pandas.DataFrame(CONDITIONS)),
             "fields": RoiTable(rois=rois()),
@@ -127,6 +143,15 @@ def write_old(path: str) -> None:
         write_elem(group, name, table)
         group[name].attrs.update(attributes | {"fractal_table_version": "1"})
     group.attrs["tables"] = [*group.attrs.get("tables", []), *kinds]
+
+
+def check_odd(columns: Any) -> None:
+    """Compare what was read of a table `odd` with what was written."""
+    for name in columns.keys() - {"label"}:
+        expected = [None if pandas.isna(value) else value for value in ODD[name]]
+        found = columns[name].tolist()
+        assert [None if v == "" or v != v else v for v in found] == expected, name
+    assert columns.keys() >= ODD.keys() - {"good"}
 
 
 if __name__ == "__main__":
