@@ -169,7 +169,12 @@ def find_reason(package: Package, rendered: Path, name: str) -> str:
         return f"the package has workflows of its own ({others})"
     if file.name == "ruff.toml":
         return f"{RUFF} leaves the template's files to the template"
-    light = ("__init__.py", "fractal.py", "modules.py", "publish.py")  # of the tools, too
+    light = (
+        "__init__.py",
+        "fractal.py",
+        "modules.py",
+        "publish.py",
+    )  # of the tools, too
     kit = file.parent.name == "kit" and file.name not in light
     if (kit or file.name == "conftest.py") and not has_image_layer(package, rendered):
         return "needs ome-zarr and zarr 3, which the package does not depend on"

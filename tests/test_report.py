@@ -389,6 +389,34 @@ def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):
     assert "Pictures show 3 of 384 places, spread evenly: A01" in page.text
 
 
+def test_a_long_image_list_opens_each_folder_once(tools, tmp_path, monkeypatch):
+    """Where images lie is known by their plates and wells, of which there are few."""
+    measured = importlib.import_module("measured")
+    opened = []
+
+    def open_group(folder):
+        opened.append(Path(folder))
+        return Path(folder)
+
+    def ome_metadata(folder):
+        if folder.name == "plate.zarr":
+            return {"plate": {}}
+        return {"well": {"images": [{"path": str(n)} for n in range(3000)]}}
+
+    monkeypatch.setattr(measured.kit, "open_group", open_group)
+    monkeypatch.setattr(measured.kit, "ome_metadata", ome_metadata)
+    images = [
+        {"zarr_url": str(tmp_path / folder / str(n)), "attributes": {}}
+        for n in range(4000)
+        for folder in ("plate.zarr/A/01", "plate.zarr/A/02", "other/B/03")
+    ]
+    wells = measured.find_wells(images, {})
+    assert sum(well is not None for well in wells.values()) == 6000
+    assert len(opened) == 4
+    assert measured.find_wells(images, wells) == wells
+    assert len(opened) == 4
+
+
 def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tools, tmp_path):
     images = []
     for folder in ("one", "two"):

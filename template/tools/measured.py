@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,19 +69,60 @@ class Measured:
     told: list[str] = field(default_factory=list)
 
 
-def well_of(image: dict[str, Any]) -> Well | None:
+def find_wells(
+    images: Iterable[dict[str, Any]], known: dict[str, Well | None]
+) -> dict[str, Well | None]:
+    """Where images lie, of which a folder is opened once for all images in it.
+
+    Args:
+        images: Entries of an image list.
+        known: Those of before, by the folders of images.
+    """
+    # By folder: whether it is a plate, and the images that a well lists.
+    is_plate = cache(lambda folder: "plate" in metadata_of(folder))
+    listed = cache(
+        lambda folder: {
+            one["path"] for one in metadata_of(folder).get("well", {})["images"]
+        }
+    )
+    found = {}
+    for image in images:
+        url = image["zarr_url"]
+        found[url] = known[url] if url in known else well_of(image, is_plate, listed)
+    return found
+
+
+def well_of(
+    image: dict[str, Any],
+    is_plate: Callable[[Path], bool],
+    listed: Callable[[Path], set[str]],
+) -> Well | None:
     """Plate and well of an image, by its attributes if they agree with its folder."""
     path = Path(image["zarr_url"])
     if len(path.parts) < 5:
         return None
-    name = path.parts[-3] + path.parts[-2]
-    known = image["attributes"]
-    if known.get("well") == name and known.get("plate") == path.parts[-4]:
-        return Well(path.parents[2], name)
+    well = Well(path.parents[2], path.parts[-3] + path.parts[-2])
+    attributes = image["attributes"]
+    if (
+        attributes.get("well") == well.name
+        and attributes.get("plate") == well.plate.name
+    ):
+        return well
     try:
-        return Well(path.parents[2], name) if kit.plate_position(path) else None
+        return (
+            well if is_plate(well.plate) and path.name in listed(path.parent) else None
+        )
     except Exception:  # a damaged plate is none
         return None
+
+
+def metadata_of(folder: Path) -> dict[str, Any]:
+    """The OME metadata of a group; nothing where there is none."""
+    try:
+        found: dict[str, Any] = kit.ome_metadata(kit.open_group(folder))
+    except Exception:
+        return {}
+    return found
 
 
 def signatures(folders: Iterable[Path]) -> dict[Path, tuple[Any, ...]]:

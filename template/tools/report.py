@@ -23,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import plots
 from comparison import Figure, compare
 from conditions import Conditions
-from measured import Measured, Well, measure, signatures, well_of
+from measured import Measured, Well, find_wells, measure, signatures
 from plate import Sheet, make_sheets, measured_figures
 from rows import arguments, duration, image_table, logs, unit_rows, value
 from sample import Sample, place_name
@@ -136,11 +136,8 @@ class Report:
         self._tables = signatures(self._holders(images))
 
     def _well(self, url: str) -> Well | None:
-        """Where an image lies, asked once."""
-        if url not in self._wells:
-            entry = next((i for i in self._images if i["zarr_url"] == url), None)
-            self._wells[url] = well_of(entry) if entry else None
-        return self._wells[url]
+        """Where an image lies that was in a list."""
+        return self._wells.get(url)
 
     def _where(self, folder: Path) -> Well | None:
         """Where an image lies whose tables are looked at; nowhere for a plate."""
@@ -148,10 +145,10 @@ class Report:
 
     def _holders(self, images: Sequence[Image]) -> list[Path]:
         """Folders that may have tables: images, and the plates in which they lie."""
-        for image in images:
-            self._wells.setdefault(image["zarr_url"], well_of(image))
+        self._wells |= find_wells(images, self._wells)
         plates = {well.plate: None for well in self._wells.values() if well}
-        return [*plates, *(Path(image["zarr_url"]) for image in images[:MAX_TABLES])]
+        paths = [Path(image["zarr_url"]) for image in images[:MAX_TABLES]]
+        return [*plates][:MAX_TABLES] + paths
 
     def _look(self, section: Section) -> None:
         """Take pictures of what a step has changed."""

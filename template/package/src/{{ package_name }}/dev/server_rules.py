@@ -458,15 +458,17 @@ def read_job(**given: Any) -> Job:
             case {"data": {**workflow}, "version": int()}:  # as a template of a server
                 given["workflow"] = workflow
         check_kind(given["workflow"], file)
-        given["images"] = copy.deepcopy(given.get("images", []))
+        if isinstance(images := given.get("images", []), list):
+            given["images"] = [copy.copy(image) for image in images]
         drop_unknown(given["images"], "the image list")
         job = Job.model_validate(given)
     except (OSError, RecursionError, TypeError, ValueError) as error:
         raise WorkflowError(explain(error)) from error
     urls = [image.zarr_url for image in job.images]
-    if outside := [url for url in urls if not Path(url).is_relative_to(job.zarr_dir)]:
+    inside = job.zarr_dir.rstrip("/") + "/"
+    if outside := [u for u in urls if not u.startswith(inside) and u != job.zarr_dir]:
         raise WorkflowError(
-            f"images outside {job.zarr_dir}: {outside}; name a folder that has all of them"
+            f"images outside {job.zarr_dir}: {outside[:20]}; name a folder that has all of them"
         )
     if any(None in image.attributes.values() for image in job.images):
         raise WorkflowError("an image of the list has an attribute without a value")
