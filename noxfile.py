@@ -4,6 +4,7 @@
 # ///
 """What can be done here: `nox` tests; the other sessions show, compare and adopt."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,10 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
+
+# Of the shell around: they would be imported in place of what a session installs.
+for name in {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"} & {*os.environ}:
+    print(f"{name}={os.environ.pop(name)} is left out: sessions have what they install")
 
 
 def group(name: str) -> list[str]:

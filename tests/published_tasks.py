@@ -74,7 +74,7 @@ def test_four_packages_in_one_workflow(richest, tmp_path, monkeypatch):
     start = time.monotonic()
     subprocess.run([*command, "--plan"], cwd=richest, check=True)
     print(f"All steps were checked in {time.monotonic() - start:.1f} s.")
-    subprocess.run(command, cwd=richest, check=True)
+    subprocess.run([*command, "--yes"], cwd=richest, check=True)
 
     images = [open_image(path) for path in plate_images(zarr_dir / "plate_mip.zarr")]
     counts = {}

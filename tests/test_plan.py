@@ -113,3 +113,7 @@ def test_a_plan_names_the_package_of_a_task_of_others(
     monkeypatch.syspath_prepend(tmp_path)
     lines = told(planning, job, zarr_dir=str(zarr_dir))
     assert "[2/2] Task 0 (parallel, of their-tasks)" in lines
+
+
+def test_a_plan_commands_no_terminal(planning: Any) -> None:
+    assert planning.printable("a\x1b[8m\u202eü\n") == r"a\x1b[8m\u202eü\n"

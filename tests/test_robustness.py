@@ -896,17 +896,28 @@ runpy.run_path({str(PACKAGE / "gaussian_blur.py")!r}, run_name="__main__")
     assert {p.name for p in tmp_path.iterdir()} == before
 
 
-def test_a_missing_library_is_told_with_how_to_install_it(tmp_path, monkeypatch):
+MISSING = {
+    "onnxruntime": r"'\.\[model\]'` installs it here, .* with the extra `model`$",
+    "pooch.core": r"'\.\[model\]'` installs it here",
+    "pyarrow": "my_fractal_tasks requires it: install the package again$",
+    "ome_zarr.writer": "my_fractal_tasks requires it",
+    "nothing_of_this_name": "nothing of its name is required by my_fractal_tasks: add",
+    "zar": "nothing of its name is required",
+    "my_fractal_tasks.kit.gone": "`nox -s template -- restore src/my_fractal_tasks/kit/gone",
+    "my_fractal_tasks.helpers": "src/my_fractal_tasks/helpers.py is missing$",
+}
+
+
+@pytest.mark.parametrize(("module", "says"), MISSING.items(), ids=MISSING)
+def test_a_missing_module_is_told_with_what_to_do(tmp_path, monkeypatch, module, says):
     def segment():
-        import nothing_of_this_name  # noqa: F401
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     (tmp_path / "args.json").write_text("{}")
     arguments = ["--args-json", "args.json", "--out-json", "out.json"]
     monkeypatch.setattr(sys, "argv", ["segment.py", *arguments])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        SystemExit, match=r"named 'nothing.*pip install -e '\.\[model\]'"
-    ):
+    with pytest.raises(SystemExit, match=f"named '{module}': .*{says}"):
         run_task(segment)
 
 

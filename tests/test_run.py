@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -81,7 +82,11 @@ def run(richest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     images.write_text(json.dumps([{"zarr_url": str(image)}]))
 
     def call(
-        steps: list[Any], *options: object, cwd: Path = richest
+        steps: list[Any],
+        *options: object,
+        cwd: Path = richest,
+        agreed: bool = True,
+        stdin: int = subprocess.DEVNULL,
     ) -> "subprocess.CompletedProcess[str]":
         workflow = tmp_path / "workflow.json"
         workflow.write_text(json.dumps({"name": "Mixed", "task_list": steps}))
@@ -89,7 +94,12 @@ def run(richest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         where = ("--zarr-dir", image.parent, "--images", images, *told)
         command = [sys.executable, TOOLS / "run.py", workflow, *where, *options]
         return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, check=False
+            command + ["--yes"] * agreed,
+            cwd=cwd,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return call
@@ -239,6 +249,218 @@ def test_what_is_there_under_another_name_is_told(run: Run, tmp_path: Path) -> N
     nothing = "their-tasks==1.2; python_version < '3'"
     done = run([TELL], "--with", nothing)
     assert "nothing of this name is installed" in done.stderr
+
+
+SPY = "import pathlib; pathlib.Path({file!r}).touch()\nimport setuptools; setuptools.setup()\n"
+
+
+def write_spy(folder: Path, marker: Path) -> Path:
+    """Write a package of somebody else whose build is seen."""
+    write_their_package(folder)
+    (folder / "setup.py").write_text(SPY.format(file=str(marker)))
+    file = folder / "pyproject.toml"
+    text = file.read_text().replace("hatchling.build", "setuptools.build_meta")
+    file.write_text(text.replace("hatchling", "setuptools"))
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index of wheels: two versions of a package, and one with an old manifest."""
+    wheels = tmp_path / "index"
+    for version in ("1.2.0", "2.0.0", "0.1"):
+        folder = write_their_package(tmp_path / version, version=version)
+        extras = "[project.optional-dependencies]\nx = []\n"
+        with (folder / "pyproject.toml").open("a") as file:
+            file.write(extras)
+        if version == "0.1":
+            manifest = folder / "their_tasks" / "__FRACTAL_MANIFEST__.json"
+            manifest.write_text('{"manifest_version": "1", "task_list": []}')
+        command = ["uv", "build", "--quiet", "--wheel", "--out-dir", wheels, folder]
+        subprocess.run(command, check=True)
+    for installer in ("PIP", "UV"):
+        monkeypatch.setenv(f"{installer}_NO_INDEX", "1")
+        monkeypatch.setenv(f"{installer}_FIND_LINKS", str(wheels))
+    return wheels
+
+
+OLD, NEW = (step("their-tasks", "Tell", version) for version in ("1.2.0", "2.0.0"))
+
+
+@pytest.mark.usefixtures("index")
+def test_an_option_is_for_one_version_or_for_all(run: Run) -> None:
+    def listed(*options: str) -> list[str]:
+        done = run([OLD, NEW], *options, agreed=False)
+        assert "Nothing was installed, and nothing was run" in done.stderr
+        _, text = done.stdout.split("what it depends on:\n")
+        return [
+            line.strip().removesuffix(", from the package index")
+            for line in text.splitlines()
+        ]
+
+    one = ["their-tasks[x] 1.2.0", "their-tasks 2.0.0"]
+    assert listed("--with", "their-tasks[x]==1.2") == one
+    assert listed("--with", "their-tasks[x]<2") == one
+    both = ["their-tasks[x] 1.2.0", "their-tasks[x] 2.0.0"]
+    assert listed("--with", "their-tasks[x]") == both
+    assert listed("--with", "their-tasks[x]", "--with", "their-tasks==2.0.0") == one
+
+
+@pytest.mark.usefixtures("index")
+def test_options_that_cannot_be_used_are_told_at_once(run: Run) -> None:
+    this = sys.executable
+    cases = {
+        (
+            "--with",
+            "their-tasks==3",
+        ): "is for no step: they are in their-tasks 1.2.0, their",
+        ("--with", "their-tasks[y]==1.2.0"): r"has no extra \['y'\], only \['x'\]",
+        ("--with", "my-fractal-tasks==1"): "my-fractal-tasks is run as it is here",
+        ("--with", "their tasks"): "--with 'their tasks': ",
+        ("--env", f"other-tasks={this}"): "no step is in other-tasks: ",
+        (
+            "--env",
+            f"their-tasks==2.0.0={this}",
+            "--with",
+            "their-tasks==2",
+        ): "leave one",
+    }
+    options = [option for given in cases for option in given]
+    done = run([OLD, NEW, step("their-tasks", "T", "0.1")], *options, "--plan")
+    assert done.returncode == 1
+    said = done.stderr.strip()
+    for says in cases.values():
+        assert re.search(says, said), says
+    assert "their-tasks==0.1: its manifest is wrong: it is for Fractal before" in said
+
+
+def test_an_interpreter_is_for_one_version(
+    run: Run, tmp_path: Path, index: Path
+) -> None:
+    wheel = index / "their_tasks-1.2.0-py3-none-any.whl"
+    python = make_environment(tmp_path / "venv", wheel, python=sys.executable)
+    done = run([OLD, NEW], "--env", f"their-tasks==1.2.0={python}", agreed=False)
+    _, text = done.stdout.split("what it depends on:\n")
+    assert text.strip() == "their-tasks 2.0.0, from the package index"
+    done = run([NEW], "--env", f"their-tasks==2={python}", "--plan")
+    assert "version 1.2.0 is installed there" in done.stderr
+    done = run([NEW], "--env", f"their-tasks==1.2={python}", "--plan")
+    assert "is for no step: they are in their-tasks 2.0.0" in done.stderr
+
+
+@pytest.mark.parametrize("tool", ["run.py", "server.py"])
+def test_a_workflow_builds_and_runs_nothing(
+    tool: str, richest: Path, tmp_path: Path, index: Path, run: Run
+) -> None:
+    marker = tmp_path / "ran"
+    spy = write_spy(tmp_path / "spy", marker)
+    build = "import sys, setuptools.build_meta as m; m.build_sdist(sys.argv[1])"
+    command = [
+        "uv",
+        "run",
+        "--no-project",
+        "--with",
+        "setuptools",
+        "python",
+        "-c",
+        build,
+    ]
+    subprocess.run([*command, index], cwd=spy, check=True, stdout=subprocess.DEVNULL)
+    marker.unlink()
+    (wheel,) = index.glob("their_tasks-1.2.0-*.whl")
+    wheel.unlink()
+    names = [f"their-tasks @ {spy.as_uri()}", spy.as_uri(), str(spy), f"-e{spy}"]
+    steps = [step(name, "Tell") for name in names]
+    steps += [step("their-tasks", "Tell", f"1.2.0 @ {spy.as_uri()}"), OLD]
+    steps += [step("my-fractal-tasks", "Blurr")]
+    if tool == "run.py":
+        done = run(steps)
+        again = run(steps, "--plan").stderr
+        assert again == done.stderr
+    else:
+        workflow = tmp_path / "workflow.json"
+        workflow.write_text(json.dumps({"name": "w", "task_list": steps}))
+        done = subprocess.run(
+            [sys.executable, TOOLS / tool, workflow, "--yes"],
+            cwd=richest,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode
+    assert not marker.exists()
+    assert (
+        done.stderr.count("is no name of a package: write one such as 'my-tasks'") == 4
+    )
+    assert "is no version of their-tasks: write one such as" in done.stderr
+    assert "1.2.0 has no wheel, and a build would run its code" in done.stderr
+    assert "has no task 'Blurr'" in done.stderr
+
+
+def test_a_folder_is_built_only_once_agreed_to(run: Run, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    spy = write_spy(tmp_path / "spy", marker)
+    given = ("--with", f"their-tasks @ {spy.as_uri()}")
+    assert run([TELL], *given, "--plan").returncode == 0
+    done = run([TELL], *given, agreed=False)
+    assert "spy, which is built: that runs its code" in done.stdout
+    assert "answer y, or agree by --yes" in done.stderr
+    (spy / "pyproject.toml").unlink()  # only a build tells its tasks
+    done = run([TELL, step("my-fractal-tasks", "Blurr")], *given, agreed=False)
+    first, second = done.stderr.strip().splitlines()
+    assert "only a build, which runs its code, tells its tasks" in first
+    assert "has no task 'Blurr'" in second
+    assert not marker.exists()
+
+
+@pytest.mark.usefixtures("index")
+def test_a_question_comes_before_a_new_package_only(tmp_path: Path, run: Run) -> None:
+    def ask(answer: str) -> str:
+        ours, theirs = pty.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        done = run([NEW], agreed=False, stdin=theirs)
+        os.close(ours)
+        os.close(theirs)
+        return done.stdout + done.stderr
+
+    for answer in ("", "yes, but"):
+        said = ask(answer)
+        assert "their-tasks 2.0.0, from the package index" in said
+        assert "Install it? [y/N]" in said
+        assert "nothing was run" in said
+        assert not (tmp_path / "told.json").exists()
+    assert "installing their-tasks==2.0.0, once" in ask("y")
+    assert told(tmp_path)["images"]
+    done = run([NEW], agreed=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "To be installed" not in done.stdout
+    folder = tmp_path / "cache" / "fractal-task-environments"
+    folder.chmod(0o777)
+    assert "others can change what is installed there" in run([NEW]).stderr
+
+
+def test_tasks_do_not_see_the_packages_of_another_python(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = (
+        "import os; assert 'PYTHONPATH' not in os.environ; import colorsys_of_a_module"
+    )
+    theirs = write_their_package(tmp_path / "theirs", body=body)
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "colorsys_of_a_module.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "module"))
+    done = run([TELL], "--with", f"their-tasks @ {theirs.as_uri()}")
+    assert "No module named 'colorsys_of_a_module'" in done.stderr
+    assert "PYTHONPATH is left out: a task imports what its interpreter" in done.stdout
+
+
+def test_sessions_do_not_see_the_packages_of_another_python(richest: Path) -> None:
+    command = [sys.executable, "-m", "nox", "--list"]
+    env = os.environ | {"PYTHONPATH": "/cluster/module"}
+    done = subprocess.run(
+        command, cwd=richest, env=env, capture_output=True, text=True, check=True
+    )
+    assert "PYTHONPATH=/cluster/module is left out" in done.stdout
 
 
 def test_all_mistakes_are_told_before_anything_is_installed_or_run(

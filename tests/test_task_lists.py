@@ -72,7 +72,8 @@ BAD = [
     ("", r"^TASK_LIST: .*no attribute 'TASK_LIST' \(list tasks of"), ("TASK_LIST = None", r"^TASK_LIST: .*must be an iterable, not NoneType \(list tasks"), ("TASK_LIST = 3", "^TASK_LIST: .*iterable, not int"),
     ("TASK_LIST = [None]", r"^TASK_LIST\[0\]: .*task_models.*NoneType.*\(list tasks"), ("TASK_LIST = ['ok.py']", r"^TASK_LIST\[0\]: .*'str'"), ("TASK_LIST = 'ok'", r"^TASK_LIST\[0\]"),
     ("TASK_LIST = [{'name': 'T', 'executable': 'ok.py'}]", r"^TASK_LIST\[0\]: .*'dict'"), ("TASK_LIST = [ParallelTask]", r"^TASK_LIST\[0\]: "), ("TASK_LIST = [[]]", r"^TASK_LIST\[0\]"),
-    ("TASK_LIST = [", r"^TASK_LIST: .*was never closed \(task_list.py, line 5\)"), ("import nothing_of_this_name", r"^TASK_LIST \(task_list.py, line 5\): No module named 'nothing_of_this_name'"),
+    ("TASK_LIST = [", r"^TASK_LIST: .*was never closed \(task_list.py, line 5\)"), ("import nothing_of_this_name", r"^TASK_LIST \(task_list.py, line 5\): No module named 'nothing_of_this_name' \(nothing of its name is required by tiny_tasks: add"),
+    ("import tiny_tasks.kit.gone", r"No module named 'tiny_tasks.kit.gone' \(`nox -s template -- restore src/tiny_tasks/kit/gone.py`"), ("from tiny_tasks.kit import gone", r"\(the kit has no such name: take"),
     ("raise SystemExit", r"^TASK_LIST \(task_list.py, line 5\): "),
     # What the models of fractal-task-tools refuse.
     (task(tagss='["a"]'), r"^TASK_LIST \(task_list.py, line 5\): tagss: Extra inputs are not permitted \(correct it, or leave it out\)"),
@@ -227,6 +228,21 @@ def test_task_lists_that_no_server_collects_are_refused(package, create_manifest
         said = our_refusal(create_manifest, task_list)
         assert said, task_list
         assert re.search(says, said, re.DOTALL), (task_list, said)
+
+
+def test_a_kit_that_is_not_whole_is_told_with_how_to_restore_it(
+    create_manifest, monkeypatch
+):
+    name = "tiny_tasks.kit.fractal"
+
+    def import_module(asked):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(create_manifest, "import_module", import_module)
+    said = our_refusal(create_manifest, "TASK_LIST = []")
+    assert (
+        "`nox -s template -- restore src/tiny_tasks/kit/fractal.py` brings it" in said
+    )
 
 
 def test_task_lists_are_refused_more_strictly_by_choice(package, create_manifest):

@@ -4,6 +4,7 @@
 # ///
 """What can be done here: `nox` checks; the other sessions make, run and keep the package."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,11 @@ ANSWERS = Path(".copier-answers.yml")
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
+
+# Of the shell around, such as a cluster's module: they would be imported in place of what a
+# session installs.
+for name in {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"} & {*os.environ}:
+    print(f"{name}={os.environ.pop(name)} is left out: sessions have what they install")
 
 
 def group(name: str) -> list[str]:

@@ -7,14 +7,17 @@
 
 A task of another package is run by what is installed beside this one, if that has the
 version that the workflow names; otherwise the package is installed for it, in an
-environment of its own, which is kept. All steps are checked before anything is installed.
+environment of its own, which is kept. All steps are checked before anything is installed,
+and what is to be installed is listed, and needs your agreement.
 """
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,10 +32,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+import choices
 import packages
 from finished import Finished
 from package import PACKAGE
-from plan import plan
+from plan import plan, printable
 from told import as_json
 
 local = import_module(f"{PACKAGE.name}.dev.run_workflow")
@@ -49,6 +53,7 @@ def run(
     report: Path | None = None,
     requirements: Iterable[str] = (),
     interpreters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    yes: bool = False,
     resume: bool = False,
     only_plan: bool = False,
     told: Path | None = None,
@@ -64,7 +69,9 @@ def run(
         report: The page to write, also if the workflow fails; default: report.html in
             the folder.
         requirements: What to install of packages, instead of the versions in the workflow.
-        interpreters: For packages that are installed elsewhere, their interpreters.
+        interpreters: For packages that are installed elsewhere, their interpreters: by
+            `name`, or `name==1.2`.
+        yes: Whether what is to be installed is agreed to.
         resume: Whether what the last run in this folder has done is reused.
         only_plan: Say what would be run, and run nothing.
         told: A file that gets what happened, for programs.
@@ -79,22 +86,29 @@ def run(
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
     as_given = job.workflow.model_dump(exclude_none=True)
+    pairs = interpreters.items() if isinstance(interpreters, Mapping) else interpreters
+    agree = partial(packages.confirm, agreed=yes)
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
-        found = packages.find_packages(
-            job.workflow, [*requirements], dict(interpreters), Path(folder)
+        builds = {} if only_plan else {"agree": agree}
+        found = choices.find_packages(
+            job.workflow, requirements, pairs, Path(folder), **builds
         )
-        if mistakes := packages.find_mistakes(job, found):
-            raise rules.WorkflowError("\n".join(mistakes))
-        job.packages = found.packages
-        steps = rules.find_tasks(job)
-        if mistakes := [m for one in steps for m in rules.check_resources(*one[:2])]:
-            raise rules.WorkflowError("\n".join(mistakes))
-        lines = [*plan(job, steps)]
-        print(*lines, sep="\n", flush=True)
-        if only_plan:
-            return [image.model_dump() for image in job.images]
-        for key, release in found.releases.items():
-            found.packages[key] = packages.install(release)
+    if mistakes := choices.find_mistakes(job, found):
+        raise rules.WorkflowError("\n".join(map(printable, mistakes)))
+    job.packages = found.packages
+    planned = rules.find_tasks(job)
+    if mistakes := [m for one in planned for m in rules.check_resources(*one[:2])]:
+        raise rules.WorkflowError("\n".join(map(printable, mistakes)))
+    lines = [*map(printable, plan(job, planned))]
+    print(*lines, sep="\n", flush=True)
+    if only_plan:
+        return [image.model_dump() for image in job.images]
+    packages.agree_to(found.releases.values(), agree)
+    installed: dict[str, Any] = {}
+    for key, release in found.releases.items():
+        text = str(release.requirement)
+        installed[text] = installed.get(text) or packages.install(release)
+        found.packages[key] = installed[text]
 
     # What is wrong is told before these are imported, which takes seconds.
     from record import Recording
@@ -167,11 +181,13 @@ def progress_bar() -> Iterator[Any]:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Split `NAME=INTERPRETER`."""
-    name, found, python = text.partition("=")
-    if not found or not Path(python).is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=INTERPRETER, of a file")
-    return name, str(Path(python).absolute())
+    """Split `NAME=INTERPRETER`, or `NAME==VERSION=INTERPRETER`."""
+    found = re.fullmatch("([^=]+(?:==[^=]+)?)=([^=].*)", text)
+    if not found or not Path(found[2]).is_file():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=INTERPRETER, of a file, or NAME==VERSION=INTERPRETER"
+        )
+    return found[1], str(Path(found[2]).absolute())
 
 
 def main() -> None:
@@ -203,16 +219,22 @@ def main() -> None:
         metavar="REQUIREMENT",
         action="append",
         default=[],
-        help="install this of a package: `name[extra]==1.2`, `name @ URL`",
+        help="install this of a package: `name[extra]`, `name @ URL`; with `==1.2`, for the "
+        "steps of that version, or in place of the only one",
     )
     parser.add_argument(
         "--env",
         dest="interpreters",
-        metavar="NAME=INTERPRETER",
+        metavar="NAME[==VERSION]=INTERPRETER",
         action="append",
         type=pair,
         default=[],
         help="run the tasks of a package by an interpreter that has it",
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="install what the workflow names without a question",
     )
     parser.add_argument(
         "--record",

@@ -7,11 +7,12 @@
 """Run a workflow on a real fractal-server, and compare with what `run_workflow` does.
 
     nox -s server -- [WORKFLOW.json [--zarr-dir DIR] [--images IMAGES.json]] [--keep]
-                     [--slurm] [--json FILE]
+                     [--slurm] [--json FILE] [--yes]
 
 PostgreSQL and fractal-server live in a private folder, for as long as this process does.
 The wheel of this package is built, uploaded and collected, as a user would do it; without
-a workflow, that is all. Other packages of the workflow are collected by name and version.
+a workflow, that is all. Other packages of the workflow are collected by name and version,
+once you agree to that.
 Needs no rights of an administrator.
 """
 
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+import choices
 import packages
 from client import EMAIL, FractalServer, Image
 from guard import ServerError, run
@@ -89,9 +91,13 @@ def collect_all(
     A workflow then names the versions that were collected.
     """
     groups = {NAME: collect(server, folder)}
+    collected: dict[Any, dict[str, Any]] = {}
     for key, package in given.packages.items() if given else ():
-        groups[key] = server.collect_release(package.name, package.version)
-        show_group(groups[key])
+        release = package.name, package.version
+        if release not in collected:
+            collected[release] = server.collect_release(*release)
+            show_group(collected[release])
+        groups[key] = collected[release]
     for step in given.workflow["task_list"] if given else ():
         task = step["task"]
         key = f"{task['pkg_name']}=={task.get('version')}"
@@ -212,7 +218,16 @@ def main() -> None:
     parser.add_argument(
         "--json", metavar="FILE", type=Path, help="what happened, and what it cost"
     )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="install what the workflow names without a question",
+    )
     args = parser.parse_args()
+    others = args.workflow.packages.values() if args.workflow else ()
+    lines = {f"{one.name} {one.version}, from the package index": 0 for one in others}
+    if lines and not packages.confirm([*lines], agreed=args.yes):
+        parser.error("nothing was installed: answer y, or agree by --yes")
     if sys.platform == "linux":  # where the death of nox can be noticed
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
@@ -288,8 +303,8 @@ def read_workflow(file: str) -> Given:
                 "each step of a template needs type_filters, if only {}"
             )
         with TemporaryDirectory(prefix="fractal-packages-") as folder:
-            found = packages.find_packages(job.workflow, [], {}, Path(folder))
-        if mistakes := packages.find_mistakes(job, found):
+            found = choices.find_packages(job.workflow, (), (), Path(folder))
+        if mistakes := choices.find_mistakes(job, found):
             raise rules.WorkflowError("\n".join(mistakes))
         job.packages = found.packages
         return Given(workflow, template, found.packages, rules.find_tasks(job))

@@ -64,9 +64,36 @@ PATTERN = re.compile(
 )
 
 
+def import_rules() -> Any:
+    """Return the rules of servers, or exit with what is missing of the kit."""
+    try:
+        return import_module(f"{PACKAGE.name}.dev.server_rules")
+    except ImportError as error:
+        sys.exit(f"{error} ({remedy_for_import(error)})")
+
+
+def remedy_for_import(error: BaseException) -> str | None:
+    """Return what to do about what cannot be imported: of the kit, or of another package."""
+    kit = f"{PACKAGE.name}.kit"
+    name = getattr(error, "name", None) or ""
+    if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{kit}."):
+        file = f"src/{name.replace('.', '/')}" + (
+            "/__init__.py" if name == kit else ".py"
+        )
+        return f"`nox -s template -- restore {file}` brings it back"
+    if isinstance(error, ImportError) and f"{name}.".startswith(f"{kit}."):
+        return (
+            "the kit has no such name: take one that it lists, or update the template"
+        )
+    if isinstance(error, ModuleNotFoundError) and name.split(".")[0] != PACKAGE.name:
+        remedy: str = import_module(f"{kit}.fractal").find_remedy(name)
+        return remedy
+    return None
+
+
 def create_manifest() -> str:
     """Return the text of the manifest, or exit with what has to be changed first."""
-    rules = import_module(f"{PACKAGE.name}.dev.server_rules")
+    rules = import_rules()
     names = {"raw_package_name": PACKAGE.name, "task_list_path": "dev.task_list"}
     place = "TASK_LIST"
     try:
@@ -100,6 +127,7 @@ def create_manifest() -> str:
             place += f": argument `{path}` or its default breaks the web form"
         text = f"{place}: {rules.explain(error) or repr(error)}"
         remedies = [REMEDIES[key] for key in REMEDIES if re.search(key, text)]
+        remedies = [*filter(None, [remedy_for_import(error)]), *remedies]
         sys.exit(f"{text} ({remedies[0]})" if remedies else text)
     return json.dumps(manifest, indent=2) + "\n"
 

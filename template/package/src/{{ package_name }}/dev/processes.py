@@ -25,6 +25,41 @@ for number in left:
         pass
 """
 
+# They have an interpreter import what is another one's, as the modules of a cluster do, or an
+# installer put it elsewhere.
+FOREIGN = {
+    *(
+        "PYTHONEXECUTABLE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONPLATLIBDIR",
+        "PYTHONSTARTUP",
+    ),
+    *("VIRTUAL_ENV", "__PYVENV_LAUNCHER__"),
+    *(
+        "PIP_NO_BINARY",
+        "PIP_PREFIX",
+        "PIP_PYTHON",
+        "PIP_ROOT",
+        "PIP_TARGET",
+        "PIP_USER",
+    ),
+    *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "UV_PYTHON", "UV_SYSTEM_PYTHON"),
+}
+
+
+def own_environment(folder: Path | None = None) -> dict[str, str]:
+    """Return the environment of a process that imports what its interpreter has.
+
+    Args:
+        folder: What stays of `PYTHONPATH`: the folder of a package that is not installed.
+    """
+    kept = {key: value for key, value in os.environ.items() if key not in FOREIGN}
+    paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    if folder and folder.resolve() in [Path(path).resolve() for path in paths]:
+        kept["PYTHONPATH"] = str(folder)
+    return kept
+
 
 class Processes:
     """Those that run now. What they start belongs to them, and is killed with them.
@@ -42,10 +77,16 @@ class Processes:
             start_new_session=True,  # out of reach of Ctrl-C
         )
 
-    def run(self, command: list[str], log: Path) -> int:
-        """Run a command to its end; return its exit code."""
+    def run(self, command: list[str], log: Path, folder: Path | None = None) -> int:
+        """Run a command to its end; return its exit code.
+
+        Args:
+            command: The command.
+            log: The file of its output.
+            folder: What stays of `PYTHONPATH`.
+        """
         with log.open("wb") as stream:
-            process = self._start(command, stream)
+            process = self._start(command, stream, folder)
         code = costs.wait(process, log.parent)
         _kill(process)
         self.running.remove(process)
@@ -53,14 +94,14 @@ class Processes:
         return code
 
     def _start(
-        self, command: list[str], stream: IO[bytes]
+        self, command: list[str], stream: IO[bytes], folder: Path | None
     ) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=self.environment | os.environ,
+            env={**self.environment, **own_environment(folder)},
             start_new_session=True,  # a group, to be killed as a whole
         )
         self._tell(f"+{process.pid}")

@@ -29,7 +29,7 @@ from ..kit.fractal import InitTaskOutput, TaskOutput, Types
 from . import costs
 from . import server_rules as rules
 from .history import Finished, StepDone, Unit, UnitDone
-from .processes import Processes
+from .processes import Processes, own_environment
 from .server_rules import (
     Image,
     Job,
@@ -111,6 +111,9 @@ def run_workflow(
             raise WorkflowError("\n".join(mistakes))
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
+        kept = own_environment(job.package_root.parent)
+        if os.environ.get("PYTHONPATH") != kept.get("PYTHONPATH"):
+            print("PYTHONPATH is left out: a task imports what its interpreter has")
         with (
             tempfile.TemporaryDirectory(prefix="fractal-") as folder,
             closing(Processes(CACHE)) as processes,
@@ -324,7 +327,8 @@ def run_unit(unit: Unit, processes: Processes) -> Any:
         unit.folder.mkdir(parents=True)
         args_json.write_text(json.dumps(unit.args), "utf-8")
         command = [unit.package.python, str(unit.executable), *files]
-        if code := processes.run(command, unit.folder / "log.txt"):
+        log, home = unit.folder / "log.txt", unit.package.root.parent
+        if code := processes.run(command, log, home):
             death = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise WorkflowError(death)
         return json.loads(out_json.read_text("utf-8")) if out_json.exists() else None

@@ -383,14 +383,19 @@ def read_manifest(name: str, root: Path) -> Manifest:
         raise WorkflowError(f"{name}: its manifest is wrong: {reason}") from error
 
 
-def find_package(name: str) -> Package | None:
-    """Return a package that is installed beside this one, if it has a manifest."""
+def check_package_name(name: str) -> None:
+    """Reject what is no name of a package; a server takes one written otherwise for another."""
     if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
         # A requirement, an address or a path is none: it would be built and run.
         likely = normalise(name.strip(".-_"))
         is_near = re.fullmatch("[a-z0-9-]+", likely)
         way_out = f"write {likely!r}" if is_near else "write one such as 'my-tasks'"
         raise WorkflowError(f"pkg_name {name!r} is no name of a package: {way_out}")
+
+
+def find_package(name: str) -> Package | None:
+    """Return a package that is installed beside this one, if it has a manifest."""
+    check_package_name(name)
     try:
         # What Fractal asks for: the modules have the name of the package.
         spec = find_spec(name.replace("-", "_"))

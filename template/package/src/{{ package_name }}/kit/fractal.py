@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
 
@@ -181,6 +182,34 @@ def init_task_output(items: Iterable[ParallelizationItem]) -> dict[str, Any]:
     return InitTaskOutput(parallelization_list=list(items)).model_dump(mode="json")
 
 
+def find_remedy(module: str) -> str:
+    """Return what to do about a module that is missing, by what this package requires."""
+    package, top = __name__.partition(".")[0], module.partition(".")[0]
+    if top == package:
+        file = f"src/{module.replace('.', '/')}.py"
+        is_kit = module.startswith(f"{package}.kit.")
+        restore = f"`nox -s template -- restore {file}` brings it back"
+        return restore if is_kit else f"{file} is missing"
+    try:
+        required = metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        required = []
+    name = top.lower().replace("_", "[-_.]")
+    for requirement in required:
+        if re.match(rf"{name}(?![\w.-])", requirement, re.IGNORECASE):
+            extra = re.search(r"extra *== *.([\w.-]+)", requirement)
+            if not extra:
+                return f"{package} requires it: install the package again"
+            return (
+                f"`pip install -e '.[{extra[1]}]'` installs it here, and a server has to "
+                f"collect the package with the extra `{extra[1]}`"
+            )
+    return (
+        f"nothing of its name is required by {package}: add what has it to `dependencies` "
+        "in pyproject.toml, and install the package again"
+    )
+
+
 def run_task(function: Callable[..., Any]) -> None:
     """Run a task as Fractal starts it: with files of arguments and results.
 
@@ -195,11 +224,8 @@ def run_task(function: Callable[..., Any]) -> None:
         reason = str(error)
         if not reason or isinstance(error, LookupError):  # whose text is but a key
             reason = f"{type(error).__name__} {reason}".strip()
-        if isinstance(error, ModuleNotFoundError):
-            reason += (
-                ": if it runs a model, `pip install -e '.[model]'` installs it here, and a "
-                "server has to collect the package with the extra `model`"
-            )
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            reason += f": {find_remedy(error.name)}"
         if isinstance(error, ValidationError):
             reason = "; ".join(
                 f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
