@@ -959,3 +959,37 @@ def test_a_wrong_display_range_is_named_in_a_sentence(tmp_path, window):
         check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
     assert "https://" not in str(error.value)
     gaussian_blur(zarr_url=str(path))
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [None], [3], [{}], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("part", ["labels", "image-label", "well", "plate", "channels"])
+def test_metadata_of_a_wrong_type_are_named(tmp_path, part, value):
+    (path,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]}, axes="cyx")
+    label = path / "labels" / "cells"
+    write_label(path, "cells", np.ones((101, 83), np.uint32))
+    is_nothing = value is None and part in ("labels", "channels")
+    if part == "image-label":
+        value = {"source": value or "text"}
+    folder = {
+        "labels": path / "labels",
+        "image-label": label,
+        "well": path.parent,
+        "plate": tmp_path / "plate.zarr",
+        "channels": path,
+    }[part]
+    edit(
+        folder,
+        lambda ome: (ome["omero"] if part == "channels" else ome).update({part: value}),
+    )
+    if is_nothing:
+        open_image(path)
+        return
+
+    def use_it():
+        if part in ("labels", "image-label"):
+            open_label(open_image(path), "cells")
+        else:
+            import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="plate.zarr")
+
+    with pytest.raises(ValueError, match=f"{folder.parent}"):
+        use_it()

@@ -141,7 +141,10 @@ class Image:
         """Names of the label images of this image."""
         if "labels" not in self.group:
             return []
-        return list(ome_metadata(self.group["labels"]).get("labels", []))
+        names = ome_metadata(self.group["labels"]).get("labels") or []
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"{self.path}/labels lists {names!r}, and not names")
+        return names
 
     def channel_index(self, channel: Channel, argument: str = "channel") -> int:
         """Position of `channel` on the channel axis.

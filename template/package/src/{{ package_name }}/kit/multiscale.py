@@ -117,6 +117,8 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
     check_scales(multiscale, [level.shape for level in levels])
     channels = (metadata.get("omero") or {}).get("channels") or []
     n_channels = dict(zip(names, levels[0].shape, strict=True)).get("c", 1)
+    if not all(isinstance(channel, dict) for channel in channels):
+        raise ValueError(f"omero: its channels are {channels!r}, and not objects")
     if channels and len(channels) != n_channels:
         raise ValueError(
             f"omero: it describes {len(channels)} channels, and the array has {n_channels}: "

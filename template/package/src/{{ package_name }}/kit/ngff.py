@@ -57,7 +57,10 @@ def group_version(group: zarr.Group) -> NgffVersion:
 def ome_metadata(group: Any) -> dict[str, Any]:
     """OME metadata of a Zarr group, wherever its NGFF version keeps them."""
     attributes = group.attrs.asdict()
-    return dict(attributes.get("ome", attributes))
+    metadata = attributes.get("ome", attributes)
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{group.store_path}: ome is {metadata!r}, and not an object")
+    return dict(metadata)
 
 
 def check_version(group: zarr.Group, entry: Mapping[str, Any]) -> None:
@@ -70,6 +73,8 @@ def check_version(group: zarr.Group, entry: Mapping[str, Any]) -> None:
     Raises:
         ValueError: It is not NGFF 0.4 in Zarr 2, or 0.5 in Zarr 3.
     """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"its metadata are {entry!r}, and not an object")
     expected = group_version(group)
     for version in (ome_metadata(group).get("version"), entry.get("version")):
         if version is not None and str(version) != expected:
@@ -98,7 +103,7 @@ def open_group(
     try:
         # Consolidated metadata would hide labels that were added after it was written.
         return zarr.open_group(path, mode=mode, use_consolidated=False)
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{argument}: {path} is not an OME-Zarr image") from error
 
 

@@ -22,11 +22,16 @@ def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
         )
     path = inside(image.path, "labels", name, argument=argument)
     label = open_image(path, argument)
-    _check_place(label, image, argument)
+    try:
+        _check_place(label, image)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{argument}: {path} is no label of {image.path}: {error}"
+        ) from error
     return label
 
 
-def _check_place(label: Image, image: Image, argument: str) -> None:
+def _check_place(label: Image, image: Image) -> None:
     """Compare what a label and its image say of where their pixels are.
 
     Raises:
@@ -36,7 +41,7 @@ def _check_place(label: Image, image: Image, argument: str) -> None:
     origin = image.path / "labels" / label.path.name / (source.get("image") or "../..")
     if os.path.normpath(origin) != os.path.normpath(image.path):
         raise ValueError(
-            f"{argument}: {label.path} says that it is a label of {source['image']}, "
+            f"{label.path} says that it is a label of {source['image']}, "
             f"but it lies in {image.path}: correct its image-label.source"
         )
     for axis in filter(image.axes.__contains__, label.axes):
@@ -45,13 +50,13 @@ def _check_place(label: Image, image: Image, argument: str) -> None:
             continue
         if not same_extent((n, size), (m, width)):
             raise ValueError(
-                f"{argument}: {label.path} has {n} pixels of {size:g} along {axis}, and "
+                f"{label.path} has {n} pixels of {size:g} along {axis}, and "
                 f"{image.path} has {m} of {width:g}: correct the "
                 "coordinateTransformations of one of them"
             )
         if abs(start - first) > max(size, width):  # nor is NaN
             raise ValueError(
-                f"{argument}: {label.path} begins at {start:g} along {axis}, and "
+                f"{label.path} begins at {start:g} along {axis}, and "
                 f"{image.path} at {first:g}: correct the coordinateTransformations of one "
                 "of them"
             )
@@ -71,7 +76,7 @@ def _extents(one: Image, other: Image, axis: str) -> list[tuple[int, float, floa
         start = starts[place] if starts else math.nan
         extents.append((image.shape[place], image.scale[axis], start))
         units.append(multiscale["axes"][place])
-    if len({unit.get("unit") or "" for unit in units} - {""}) < 2:
+    if len({str(unit.get("unit") or "") for unit in units} - {""}) < 2:
         return extents
     sizes = map(unit_size, units)
     return [

@@ -18,7 +18,7 @@ from .ngff import (
 )
 from .provenance import MADE_BY, Step
 from .publish import is_zarr, published
-from .wells import find_in_plate, plate_images
+from .wells import listed_image, plate_images
 
 
 def sibling_path(holder: Image | Path, suffix: str) -> Path:
@@ -32,7 +32,7 @@ def sibling_path(holder: Image | Path, suffix: str) -> Path:
     path = holder.path if isinstance(holder, Image) else holder
     if not (suffix.isascii() and suffix.isalnum()):
         raise ValueError(f"suffix: {suffix!r}; allowed are letters and digits")
-    if find_in_plate(path):
+    if listed_image(path):
         return path.with_name(f"{path.name}{suffix}")
     extension = ".ome.zarr" if path.match("*.ome.zarr") else path.suffix
     stem = path.name.removesuffix(extension)

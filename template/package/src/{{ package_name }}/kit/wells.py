@@ -88,6 +88,27 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
     return listing
 
 
+def listed_image(path: Path) -> dict[str, Any] | None:
+    """Entry of an image in the list of its well; None if it is in none.
+
+    Raises:
+        ValueError: The well is damaged.
+    """
+    if not is_zarr(path.parent):
+        return None
+    try:
+        group = open_group(path.parent)
+        if "well" not in ome_metadata(group):
+            return None
+        images = _metadata(path.parent, "well")["images"]
+        entries = [one for one in images if one["path"].rstrip("/") == path.name]
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the well {path.parent} is damaged: {_reason(error)}"
+        ) from error
+    return entries[0] if len(entries) == 1 else None
+
+
 def find_in_plate(path: Path | str) -> PlateImage | None:
     """Where an image lies in a plate; None for one that no well lists.
 
@@ -95,10 +116,8 @@ def find_in_plate(path: Path | str) -> PlateImage | None:
         ValueError: The plate does not list the well, or contradicts it.
     """
     path = Path(path)
-    try:
-        images = _metadata(path.parent, "well")["images"]
-        (image,) = (one for one in images if one["path"].rstrip("/") == path.name)
-    except (LookupError, OSError, TypeError, ValueError):
+    image = listed_image(path)
+    if image is None:
         return None
     for folder in path.parents[2:5]:  # of OMERO, there is one for the acquisition
         try:
