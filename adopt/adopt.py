@@ -156,8 +156,8 @@ def compare_files(
 
 def is_owned(name: str) -> bool:
     """Is this a file that the template gives, and never again changes?"""
-    owned = ("README.md", "CHANGELOG.md", "task_list.py", MANIFEST, "test_workflow.py")
-    return name.endswith(owned) or Path(name).match("src/*/*.py")
+    owned = ("README.md", "CHANGELOG.md", "AGENTS.md", "task_list.py", MANIFEST)
+    return name.endswith((*owned, "test_workflow.py")) or Path(name).match("src/*/*.py")
 
 
 def find_reason(package: Package, rendered: Path, name: str) -> str:

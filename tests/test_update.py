@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import copier
@@ -17,6 +18,11 @@ from test_package import nox
 
 from template import TEMPLATE_OWNED
 
+# Not updated any more: files have moved since.
+OLD = {
+    "0.1.0": "41a8d39a88ac2bccca92911c81c70d2c0bfdb324",
+    "0.2.0": "b6aa24bd8d4ae71cb6192b6b760a07717546541b",
+}
 RELEASES = json.loads((ROOT / "tests" / "releases.json").read_text(encoding="utf-8"))
 NOW, NEXT = "9998", "9999"  # the working tree; the same, with every file changed
 
@@ -78,7 +84,7 @@ def history(tmp_path_factory) -> Path:
     if git(ROOT, "rev-parse", "--is-shallow-repository").strip() == "true":
         pytest.skip("a shallow clone has no releases")
     run("git", "clone", "--quiet", "--no-tags", ROOT, folder)
-    for version, released in RELEASES.items():
+    for version, released in (OLD | RELEASES).items():
         git(folder, "tag", version, released)
     shutil.rmtree(folder / "template")
     rendering.snapshot(folder)
@@ -326,7 +332,12 @@ def test_other_examples_in_an_update_change_no_file_of_the_owner(
     assert changed(package).keys() <= SHARED | {"tests/conftest.py"}
 
 
-def run_template(package: Path, *arguments: str, exit_code: int = 0) -> str:
+def run_template(
+    package: Path,
+    *arguments: str,
+    exit_code: int = 0,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Run what `nox -s template` runs; return what it prints."""
     done = subprocess.run(
         [sys.executable, TOOLS / "template.py", *arguments],
@@ -335,6 +346,7 @@ def run_template(package: Path, *arguments: str, exit_code: int = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=env,
     )
     assert done.returncode == exit_code, done.stdout
     return done.stdout
@@ -423,6 +435,198 @@ def test_a_conflict_is_named(history, tmp_path):
     said = run_template(package, "update", exit_code=1)
     assert "Resolve the conflicts" in said
     assert said.splitlines()[-1] == "noxfile.py"
+
+
+# What users, repositories and hooks have set of git; each once broke an update, or is near.
+HOSTILE = {
+    "hidden": {"status.showUntrackedFiles": "no"},
+    "spaces": {
+        "apply.whitespace": "error-all",
+        "core.whitespace": "tab-in-indent,trailing-space",
+        "core.safecrlf": "true",
+        "core.autocrlf": "input",
+    },
+    "mended": {
+        "apply.whitespace": "fix",
+        "apply.ignoreWhitespace": "change",
+        "core.autocrlf": "true",
+    },
+    "shown": {
+        "color.ui": "always",
+        "core.editor": "false",
+        "core.pager": "false",
+        "core.quotePath": "false",
+        "diff.context": "0",
+        "diff.external": "false",
+        "diff.mnemonicPrefix": "true",
+        "diff.noprefix": "true",
+        "diff.orderFile": "/nowhere",
+        "diff.renames": "copies",
+        "diff.suppressBlankEmpty": "true",
+        "merge.conflictStyle": "zdiff3",
+        "merge.renames": "false",
+        "status.branch": "true",
+        "status.relativePaths": "false",
+        "status.short": "true",
+    },
+    "foreign": {
+        "commit.gpgSign": "true",
+        "core.attributesFile": "{folder}/attributes",
+        "core.excludesFile": "{folder}/ignored",
+        "core.hooksPath": "{folder}/hooks",
+        "gpg.program": "false",
+        "init.templateDir": "{folder}/hooks-of-all",
+        "user.useConfigOnly": "true",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def edited(history, tmp_path_factory) -> Path:
+    """A package in a repository of others, with an edit of its owner that is in the way."""
+    root = tmp_path_factory.mktemp("edited") / "repository"
+    package = make(history, NOW, root / "für alle" / "my tasks")
+    replace(package / "noxfile.py", '"uv|virtualenv"', '"uv|conda"  # ours')
+    append("# Ours.\n", package / "noxfile.py")
+    commit(root)
+    (root / ".gitignore").write_text("*.rej\n*.orig\n")
+    commit(root)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [("hidden", "--local"), *((settings, "--global") for settings in HOSTILE)],
+)
+def test_a_conflict_is_found_whatever_the_settings_of_git(
+    edited, tmp_path, settings, where
+):
+    (tmp_path / "attributes").write_text("*.py -diff -text\n* -merge\n")
+    (tmp_path / "ignored").write_text("*.rej\n*.orig\n*.md\n")
+    for hook in (
+        "hooks/pre-commit",
+        "hooks/post-checkout",
+        "hooks-of-all/hooks/pre-commit",
+    ):
+        (tmp_path / hook).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hook).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / hook).chmod(0o755)
+    root = tmp_path / "repository"
+    git(tmp_path, "clone", "--quiet", edited, root)
+    package = root / "für alle" / "my tasks"
+    env = os.environ | {"GIT_CONFIG_GLOBAL": str(tmp_path / "config")}
+    for key, value in HOSTILE[settings].items():
+        value = value.format(folder=tmp_path)
+        run("git", "config", where, key, value, cwd=root, env=env)
+
+    said = run_template(package, "update", exit_code=1, env=env)
+
+    assert "Resolve the conflicts" in said
+    assert said.splitlines()[-1] == "noxfile.py"
+    text = (package / "noxfile.py").read_text("utf-8")
+    assert '"uv|conda"  # ours' in text
+    assert "# Ours." in text
+    assert "# The template's." in text
+    assert not [*root.rglob("*.rej")]
+
+
+def test_an_update_does_not_depend_on_where_a_hook_lets_git_work(edited, tmp_path):
+    root = tmp_path / "repository"
+    git(tmp_path, "clone", "--quiet", edited, root)
+    package = root / "für alle" / "my tasks"
+    other = tmp_path / "other"
+    other.mkdir()
+    commit(other)
+    index = (other / ".git" / "index").read_bytes()
+    env = os.environ | {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": str(other / ".git" / "index"),
+        "GIT_EXTERNAL_DIFF": "false",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "status.showUntrackedFiles",
+        "GIT_CONFIG_VALUE_0": "no",
+    }
+    said = run_template(package, "update", exit_code=1, env=env)
+    assert said.splitlines()[-1] == "noxfile.py"
+    assert (other / ".git" / "index").read_bytes() == index
+
+
+def test_a_conflict_is_found_in_a_worktree(edited, tmp_path):
+    clone, root = tmp_path / "clone", tmp_path / "worktree"
+    git(tmp_path, "clone", "--quiet", edited, clone)
+    git(clone, "config", "status.showUntrackedFiles", "no")
+    git(clone, "worktree", "add", "--quiet", "-b", "mine", root)
+    said = run_template(root / "für alle" / "my tasks", "update", exit_code=1)
+    assert said.splitlines()[-1] == "noxfile.py"
+
+
+def test_a_line_that_an_update_loses_is_missed(edited, tmp_path, monkeypatch):
+    """Whatever copier and git do: here, they take the template's file as it is."""
+    root = tmp_path / "repository"
+    git(tmp_path, "clone", "--quiet", edited, root)
+    package = root / "für alle" / "my tasks"
+    program = tmp_path / "git"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" apply "*) exit 1;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    said = run_template(package, "update", exit_code=1)
+    assert "Lines of yours are no longer in these" in said
+    assert said.splitlines()[-1] == "noxfile.py"
+
+
+@pytest.mark.parametrize("release", OLD)
+def test_a_package_of_before_the_files_moved_is_told_how_to_bring_it_over(
+    history, tmp_path, release
+):
+    package = make_package(history, release, tmp_path / "package")
+    own = import_folder(package) / "dev" / "template.py"
+    for command in (
+        [sys.executable, own, "update"],
+        [sys.executable, "-m", "copier", "update", "--defaults"],
+    ):
+        done = subprocess.run(command, cwd=package, capture_output=True, text=True)
+        assert done.returncode == 1
+        sentence = "is not updated, but brought over, as the CHANGELOG.md"
+        assert sentence in done.stderr.splitlines()[-1]
+        assert not changed(package)
+    # As of a template without tags.
+    answers = package / ".copier-answers.yml"
+    replace(answers, f"_commit: {release}", f"_commit: {OLD[release][:7]}")
+    commit(package)
+    with pytest.raises(OSError, match="is not updated, but brought over"):
+        update(package, NOW)
+    assert not changed(package)
+
+
+@pytest.mark.parametrize(
+    ("release", "own"),
+    [("0.3.0", "Ours.\n"), ("0.3.0", None), (NOW, "Ours.\n"), (NOW, ""), (NOW, None)],
+    ids=["own", "none", "edited", "deleted", "untouched"],
+)
+def test_the_rules_for_agents_are_the_owners_once_they_are_edited(
+    history, tmp_path, release, own
+):
+    package = make_package(history, release, tmp_path / "package")
+    rules = package / "AGENTS.md"
+    assert rules.exists() == (release == NOW)
+    if own:
+        rules.write_text(own)
+    elif own == "":
+        rules.unlink()
+    commit(package)
+
+    run_template(package, "update")
+
+    text = rules.read_text() if rules.exists() else ""
+    if own is None:
+        assert text.startswith("# The rules of a task")
+        assert text.endswith("# The template's.\n")
+    else:
+        assert text == own
+    assert not (package / "AGENTS.md.rej").exists()
 
 
 def test_a_package_of_a_plain_folder_is_compared_with_that_folder(render, tmp_path):

@@ -12,6 +12,7 @@ Without an argument it exits with 0 if nothing is to be done, or with the sum of
 import argparse
 import difflib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,12 +22,14 @@ import tomllib
 import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stderr
+from functools import cache
 from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import copier
+import plumbum
 import yaml
 from copier.errors import CopierError, DirtyLocalWarning
 
@@ -36,11 +39,11 @@ MANIFEST = "__FRACTAL_MANIFEST__.json"
 
 # These stay as the template has them, but for the task list. What else it has made is the
 # owner's from then on; pyproject.toml, .gitignore, LICENSE and CITATION.cff are both's.
+# AGENTS.md is the owner's once it is edited, or if it was there before the template's.
 TEMPLATE_OWNED = (
     ".github/dependabot.yml",
     ".github/workflows/*.yml",
     ".pre-commit-config.yaml",
-    "AGENTS.md",
     "noxfile.py",
     "src/*/dev/*.py",
     "src/*/kit/*.py",
@@ -48,6 +51,39 @@ TEMPLATE_OWNED = (
     "tests/conftest.py",
     "tests/test_manifest.py",
 )
+UNTIL_EDITED = ("AGENTS.md",)
+
+# Copier reads what git prints, quoted, and where git works: no setting of a user or
+# a repository, and no hook, may change that.
+GIT_SETTINGS = {
+    "apply.ignoreWhitespace": "no",
+    "apply.whitespace": "nowarn",
+    "color.ui": "false",
+    "commit.gpgSign": "false",
+    "core.attributesFile": os.devnull,
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.quotePath": "true",
+    "core.safecrlf": "false",
+    "diff.mnemonicPrefix": "false",
+    "diff.noprefix": "false",
+    "diff.orderFile": os.devnull,
+    "init.templateDir": "",
+    "status.showUntrackedFiles": "normal",
+}
+GIT_PLACES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+)
+CONFLICT = re.compile(rb"^(<{7}|>{7}) (before|after) updating\r?$", re.MULTILINE)
+
 # Dependabot may be ahead of the template.
 PINNED_ACTION = re.compile(r"@[0-9a-f]{40} # v\S+")
 
@@ -67,6 +103,20 @@ def recorded_answers() -> dict[str, Any]:
     return answers
 
 
+@cache
+def use_plain_git() -> None:
+    """Have this process, and copier in it, use git as if nobody had configured it."""
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    new = {"GIT_CONFIG_COUNT": str(count + len(GIT_SETTINGS))}
+    for number, (key, value) in enumerate(GIT_SETTINGS.items(), start=count):
+        new |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    # Copier's is a copy of when it was imported.
+    for environment in (os.environ, plumbum.local.env):
+        environment.update(new)
+        for name in GIT_PLACES:
+            environment.pop(name, "")
+
+
 def render(folder: Path, **answers: Any) -> Path:
     """Render the recorded version of the template into an empty folder.
 
@@ -77,6 +127,7 @@ def render(folder: Path, **answers: Any) -> Path:
     Raises:
         TemplateError: The template can not be reached, or refuses an answer.
     """
+    use_plain_git()
     recorded = recorded_answers()
     known = {name: value for name, value in recorded.items() if name[0] != "_"}
     try:
@@ -258,7 +309,8 @@ def update() -> None:
     source = recorded_answers()["_src_path"]
     with tempfile.TemporaryDirectory() as folder:
         before = contents(render(Path(folder, "before")))
-        ours = contents(PROJECT, before)
+        ours = contents(PROJECT, [*before, *UNTIL_EDITED])
+        rejected = rejections()
         try:
             # Copier says there, three times, that a template has no tags.
             with redirect_stderr(StringIO()):
@@ -269,14 +321,21 @@ def update() -> None:
                 "Commit them first."
             ) from error
         except (CopierError, OSError, ValueError) as error:
-            reason = last_line(error)
-            raise TemplateError(f"No update from {source}: {reason}") from error
+            undo = ""
+            if contents(PROJECT, ours) != ours:
+                undo = "\nFiles have changed; `git checkout -- .` takes them back."
+            raise TemplateError(
+                f"No update from {source}: {last_line(error)}{undo}"
+            ) from error
         after = contents(render(Path(folder, "after")))
+    for name in UNTIL_EDITED:
+        if name in after and ours.get(name) == before.get(name):
+            (PROJECT / name).write_bytes(after[name])
     print(f"The package is at version {recorded_answers()['_commit']} of its template.")
     left = [
         name
         for name, text in contents(PROJECT, ours).items()
-        if text == ours[name] and after.get(name) not in (None, before[name], text)
+        if text == ours[name] and after.get(name) not in (None, before.get(name), text)
     ]
     if left:
         print(
@@ -287,13 +346,65 @@ def update() -> None:
             f"What is new says the CHANGELOG.md of {source}.",
             sep="\n",
         )
-    command = ["git", "diff", "--name-only", "--diff-filter=U", "--relative"]
-    done = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
-    if conflicts := done.stdout.decode().strip():
-        raise TemplateError(
-            "Resolve the conflicts, which are marked, then run `nox -s manifest`:\n"
-            + conflicts
+    marked, lost = find_conflicts(before, ours, after)
+    lost |= {path.removesuffix(".rej") for path in rejections() - rejected}
+    said = ""
+    if marked:
+        said = "Resolve the conflicts, which are marked, then run `nox -s manifest`:\n"
+        said += "\n".join(sorted(marked))
+    if lost := lost - marked:
+        said += "\n" * bool(marked) + (
+            "Lines of yours are no longer in these: compare by `git diff FILE`, and write "
+            "them again, or take yours back by `git checkout -- FILE`. Then run "
+            "`nox -s manifest`:\n"
         )
+        said += "\n".join(sorted(lost))
+    if said:
+        raise TemplateError(said)
+
+
+def rejections() -> set[str]:
+    """Return the files in which git leaves what it cannot apply, whatever it ignores."""
+    found = set()
+    for folder, names, files in os.walk(PROJECT):
+        # Environments and data are large.
+        names[:] = [n for n in names if not n.startswith(".") or n == ".github"]
+        names[:] = [name for name in names if not name.endswith(".zarr")]
+        place = Path(folder).relative_to(PROJECT)
+        found |= {(place / name).as_posix() for name in files if name.endswith(".rej")}
+    return found
+
+
+def find_conflicts(
+    before: dict[str, bytes], ours: dict[str, bytes], after: dict[str, bytes]
+) -> tuple[set[str], set[str]]:
+    """Look for conflicts in files, since what git says depends on how it is configured.
+
+    Args:
+        before: What the template had rendered.
+        ours: What the owner had.
+        after: What the template renders now.
+
+    Returns:
+        Files with marks of conflicts, and those that have lost a line of the owner.
+    """
+    now = contents(PROJECT, {*ours, *after})
+    marked = {
+        name
+        for name, text in now.items()
+        if text != ours.get(name) and CONFLICT.search(text)
+    }
+    lost = set()
+    for name, text in ours.items():
+        own = lines_of(text) - lines_of(before.get(name, b""))
+        if name != ANSWERS.name and not own <= lines_of(now.get(name, b"")):
+            lost.add(name)
+    return marked, lost
+
+
+def lines_of(text: bytes) -> set[bytes]:
+    """Return the lines of a file, whatever ends them."""
+    return {line.rstrip() for line in text.splitlines()}
 
 
 def main() -> int:
