@@ -969,7 +969,7 @@ def test_metadata_of_a_wrong_type_are_named(tmp_path, part, value):
     write_label(path, "cells", np.ones((101, 83), np.uint32))
     is_nothing = value is None and part in ("labels", "channels")
     if part == "image-label":
-        value = {"source": value or "text"}
+        value = {"source": {"image": value or 5}}
     folder = {
         "labels": path / "labels",
         "image-label": label,
