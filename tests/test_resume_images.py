@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from my_fractal_tasks.dev import run_workflow as local
 from my_fractal_tasks.kit import open_image, open_label, provenance
@@ -85,6 +86,7 @@ class Job:
         for name in "ab":
             write_image(self.folder / f"{name}.zarr", "yx")
         self.images = [self.folder / f"{name}.zarr" for name in "ab"]
+        self.init: dict[str, Any] = {}
         self.steps: list[tuple[str, dict[str, Any]]] = [
             ("Gaussian Blur", {"sigma_xy": 1}),
             (
@@ -104,6 +106,8 @@ class Job:
             {"task": task | {"name": name}, "args_parallel": args}
             for name, args in self.steps
         ]
+        if self.init:
+            steps[0] = {"task": steps[0]["task"], "args_non_parallel": self.init}
         try:
             local.run_workflow(
                 {"name": "Job", "task_list": steps},
@@ -401,3 +405,29 @@ def test_images_and_labels_that_somebody_adds_change_nothing(job):
     write_image(job.folder / "c.zarr", "yx")
     write_plate(job.folder / "plate.zarr", {"A/01": [0]}, axes="yx")
     assert job.run() == ALL
+
+
+def test_a_plate_is_converted_again_once_a_file_has_changed(job, tmp_path):
+    tiffs = tmp_path / "tiffs"
+    tiffs.mkdir()
+
+    def write(name: str, value: int) -> None:
+        pixels = np.full((40, 40), value, np.uint16)
+        tifffile.imwrite(tiffs / f"{name}.tif", pixels)
+
+    for name in ("A01", "A02"):
+        write(name, 1)
+    job.images = []
+    job.steps = [("Convert TIFFs to OME-Zarr", {}), ("copy_image", {})]
+    job.init = {"tiff_dir": str(tiffs)}
+    assert job.run() == [[False] * 3, [False] * 2]
+    assert job.run() == [[True] * 3, [True] * 2]
+    (plate,) = job.folder.glob("*.zarr/A")
+    write("A02", 7)
+    assert job.run() == [[False] * 3, [False] * 2]
+    values = [int(job.pixels(f"{plate}/{well}/0").max()) for well in ("01", "02")]
+    assert values == [1, 7]
+    assert job.run() == [[True] * 3, [True] * 2]
+    shutil.rmtree(plate / "01" / "0")
+    assert job.run() == [[True, False, True], [False] * 2]
+    assert int(job.pixels(f"{plate}/01/0").max()) == 1

@@ -86,7 +86,11 @@ class Finished:
             self.seen.update(record["roots"])
             for path in record["made"]:
                 made.setdefault(path, record)
-        now = nodes.scan(self._ours(self.seen))
+        tops = {top for record in records for top in record["tops"]}
+        apart = [
+            r for r in self.seen if not tops.intersection(map(str, Path(r).parents))
+        ]
+        now = nodes.scan(self._ours({*tops, *apart}))
         gone = []
         for path, digest in self.state.items():
             if now.get(path) == digest:
