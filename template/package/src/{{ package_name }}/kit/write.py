@@ -29,8 +29,9 @@ from .ngff import (
     open_group,
 )
 from .provenance import MADE_BY, Step, checksum
-from .publish import published
+from .publish import is_zarr, published
 from .rois import copy_roi_tables, roi_tables
+from .tables import table_names
 
 
 @contextmanager
@@ -50,7 +51,8 @@ def derive_image(
     channel is found anew.
 
     Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
-    and, if it lies in a well, in the list of the well. With an error, nothing changes.
+    and, if it lies in a well, in the list of the well; a label, in that of its image.
+    With an error, nothing changes.
 
     Args:
         image: The image to derive from.
@@ -102,6 +104,8 @@ def derive_image(
             copy_roi_tables(image, partial, sizes or {})
     if in_place:
         drop_consolidated(path)
+    elif path.parent.name == "labels" and is_zarr(path.parents[1]):
+        add_to_image(path)
     else:
         add_to_well(path, image.path.name)
 
@@ -217,12 +221,20 @@ def keep_children(path: Path, partial: Path) -> None:
         except OSError:  # no hard links on this file system
             shutil.copy2(source, target, follow_symlinks=False)
 
-    replaced = {level.name.split("/")[1] for level in open_image(path).levels}
+    image = open_image(path)
+    replaced = {level.name.split("/")[1] for level in image.levels}
     replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
     junk = shutil.ignore_patterns(".*.partial")  # being written
-    for child in path.iterdir():
-        new = partial / child.name
-        if child.name in replaced or new.exists():
+    children = [child for child in path.iterdir() if child.name not in replaced]
+    # A task may have made some of the labels or tables anew.
+    for kind, names in (("labels", image.label_names), ("tables", table_names(image))):
+        if (partial / kind).exists() and path / kind in children:
+            children.remove(path / kind)
+            listed = [path / kind / name for name in names]
+            children += [child for child in listed if child.exists()]
+    for child in children:
+        new = partial / child.relative_to(path)
+        if new.exists():
             continue
         if child.is_symlink():
             new.symlink_to(child.readlink())
@@ -230,3 +242,5 @@ def keep_children(path: Path, partial: Path) -> None:
             shutil.copytree(child, new, symlinks=True, ignore=junk, copy_function=link)
         else:
             link(str(child), str(new))
+        if child.parent != path:
+            add_to_image(new)
