@@ -410,3 +410,12 @@ def test_links_in_a_table_are_not_followed(tmp_path, link):
     gaussian_blur(zarr_url=str(image.path), overwrite_input=True)
     assert path.is_symlink()
     assert target.exists()
+
+
+def test_a_table_is_not_written_through_a_link_out_of_its_image(tmp_path):
+    write_image(tmp_path / "image.zarr")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "image.zarr" / "tables").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"table_name: .* is a link out of"):
+        write_table(open_image(tmp_path / "image.zarr"), "new", {"a": [1]})
+    assert not [*(tmp_path / "elsewhere").iterdir()]

@@ -23,7 +23,7 @@ from .columns import (
     with_nan,
 )
 from .image import Array, Image
-from .ngff import add_to_image, check_name, open_group
+from .ngff import add_to_image, check_name, inside, open_group
 from .provenance import MADE_BY, Step
 from .publish import published
 
@@ -249,7 +249,7 @@ def write_table(
         FileExistsError: The table exists, and `overwrite` is false.
     """
     check_name(name, "table_name")
-    path = _folder(holder) / "tables" / name
+    path = inside(_folder(holder), "tables", name, argument="table_name")
     if len({len(values) for values in columns.values()}) > 1:
         sizes = {column: len(values) for column, values in columns.items()}
         raise ValueError(f"columns: they differ in length: {sizes}")
