@@ -1,6 +1,7 @@
 """The manifest that is rendered is the one that the rendered package would write."""
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,36 @@ def test_a_missing_manifest_is_out_of_date(package, richest_python):
     (import_folder(package) / "__FRACTAL_MANIFEST__.json").unlink()
     with pytest.raises(RuntimeError, match="out of date: run `nox -s manifest`"):
         check(package, richest_python, "--check")
+
+
+def test_the_workflow_names_the_version_of_the_package(package, richest_python):
+    """A server imports no step with another one."""
+    workflow = import_folder(package) / "workflow.json"
+    first = workflow.read_text("utf-8")
+    pyproject = package / "pyproject.toml"
+    text = pyproject.read_text("utf-8")
+    pyproject.write_text(text.replace('\nversion = "0.1.0"', '\nversion = "0.2.0"'))
+    with pytest.raises(RuntimeError, match="out of date: run `nox -s manifest`"):
+        check(package, richest_python, "--check")
+    assert workflow.read_text("utf-8") == first
+    check(package, richest_python)
+    assert workflow.read_text("utf-8") == first.replace('"0.1.0"', '"0.2.0"')
+    check(package, richest_python, "--check")
+    # Steps of other packages, and a step without a version.
+    steps = json.loads(first)
+    theirs, own = (step["task"] for step in steps["data"]["task_list"][:2])
+    theirs["pkg_name"] = "their-tasks"
+    del own["version"]
+    workflow.write_text(json.dumps(steps))
+    check(package, richest_python)
+    theirs, own = (
+        step["task"]["version"]
+        for step in json.loads(workflow.read_text("utf-8"))["data"]["task_list"][:2]
+    )
+    assert (theirs, own) == ("0.1.0", "0.2.0")
+    workflow.write_text("{}")
+    with pytest.raises(RuntimeError, match="it is no workflow"):
+        check(package, richest_python)
 
 
 def test_a_task_that_has_no_manifest_is_named(package, richest_python):

@@ -6,18 +6,20 @@ As a script: write TIFFs and a workflow over all examples into the folder that i
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import nox.project as nox_project
 import numpy as np
 import onnx
 import pytest
 import tifffile
 from onnx import TensorProto, helper
 from package_images import PACKAGE
-from rendering import ROOT, TOOLS, import_folder, make_environment, run
+from rendering import EXAMPLES, ROOT, TOOLS, import_folder, make_environment, run
 from test_package import find_python, nox
 
 SHIFT = (-4, 7)  # of the second acquisition, in y and x
@@ -52,7 +54,8 @@ def write_workflow(folder: Path) -> Path:
             tifffile.imwrite(tiffs / f"{well}_a1.tif", np.roll(stack, SHIFT, (1, 2)))
 
     def step(name: str, **arguments: object) -> dict[str, object]:
-        return {"task": {"pkg_name": "my-fractal-tasks", "name": name}, **arguments}
+        task = {"pkg_name": "my-fractal-tasks", "version": "0.1.0", "name": name}
+        return {"task": task, **arguments}
 
     workflow = {
         "name": "All examples",
@@ -165,6 +168,80 @@ def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
     log = nox(package, "--force-python", python, "-s", "server", "--", str(file))
     assert "imported the template 'Examples of my-fractal-tasks'" in log
     assert "The image lists are the same." in log
+
+
+# Starts a server in the folder of a package, and has the official client import files.
+IMPORT_ALL = """
+import json, os, subprocess, sys
+
+sys.path.insert(0, sys.argv[1])
+import server as tool
+from start import start_server
+
+workflow, shipped, unnamed = sys.argv[2:]
+fractal = [os.path.join(os.path.dirname(sys.executable), "fractal"), "--batch"]
+with start_server(tool.PACKAGE.name, None) as (server, folder):
+    env = os.environ | {
+        "FRACTAL_USER": tool.EMAIL,
+        "FRACTAL_PASSWORD": server.password,
+        "FRACTAL_SERVER": server.url,
+        "FRACTAL_CACHE_PATH": str(folder / "client"),
+    }
+    project = server.project.rpartition("/")[2]
+
+    def call(*command):
+        done = subprocess.run(
+            [*fractal, *command], env=env, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, cwd=folder,
+        )
+        return done.returncode, done.stdout
+
+    given = tool.Given(json.load(open(unnamed)), None, {}, [])
+    try:
+        tool.collect_all(server, folder, given)
+    except tool.ServerError as error:
+        print("TOLD", error)
+    tool.collect(server, folder)
+    import_it = ("workflow", "import", "--project-id", project, "--json-file")
+    print("WORKFLOW", *call(*import_it, workflow))
+    print("UNNAMED", *call(*import_it, unnamed))
+    code, said = call("template", "new", "--json-file", shipped)
+    print("TEMPLATE", code, said)
+    number = said.split()[-1]
+    print("FROM", *call("workflow", "import-from-template", project, number))
+"""
+
+
+@pytest.mark.long
+def test_the_official_client_imports_the_workflows_that_we_write(
+    richest, tmp_path, monkeypatch
+):
+    """That of the demo, and that of a package, which is a template of workflows."""
+    monkeypatch.chdir(richest)
+    demo = importlib.import_module("demo")
+    tasks = demo.read_tasks()
+    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    assert len(workflow["task_list"]) == len(EXAMPLES)
+    files = [tmp_path / "workflow.json", tmp_path / "unnamed.json"]
+    files[0].write_text(json.dumps(workflow), "utf-8")
+    for step in workflow["task_list"]:
+        del step["task"]["version"]
+    files[1].write_text(json.dumps(workflow), "utf-8")
+    requirements = nox_project.load_toml(TOOLS / "server.py")["dependencies"]
+    python = make_environment(
+        tmp_path / "venv",
+        *("--editable", richest, "fractal-client", *requirements),
+        python=find_python("3.13"),
+    )
+    shipped = import_folder(richest) / "workflow.json"
+    code = (python, "-c", IMPORT_ALL, TOOLS, files[0], shipped, files[1])
+
+    said = run(*code, cwd=richest)
+
+    for imported in ("WORKFLOW", "TEMPLATE", "FROM"):
+        assert re.search(rf"^{imported} 0 \d", said, re.MULTILINE), said
+    assert re.search("^UNNAMED 1 ", said, re.MULTILINE), said
+    assert re.search('^TOLD .*imports no step without.*"0.1.0"', said, re.MULTILINE)
 
 
 @pytest.mark.long

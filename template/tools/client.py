@@ -26,6 +26,11 @@ class FractalServer:
         made = self.call("POST", "/api/v2/project/", json={"name": project})
         self.project = f"/api/v2/project/{made['id']}"
 
+    @property
+    def is_old(self) -> bool:
+        """Whether it is of before 2.19, as is the last one for Python 3.11."""
+        return tuple(map(int, self.version.split(".")[:2])) < (2, 19)
+
     def call(self, method: str, path: str, **options: Any) -> Any:
         """Make a request; return the answer."""
         response = self.http.request(method, path, **options)
@@ -114,9 +119,8 @@ class FractalServer:
 
     def adapt(self, workflow: dict[str, Any]) -> dict[str, Any]:
         """Return a workflow as servers of this version take it."""
-        # Up to 2.18, the last for Python 3.11, a step had no texts of its own.
-        minor = int(self.version.split(".")[1])
-        unknown = {"alias", "description"} if minor <= 18 else set()
+        # A step had no texts of its own.
+        unknown = {"alias", "description"} if self.is_old else set()
         steps = [
             {key: value for key, value in step.items() if key not in unknown}
             for step in workflow["task_list"]

@@ -37,7 +37,7 @@ from cells import (
     write_plate,
     write_tiffs,
 )
-from package import NAME, PACKAGE, PROJECT
+from package import NAME, PACKAGE, PROJECT, read_version
 from report import Report
 from run import run
 
@@ -165,9 +165,11 @@ def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str,
     """Make a workflow of the steps that can run, and say why the others cannot."""
     steps = []
     types = {"is_3D": True}
+    version = read_version()  # without which no server imports a step
     for wish in wishes:
         task = tasks[wish.name]
-        step: dict[str, Any] = {"task": {"pkg_name": NAME, "name": task.name}}
+        named = {"pkg_name": NAME, "version": version, "name": task.name}
+        step: dict[str, Any] = {"task": named}
         if wish.parallel:
             step["args_parallel"] = wish.parallel
         if wish.non_parallel:

@@ -36,7 +36,7 @@ import choices
 import packages
 from client import EMAIL, FractalServer, Image
 from guard import ServerError, run
-from package import NAME, PACKAGE, PROJECT, PYPROJECT
+from package import NAME, PACKAGE, PROJECT, PYPROJECT, read_version
 from slurm import Requests, check_programs, read_jobs, read_requests, show_jobs
 from start import say, start_server
 from told import as_json
@@ -88,8 +88,17 @@ def collect_all(
 ) -> dict[str, dict[str, Any]]:
     """Collect this package, and others by name and version; return their groups.
 
-    A workflow then names the versions that were collected.
+    Raises:
+        ServerError: The server would not import the workflow.
     """
+    tasks = [step["task"] for step in given.workflow["task_list"]] if given else []
+    unnamed = [task["name"] for task in tasks if not task.get("version")]
+    if unnamed and not server.is_old:
+        raise ServerError(
+            f"{', '.join(map(repr, unnamed))}: a server imports no step without the version "
+            f'of its package. Write "version": "..." beside "pkg_name"; that of {NAME} is '
+            f'"{read_version()}".'
+        )
     groups = {NAME: collect(server, folder)}
     collected: dict[Any, dict[str, Any]] = {}
     for key, package in given.packages.items() if given else ():
@@ -98,10 +107,6 @@ def collect_all(
             collected[release] = server.collect_release(*release)
             show_group(collected[release])
         groups[key] = collected[release]
-    for step in given.workflow["task_list"] if given else ():
-        task = step["task"]
-        key = f"{task['pkg_name']}=={task.get('version')}"
-        task["version"] = groups[key if key in groups else task["pkg_name"]]["version"]
     return groups
 
 

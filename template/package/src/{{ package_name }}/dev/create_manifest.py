@@ -7,9 +7,10 @@ import logging
 import math
 import re
 import sys
+import tomllib
 import traceback
 from functools import partial
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from fractal_task_tools import _create_manifest, task_models
 from pydantic_core import SchemaValidator
 
 PACKAGE = Path(__file__).resolve().parents[1]
+PROJECT = PACKAGE.parents[1]
 MANIFEST = PACKAGE / "__FRACTAL_MANIFEST__.json"
+WORKFLOW = PACKAGE / "workflow.json"
 RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
 Schema = dict[str, Any]
 # Before fractal-task-tools 0.5, None has no place in a schema, and the form sends no blank.
@@ -225,8 +228,31 @@ def check_numbers(value: Any) -> None:
             raise ValueError("JavaScript makes 0 of -0.0: take 0")
 
 
+def name_version() -> str:
+    """Return the text of the workflow, whose steps name the version of this package.
+
+    A server imports no step with another one.
+    """
+    text = WORKFLOW.read_text(encoding="utf-8")
+    pyproject = PROJECT / "pyproject.toml"
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    version = project.get("version") or metadata.version(project["name"])
+    try:
+        workflow = json.loads(text)
+        steps = workflow.get("data", workflow)["task_list"]
+        tasks = [step["task"] for step in steps]
+        own = [task for task in tasks if task["pkg_name"] == project["name"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        sys.exit(f"{WORKFLOW}: it is no workflow: {error!r}")
+    if all(task.get("version") == version for task in own):
+        return text
+    for task in own:
+        task["version"] = version
+    return json.dumps(workflow, indent=2, ensure_ascii=False) + "\n"
+
+
 def main() -> None:
-    """Write the manifest, or compare it."""
+    """Write the manifest and the versions in the workflow, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only show what differs")
     check = parser.parse_args().check
@@ -235,15 +261,23 @@ def main() -> None:
     logging.disable(logging.INFO)
     # Import the package that this file is part of, not another copy or its dev folder.
     sys.path[0] = str(PACKAGE.parent)
-    new = create_manifest()
-    if not check:
-        MANIFEST.write_text(new, encoding="utf-8", newline="\n")
-        return
-    old = MANIFEST.read_text(encoding="utf-8") if MANIFEST.exists() else ""
-    texts = old.splitlines(True), new.splitlines(True)
-    sys.stdout.writelines(difflib.unified_diff(*texts, "on disk", "from the tasks"))
-    if new != old:
-        sys.exit("The manifest is out of date: run `nox -s manifest`.")
+    files = {MANIFEST: create_manifest()}
+    if WORKFLOW.exists():
+        files[WORKFLOW] = name_version()
+    outdated = []
+    for file, new in files.items():
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
+        if new == old:
+            continue
+        outdated.append(file.name)
+        if not check:
+            file.write_text(new, encoding="utf-8", newline="\n")
+            continue
+        texts = old.splitlines(True), new.splitlines(True)
+        sys.stdout.writelines(difflib.unified_diff(*texts, "on disk", "from the tasks"))
+    if check and outdated:
+        verb = "is" if len(outdated) == 1 else "are"
+        sys.exit(f"{', '.join(outdated)} {verb} out of date: run `nox -s manifest`.")
 
 
 if __name__ == "__main__":
