@@ -72,7 +72,7 @@ class Finished:
             for line in self.file.read_text("utf-8").splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # half a line
                     record = json.loads(line)
-                    empty = {"roots": [], "seen": {}, "made": {}, "changed": {}}
+                    empty: Record = {"roots": [], "seen": {}, "made": {}, "changed": {}}
                     record = empty | {"tops": []} | record
                     _ = record["step"], record["part"], record["key"]
                     yield record

@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["copier>=9.19", "docstring-parser>=0.16", "pyyaml", "ruff~=0.17.6", "tomlkit>=0.13"]
+# dependencies = ["copier>=9.19", "docstring-parser>=0.16", "plumbum>=1.9", "pyyaml", "ruff~=0.17.6", "tomlkit>=0.13"]
 # ///
 """Add a task to this package: from a function, from scratch, or a worked example.
 
@@ -178,7 +178,7 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
             raise Refused(f"{file}: it is not in UTF-8: save it so.") from error
         there = target.read_text(encoding="utf-8") if target.exists() else ""
         module = f"{PACKAGE.name}.{module}"
-        if there not in (text, copied := polished(target, text, of_owner=True)):
+        if there not in (text, polished_text := polished(target, text, of_owner=True)):
             if there:
                 own = target.relative_to(PROJECT)
                 raise Refused(
@@ -186,7 +186,7 @@ def from_function(name: str, given: argparse.Namespace, folder: Path) -> Files:
                     f"package, and write --from {module}:{called_name}. If it is "
                     "something else, rename your file."
                 )
-            extra[target] = copied
+            extra[target] = polished_text
     settings = dict(map(setting, given.set))
     function = functions.read(
         called, called_name, module, array=given.array, settings=settings

@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["copier>=9.19", "pyyaml"]
+# dependencies = ["copier>=9.19", "plumbum>=1.9", "pyyaml"]
 # ///
 """Compare this package with the template that it was made from, or update it.
 
