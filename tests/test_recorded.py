@@ -132,7 +132,7 @@ def test_what_pixels_mean_is_seen(tmp_path):
     expected = summary(tmp_path, pixels)
     assert not recorded.compare(expected, summary(tmp_path, pixels))
     assert recorded.compare(expected, summary(tmp_path, pixels, scale=0.6))
-    assert recorded.compare(expected, summary(tmp_path, pixels, channels="ba"))
+    assert recorded.compare(expected, summary(tmp_path, pixels, channels=["b", "a"]))
     found = summary(tmp_path, pixels)
     image = recorded.open_image(tmp_path / "image.zarr")
     assert len(image.levels) == 1 + len(found["arrays"]["image.zarr"]["other levels"])
@@ -140,7 +140,7 @@ def test_what_pixels_mean_is_seen(tmp_path):
 
 def test_another_pyramid_is_seen(tmp_path):
     pixels = np.random.default_rng(0).random((1, 1, 300, 300)).astype(np.float32)
-    expected = summary(tmp_path, pixels, channels="a")
+    expected = summary(tmp_path, pixels, channels=["a"])
     level = recorded.open_image(tmp_path / "image.zarr", mode="r+").levels[1]
     level[...] = level[...][..., ::-1]
     images = [{"zarr_url": str(tmp_path / "image.zarr"), "origin": None}]

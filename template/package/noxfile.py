@@ -4,6 +4,7 @@
 # ///
 """What can be done here: `nox` checks; the other sessions make, run and keep the package."""
 
+import logging
 import os
 import re
 import shutil
@@ -21,7 +22,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 # Of the shell around, such as a cluster's module: they would be imported in place of what a
 # session installs.
 for name in {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"} & {*os.environ}:
-    print(f"{name}={os.environ.pop(name)} is left out: sessions have what they install")
+    value = os.environ.pop(name)
+    logging.getLogger("nox").warning("%s=%s is ignored in all sessions", name, value)
 
 
 def group(name: str) -> list[str]:
