@@ -348,6 +348,9 @@ def test_a_large_image_without_small_levels_is_read_in_a_piece(tools, tmp_path):
     write_image(path, "yx", pixels=np.zeros((8, 8), np.uint16))
     shutil.rmtree(path / "0")
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    multiscale, *_ = group.attrs["multiscales"]
+    multiscale["datasets"] = multiscale["datasets"][:1]
+    group.attrs["multiscales"] = [multiscale]
     chunk_keys = {"name": "v2", "separator": "/"}
     options = {"dtype": "u2", "fill_value": 3, "chunk_key_encoding": chunk_keys}
     group.create_array("0", shape=(8000, 9000), chunks=(1000, 1000), **options)
