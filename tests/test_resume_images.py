@@ -45,7 +45,7 @@ class Played(local.Processes):
     def __init__(self, environment: object) -> None:
         pass
 
-    def run(self, command: list[str], log: Path) -> int:
+    def run(self, command: list[str], log: Path, home: Path) -> int:
         _, executable, _, args_json, _, out_json = command
         name = Path(executable).stem
         try:

@@ -231,6 +231,7 @@ def locked(path: Path, *, long: bool = False) -> Iterator[Lock]:
     expires = LONG_LOCK_EXPIRES if long else LOCK_EXPIRES
     lock = path.with_name(f".{path.name}.lock")
     own = lock / secrets.token_hex(8)
+    remove_leftovers(lock)
     new = hidden_path(lock)
     new.mkdir()
     (new / own.name).mkdir()
