@@ -78,7 +78,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, environment: object) -> None:
             pass
 
-        def run(self, command: list[str], log: Path) -> int:
+        def run(self, command: list[str], log: Path, home: Path) -> int:
             _, executable, _, args_json, _, out_json = command
             return scripted_task.play(Path(executable), Path(args_json), Path(out_json))
 
@@ -87,7 +87,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def call_command_wrapper(*, cmd: str, **_: object) -> None:
         try:
-            code = Played({}).run(shlex.split(cmd), Path())
+            code = Played({}).run(shlex.split(cmd), Path(), Path())
         except Exception as error:
             raise TaskExecutionError(str(error)) from error
         if code != 0:

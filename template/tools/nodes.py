@@ -23,8 +23,10 @@ Nodes = dict[str, str]
 def scan(roots: Iterable[str]) -> Nodes:
     """Return a digest of each node at and below some paths, by its path."""
     found: Nodes = {}
-    for root in roots:
+    for root in sorted(roots):
         path = Path(root)
+        if root in found:  # below another one, whose list of labels says more of it
+            continue
         if path.is_dir():
             _scan(root, found, is_root=True)
         elif path.is_file():
