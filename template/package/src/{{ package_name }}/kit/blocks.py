@@ -236,15 +236,16 @@ class Fit:
 
     def __init__(self, dtype: DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
-        self._highest: list[float] = []
-        self._has_fractions = False
+        self._is_lost = False  # fractions have become zeros and ones
+        self._is_larger = False  # a result is none of these
 
     def __call__(self, result: Array) -> Array:
         """Cast an array, in any thread; see `cast`."""
-        if self.dtype.kind in "iu" and result.dtype.kind == "f":
-            self._highest.append(float(np.abs(result).max(initial=0)))
-            if (result != np.rint(result)).any():
-                self._has_fractions = True
+        if self.dtype.kind in "iu" and result.dtype.kind == "f" and not self._is_larger:
+            if np.abs(result).max(initial=0) > 1:
+                self._is_larger = True
+            elif (result != np.rint(result)).any():
+                self._is_lost = True
         return cast(result, self.dtype)
 
     def check(self) -> None:
@@ -253,7 +254,7 @@ class Fit:
         Raises:
             ValueError: All results were fractions between 0 and 1.
         """
-        if self._has_fractions and max(self._highest) <= 1:
+        if self._is_lost and not self._is_larger:
             raise ValueError(
                 f"all results lie between 0 and 1, which {self.dtype} cannot tell apart: "
                 "scale them, or derive the image with dtype=np.float32"
