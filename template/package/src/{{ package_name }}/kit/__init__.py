@@ -19,9 +19,9 @@
   not at all.
 - Pixels: `map_blocks`, `label_blocks` and `each_block` call a function on each `Array`, in
   threads; `map_regions` and `label_regions` on each `Roi`. For a loop of your own over each
-  `Region`: `cut_blocks`, `each_roi`, `in_threads`, `cast`, and in the end
-  `build_pyramid`. `regions_of_labels` says in which one a label lies. `histogram` and
-  `percentile_range` say how bright a channel is.
+  `Region`: `cut_blocks`, `cast` and `write_levels`; or `each_roi`, `in_threads`, and in
+  the end `build_pyramid`. `regions_of_labels` says in which one a label lies. `histogram`
+  and `percentile_range` say how bright a channel is.
 - Models: `label_tiles` calls one on overlapping tiles, in regions or everywhere;
   `model_file` and `cached_model` give its weights, `model_sources` those for a `Step`,
   `n_threads` its processors.
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         in_threads,
         map_blocks,
         n_threads,
+        write_levels,
     )
     from .columns import join_columns, make_column, parse_numbers
     from .create import create_image
@@ -169,6 +170,7 @@ __all__ = [
     "table_names",
     "task_output",
     "write_feature_table",
+    "write_levels",
     "write_roi_table",
     "write_table",
 ]
