@@ -116,4 +116,61 @@ def test_a_plan_names_the_package_of_a_task_of_others(
 
 
 def test_a_plan_commands_no_terminal(planning: Any) -> None:
-    assert planning.printable("a\x1b[8m\u202eü\n") == r"a\x1b[8m\u202eü\n"
+    assert planning.rules.printable("a\x1b[8m\u202eü\n") == r"a\x1b[8m\u202eü\n"
+
+
+def test_warnings_and_mistakes_command_no_terminal(
+    planning: Any, zarr_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planning.rules.warn("a\x1b[2J\r")
+    assert capsys.readouterr().out == "  warning: a\\x1b[2J\\r\n"
+    workflow = {"name": "w", "task_list": [], "a\x1b[2J": 1}
+    with pytest.raises(planning.rules.WorkflowError) as mistake:
+        planning.rules.read_job(workflow=workflow, zarr_dir=str(zarr_dir))
+    assert "\nworkflow.a\\x1b[2J: Extra inputs" in str(mistake.value)
+
+
+@pytest.mark.parametrize("text", ["null", "3", '"x"', '{"images": []}', "[1,]", ""])
+def test_a_file_without_an_image_list_is_rejected(
+    planning: Any, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "images.json"
+    file.write_text(text)
+    with pytest.raises(planning.rules.WorkflowError, match=r"images\.json is no"):
+        planning.rules.read_images(file)
+
+
+def test_a_key_of_many_images_is_warned_about_once(
+    planning: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [{"zarr_url": f"/{n}", "size": n} for n in range(3000)]
+    planning.rules.drop_unknown(images, "list")
+    assert capsys.readouterr().out == (
+        "  warning: list: the server ignores size=0, and of 2999 more images\n"
+    )
+    assert images[-1] == {"zarr_url": "/2999"}
+
+
+@pytest.mark.usefixtures("planning")
+def test_mistakes_of_all_steps_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choices = importlib.import_module("choices")
+    blur = {"pkg_name": choices.OWN, "name": "Gaussian Blur"}
+    steps = [
+        {"task": blur, "meta_parallel": {"mem": "much"}},
+        {"task": blur | {"version": "1" * 5000}, "meta_parallel": {"memory": 1}},
+    ]
+    workflow = {"name": "w", "task_list": steps}
+    read = choices.rules.read_job(workflow=workflow, zarr_dir=str(tmp_path))
+    found = choices.find_packages(read.workflow, [], [], tmp_path)
+    list(choices.read_options(["x; os_name=='nt'"], [], found.mistakes))
+    with pytest.raises(choices.rules.WorkflowError) as error:
+        choices.find_tasks(read, found)
+    lines = str(error.value).splitlines()
+    assert [line[:28] for line in lines] == [
+        "'Gaussian Blur': '1111111111",
+        "--with \"x; os_name=='nt'\": l",
+        "Gaussian Blur: meta_parallel",
+    ]
+    assert capsys.readouterr().out.count("servers ignore") == 1

@@ -127,3 +127,28 @@ def test_a_file_that_a_killed_run_left_does_no_harm(job, text: str) -> None:
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:4]) + text)
     assert run(job)[0] == [[True] * 3, [True, False], [False] * 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tops": 5},
+        {"tops": ["/"]},
+        {"made": []},
+        {"seen": None},
+        {"roots": None},
+        {"step": "1"},
+    ],
+    ids=str,
+)
+def test_a_record_that_no_run_has_written_is_not_used(
+    job: dict[str, Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    mend(job)
+    run(job)
+    assert all(map(all, run(job)[0]))
+    file = tmp_path / "zarr" / finished.FILE
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    lines = [json.dumps(record | change) for record in records]
+    file.write_bytes(b"\xff\n" + "\n".join(lines).encode())
+    assert not any(map(any, run(job)[0]))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jsonschema import Draft202012Validator
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from package import NAME, PACKAGE
 from packages import Agree, Release, find_installed, find_releases
@@ -97,9 +97,9 @@ def find_packages(
         name, version = step.task.pkg_name, step.task.version
         try:
             version and Version(version)
-        except InvalidVersion:
+        except ValueError:  # also of a number of thousands of digits
             found.mistakes.append(
-                f"{step.task.name!r}: {version!r} is no version of {name}: write one "
+                f"{step.task.name!r}: {version!r:.80} is no version of {name}: write one "
                 "such as '1.2.0', or leave it out"
             )
             continue
@@ -149,9 +149,13 @@ def read_options(
     for text, python in [*given, *interpreters]:
         shown = f"--env {text}={python}" if python else f"--with {text!r}"
         try:
-            yield Option(shown, Requirement(text), python)
+            requirement = Requirement(text)
         except InvalidRequirement as error:
             mistakes.append(f"{shown}: {error}".splitlines()[0])
+            continue
+        if requirement.marker:
+            mistakes.append(f"{shown}: leave out the condition, {requirement.marker}")
+        yield Option(shown, requirement, python)
 
 
 def choose(
@@ -188,10 +192,14 @@ def choose(
     return chosen
 
 
-def find_mistakes(job: Any, found: Found) -> list[str]:
-    """Return what is wrong with the steps of a workflow: names, versions, arguments, types."""
-    mistakes = [*found.mistakes]
-    for step in job.workflow.task_list:
+def find_tasks(job: Any, found: Found) -> list[Any]:
+    """Return each step of a workflow with its task, in one of the packages found.
+
+    Raises:
+        WorkflowError: With a line for each mistake: names, versions, arguments, resources.
+    """
+    planned, mistakes = [], [*found.mistakes]
+    for position, step in enumerate(job.workflow.task_list):
         name = step.task.pkg_name
         known = {rules.normalise(NAME), *found.packages}
         if known.isdisjoint({name, f"{name}=={step.task.version}"}):
@@ -199,13 +207,18 @@ def find_mistakes(job: Any, found: Found) -> list[str]:
         workflow = job.workflow.model_copy(update={"task_list": [step]})
         one = job.model_copy(update={"workflow": workflow, "packages": found.packages})
         try:
-            ((fitted, task, _),) = rules.find_tasks(one)
+            planned += rules.find_tasks(one, position)
         except rules.WorkflowError as error:
             mistakes += error.reason.splitlines()
-        else:
-            for part in ("non_parallel", "parallel"):
-                mistakes += check_values(fitted, task, part)
-    return mistakes
+            continue
+        fitted, task, _ = planned[-1]
+        for part in ("non_parallel", "parallel"):
+            mistakes += check_values(fitted, task, part)
+        mistakes += rules.check_resources(fitted, task)
+    if mistakes:
+        raise rules.WorkflowError("\n".join(mistakes))
+    job.packages = found.packages
+    return planned
 
 
 def check_values(step: Any, task: Any, part: str) -> Iterator[str]:

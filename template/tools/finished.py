@@ -21,6 +21,11 @@ modules = import_module(f"{PACKAGE.name}.kit.modules")
 rules = import_module(f"{PACKAGE.name}.dev.server_rules")
 
 FILE = ".run_workflow.jsonl"
+# Of the fields of a record.
+KINDS = (
+    *(("step", int), ("part", str), ("key", str), ("roots", list), ("tops", list)),
+    *(("seen", dict), ("made", dict), ("changed", dict)),
+)
 
 Unit = Any  # of `dev/history.py` in the package
 Record = dict[str, Any]
@@ -69,13 +74,15 @@ class Finished:
 
     def _read(self) -> Iterator[Record]:
         with suppress(OSError):
-            for line in self.file.read_text("utf-8").splitlines():
+            for line in self.file.read_text("utf-8", "replace").splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # half a line
-                    record = json.loads(line)
                     empty: Record = {"roots": [], "seen": {}, "made": {}, "changed": {}}
-                    record = empty | {"tops": []} | record
-                    _ = record["step"], record["part"], record["key"]
-                    yield record
+                    record = empty | {"tops": []} | json.loads(line)
+                    if all(isinstance(record[key], kind) for key, kind in KINDS):
+                        # What is elsewhere was not made by a run in this folder.
+                        tops = [os.path.realpath(path) for path in record["tops"]]
+                        if all(_is_in(path, self.folder) for path in tops):
+                            yield record
 
     def _judge(self, records: Sequence[Record]) -> None:
         """Find out what is no longer as the run left it, and which units that concerns."""

@@ -15,11 +15,6 @@ Image = dict[str, Any]
 Types = Mapping[str, bool]
 
 
-def printable(text: str) -> str:
-    """Return a text of strangers that hides nothing, and commands no terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
     """Yield a few lines for each step.
 

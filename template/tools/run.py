@@ -36,7 +36,7 @@ import choices
 import packages
 from finished import Finished
 from package import PACKAGE
-from plan import plan, printable
+from plan import plan
 from told import as_json
 
 local = import_module(f"{PACKAGE.name}.dev.run_workflow")
@@ -93,13 +93,8 @@ def run(
         found = choices.find_packages(
             job.workflow, requirements, pairs, Path(folder), **builds
         )
-    if mistakes := choices.find_mistakes(job, found):
-        raise rules.WorkflowError("\n".join(map(printable, mistakes)))
-    job.packages = found.packages
-    planned = rules.find_tasks(job)
-    if mistakes := [m for one in planned for m in rules.check_resources(*one[:2])]:
-        raise rules.WorkflowError("\n".join(map(printable, mistakes)))
-    lines = [*map(printable, plan(job, planned))]
+    planned = choices.find_tasks(job, found)
+    lines = [*map(rules.printable, plan(job, planned))]
     print(*lines, sep="\n", flush=True)
     if only_plan:
         return [image.model_dump() for image in job.images]

@@ -309,10 +309,8 @@ def read_workflow(file: str) -> Given:
             )
         with TemporaryDirectory(prefix="fractal-packages-") as folder:
             found = choices.find_packages(job.workflow, (), (), Path(folder))
-        if mistakes := choices.find_mistakes(job, found):
-            raise rules.WorkflowError("\n".join(mistakes))
-        job.packages = found.packages
-        return Given(workflow, template, found.packages, rules.find_tasks(job))
+        planned = choices.find_tasks(job, found)
+        return Given(workflow, template, found.packages, planned)
     except rules.WorkflowError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -397,7 +397,7 @@ def show_images(
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("   ", " ".join(cells).rstrip())
+        print("   ", rules.printable(" ".join(cells).rstrip()))
     if len(images) > MAX_ROWS:
         print(f"    ... and {len(images) - MAX_ROWS} more")
 
@@ -425,7 +425,7 @@ def call_from_command_line(
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         if "images" in options:
-            options["images"] = rules.read_json(Path(options["images"]))
+            options["images"] = rules.read_images(Path(options["images"]))
         run(**options)
     except (WorkflowError, OSError, ValueError) as error:
         sys.exit(f"\n{str(error).rstrip()}")

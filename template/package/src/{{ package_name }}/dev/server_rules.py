@@ -82,16 +82,22 @@ class WorkflowError(Exception):
     def __str__(self) -> str:
         """Say where, why, and what was printed."""
         where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
-        return where_and_why + (self.log and f"\n\n{self.log}")
+        lines = map(printable, where_and_why.split("\n"))
+        return "\n".join(lines) + (self.log and f"\n\n{self.log}")
 
 
 class OutputsLost(WorkflowError):
     """A mistake of one unit for which the server loses the outputs of all."""
 
 
+def printable(text: str) -> str:
+    """Return a text of strangers that hides nothing, and commands no terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def warn(text: str) -> None:
     """Print what the server accepts although it will hurt."""
-    print(f"  warning: {text}", flush=True)
+    print(f"  warning: {printable(text)}", flush=True)
 
 
 def explain(error: Exception) -> str:
@@ -443,11 +449,29 @@ def check_kind(workflow: Any, file: str) -> None:
 
 
 def drop_unknown(updates: Any, where: str) -> None:
-    """Delete what the server ignores of an image, with a warning."""
+    """Delete what the server ignores of images, with a warning for each key."""
+    unknown: dict[str, list[Any]] = {}
     with suppress(AttributeError, TypeError):  # the model is to complain
         for update in updates:
             for key in update.keys() - ImageUpdate.model_fields.keys():
-                warn(f"{where}: the server ignores {key}={update.pop(key)!r}")
+                unknown.setdefault(key, []).append(update.pop(key))
+    for key, values in unknown.items():
+        more = f", and of {len(values) - 1} more images" if values[1:] else ""
+        warn(f"{where}: the server ignores {key}={values[0]!r}{more}")
+
+
+def read_images(file: Path) -> list[Any]:
+    """Return the image list that a file holds."""
+    try:
+        images = read_json(file)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+    if not isinstance(images, list):
+        raise WorkflowError(
+            f"--images: {file} is no list: write one, such as "
+            '[{"zarr_url": "/data/image.zarr"}]; a dataset has it as `images`'
+        )
+    return images
 
 
 def read_job(**given: Any) -> Job:
@@ -480,8 +504,12 @@ def read_job(**given: Any) -> Job:
     return job
 
 
-def find_tasks(job: Job) -> list[Planned]:
+def find_tasks(job: Job, first: int = 0) -> list[Planned]:
     """Return each step of the workflow with its task, which must fit.
+
+    Args:
+        job: The workflow, and its packages.
+        first: The position of its first step, if it is a part of a workflow.
 
     Raises:
         WorkflowError: With a line for each mistake of any step.
@@ -489,7 +517,7 @@ def find_tasks(job: Job) -> list[Planned]:
     own = job.package
     packages: dict[str, Package | None] = {**job.packages, own.name: own}
     planned, mistakes = [], []
-    for position, step in enumerate(job.workflow.task_list):
+    for position, step in enumerate(job.workflow.task_list, first):
         name, home = step.task.name, step.task.pkg_name
         # A workflow may have tasks of two versions of a package.
         key = f"{home}=={step.task.version}"
