@@ -437,13 +437,10 @@ def test_a_channel_is_measured_under_its_own_name(tmp_path):
 # --- labels and their images ---
 
 
-def write_label(path, name, labels, scale=None, **options):
+def write_label(path, name, labels, scale=None, axes=None, **options):
     """Write a label into an image, by hand."""
     version = "0.4" if (path / ".zattrs").exists() else "0.5"
-    axes = "".join(
-        a["name"] for a in open_image(path).metadata["multiscales"][0]["axes"]
-    )
-    axes = axes.replace("c", "")
+    axes = axes or open_image(path).axes.replace("c", "")
     write_image(path / "labels" / name, axes, version, pixels=labels, **options)
     edit(path / "labels" / name, lambda ome: ome.pop("omero"))
     group = zarr.open_group(
@@ -511,14 +508,69 @@ def test_a_label_may_be_in_another_unit(tmp_path, unit):
         open_label(open_image(path), "cells")
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["cyx", "czyx", "tczyx"])
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_a_label_may_have_an_axis_of_one_channel(tmp_path, version, axes, n_channels):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, axes, version)
+    labels = np.zeros_like(pixels, np.uint32).take([0] * n_channels, axes.index("c"))
+    labels[..., 10:20, 30:40] = 4
+    write_label(path, "cells", labels, axes=axes)
+    if n_channels > 1:
+        for task in [*use(path, tmp_path)][:3]:
+            with pytest.raises(ValueError, match="labels/cells has 2 channels"):
+                task()
+        return
+    for task in use(path, tmp_path):
+        task()
+    blurred = open_image(tmp_path / "image_blurred.zarr").levels[0][...]
+    inside = (labels > 0) & np.ones_like(pixels, bool)
+    assert (blurred[~inside] == pixels[~inside]).all()
+    assert (blurred[inside] != pixels[inside]).any()
+    columns = read_table(path, "features")[0]
+    assert columns["label"] == 4
+    assert "centroid_c" not in columns
+
+
+@pytest.mark.parametrize(
+    ("dtype", "label"), [("i4", -1), ("i8", -(2**40)), ("u8", 2**63 + 5)]
+)
+def test_numbers_that_are_no_labels_are_not_measured(tmp_path, dtype, label):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    labels = np.zeros(pixels.shape[1:], dtype)
+    labels[:9, :9] = label
+    write_label(path, "cells", labels)
+    with pytest.raises(ValueError, match=r"label_name: 'cells' has .* negative"):
+        measure_features(zarr_url=str(path), label_name="cells")
+    assert not (path / "tables").exists()
+
+
+def test_a_label_may_lie_in_a_folder_of_labels(tmp_path):
+    path = tmp_path / "image.zarr"
+    pixels = write_image(path, "cyx")
+    write_label(path, "by/hand", np.ones(pixels.shape[1:], np.uint32))
+    for source, is_valid in (("../../../", True), ("../../", False)):
+        label = {"image-label": {"source": {"image": source}}}
+        edit(path / "labels" / "by" / "hand", lambda ome, new=label: ome.update(new))
+        if is_valid:
+            open_label(open_image(path), "by/hand")
+        else:
+            with pytest.raises(ValueError, match=r"image-label\.source"):
+                open_label(open_image(path), "by/hand")
+
+
 @pytest.mark.parametrize(
     ("start", "is_valid"), [(0.0, True), (0.25, True), (20.0, False)]
 )
-def test_a_label_begins_where_its_image_does(tmp_path, start, is_valid):
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_label_begins_where_its_image_does(tmp_path, start, is_said, is_valid):
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx")
     write_label(path, "cells", np.ones(pixels.shape[1:], np.uint32))
-    for folder, position in ((path, 0.0), (path / "labels" / "cells", start)):
+    places = [(path, 0.0)] * is_said + [(path / "labels" / "cells", start)]
+    for folder, position in places:
 
         def change(ome, position=position):
             for dataset in ome["multiscales"][0]["datasets"]:

@@ -7,6 +7,7 @@ import pytest
 import zarr
 from my_fractal_tasks import register_acquisitions_compute as compute
 from my_fractal_tasks.kit import (
+    build_pyramid,
     derive_label,
     open_image,
     open_label,
@@ -273,7 +274,7 @@ def test_labels_and_roi_tables_of_an_overwritten_image_move_along(tmp_path, vers
     image = open_image(path)
     with derive_label(image, "bright") as label:
         label.levels[0][...] = moving > np.percentile(moving, 90)
-        compute.build_pyramid(label)
+        build_pyramid(label)
     with derive_label(image, "empty"):
         pass
     before = np.asarray(open_label(image, "bright").levels[0])
@@ -296,6 +297,33 @@ def test_labels_and_roi_tables_of_an_overwritten_image_move_along(tmp_path, vers
         assert box.label == 1
         assert read_table(image, "boxes").label_name == "bright"
         assert read_table(image, "conditions").columns["drug"].tolist() == ["DMSO"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("is_plane", [True, False])
+def test_labels_of_other_tools_move_along(tmp_path, version, is_plane):
+    reference, path, moving, shift = make_images(tmp_path, version=version)
+    with derive_label(open_image(path), "bright") as label:
+        label.levels[0][...] = np.where(moving > np.percentile(moving, 90), 4001, 0)
+    folder = path / "labels" / "bright"
+    group = zarr.open_group(folder, mode="r+")
+    attributes = group.attrs.asdict()
+    attributes.get("ome", attributes).pop("image-label")
+    group.attrs.put(attributes)
+    if is_plane:  # one for all planes
+        for name, level in list(group.arrays()):
+            plane = np.asarray(level).max(axis=0, keepdims=True)
+            del group[name]
+            group.create_array(name, data=plane)
+    before = label_of(open_image(path))
+    assert shift[0]
+    assert shift[1:].any()
+    register(path, reference, overwrite_input=True)
+    if is_plane:
+        shift = [0, *shift[1:]]
+    assert (label_of(open_image(path)) == moved_region(before, shift)).all()
+    for level in open_label(open_image(path), "bright").levels:
+        assert set(np.unique(level)) == {0, 4001}
 
 
 def label_of(image):
@@ -346,7 +374,7 @@ def test_a_label_of_larger_pixels_moves_by_whole_pixels_or_is_rejected(tmp_path)
         write_image(path, "yx", pixels=pixels)
         with derive_label(open_image(path), "cells") as label:
             label.levels[0][...] = pixels > 2000
-            compute.build_pyramid(label)
+            build_pyramid(label)
         group = zarr.open_group(path / "labels" / "cells", mode="r+")
         (multiscale,) = group.attrs["multiscales"]
         multiscale["datasets"] = multiscale["datasets"][1:]

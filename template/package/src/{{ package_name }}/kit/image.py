@@ -20,6 +20,7 @@ from .ngff import (
     ome_metadata,
     open_group,
 )
+from .publish import is_zarr
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
@@ -108,7 +109,8 @@ class Image:
     @property
     def is_label(self) -> bool:
         """Whether the pixels are labels, which must never be averaged."""
-        return "image-label" in self.metadata
+        in_image = self.path.parent.name == "labels" and is_zarr(self.path.parents[1])
+        return in_image or "image-label" in self.metadata
 
     @property
     def channels(self) -> list[dict[str, Any]]:

@@ -38,13 +38,13 @@ def _check_place(label: Image, image: Image) -> None:
         ValueError: They do not agree.
     """
     source = label.metadata.get("image-label", {}).get("source") or {}
-    origin = image.path / "labels" / label.path.name / (source.get("image") or "../..")
-    if os.path.normpath(origin) != os.path.normpath(image.path):
+    named = source.get("image")
+    if named and os.path.normpath(label.path / named) != os.path.normpath(image.path):
         raise ValueError(
-            f"{label.path} says that it is a label of {source['image']}, "
+            f"{label.path} says that it is a label of {named}, "
             f"but it lies in {image.path}: correct its image-label.source"
         )
-    for axis in filter(image.axes.__contains__, label.axes):
+    for axis in filter(image.axes.__contains__, label.axes.replace("c", "")):
         (n, size, start), (m, width, first) = _extents(label, image, axis)
         if n == 1 < m and axis in "tz":  # of a projection: it has no extent here
             continue
@@ -65,15 +65,15 @@ def _check_place(label: Image, image: Image) -> None:
 def _extents(one: Image, other: Image, axis: str) -> list[tuple[int, float, float]]:
     """Number and size of pixels along an axis, and where they begin, of two images.
 
-    They are in one unit: that which only one of them says is that of the other. Where they
-    begin is NaN if it is not said.
+    They are in one unit: that which only one of them says is that of the other. If `one`
+    does not say where it begins, this is NaN; `other` then begins at 0.
     """
     extents = []
     units = []
-    for image in (one, other):
+    for image, unsaid in ((one, math.nan), (other, 0.0)):
         multiscale, place = image.metadata["multiscales"][0], image.axes.index(axis)
         _, starts = coordinates(multiscale)
-        start = starts[place] if starts else math.nan
+        start = starts[place] if starts else unsaid
         extents.append((image.shape[place], image.scale[axis], start))
         units.append(multiscale["axes"][place])
     if len({str(unit.get("unit") or "") for unit in units} - {""}) < 2:
@@ -94,8 +94,14 @@ def level_like(image: Image, like: Image, argument: str = "label_name") -> Image
         argument: Name of the task's argument, for the error messages.
 
     Raises:
-        ValueError: No level has that shape.
+        ValueError: No level has that shape, or a label image has several channels.
     """
+    for label in filter(lambda one: one.is_label, (image, like)):
+        if len(label.channels) > 1:
+            raise ValueError(
+                f"{argument}: {label.path} has {len(label.channels)} channels, and a label "
+                "image that is used with another image has one"
+            )
     (axes, shape), *_ = wanted = _without_channels(like)
     for level, found in enumerate(_without_channels(image)):
         if found == wanted[0]:

@@ -212,7 +212,7 @@ def regions_of_labels(
     """
 
     def count(roi: Roi) -> tuple[Array, Array]:
-        labels = label.read(roi.region)
+        labels = label.read(roi.region, 0)
         return np.unique(labels[roi.inside() & (labels > 0)], return_counts=True)
 
     most: dict[tuple[int, int], tuple[int, str]] = {}

@@ -49,7 +49,7 @@ class Roi:
         """Where in the region its object lies; everywhere if it has none."""
         if self.mask is None:
             return np.ones([s.stop - s.start for s in self.region], bool)
-        return np.asarray(self.mask.read(self.region) == self.label)
+        return np.asarray(self.mask.read(self.region, 0) == self.label)
 
 
 def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]:
@@ -334,7 +334,7 @@ def label_rois(label: Image) -> list[Roi]:
         return boxes
 
     found: dict[int, Region] = {}
-    for boxes in each_block(find, label):
+    for boxes in each_block(find, label, 0):
         for number, box in boxes.items():
             known = found.get(number, box)
             found[number] = tuple(
