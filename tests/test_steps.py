@@ -236,3 +236,30 @@ def test_the_same_files_in_another_order_are_another_conversion(tmp_path):
     first["start"], second["start"] = second["start"], first["start"]
     with pytest.raises(FileExistsError):
         convert_tiffs_compute(**item)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "{'a', 'b', 'c', 'd'}",
+        "frozenset('abcd')",
+        "{'x': [{'a', 'b', 'c', 'd'}]}",
+        "Names(names={'a', 'b', 'c', 'd'})",
+    ],
+)
+def test_the_same_set_is_the_same_argument_in_each_process(argument):
+    code = (
+        "from pathlib import Path\n"
+        "from pydantic import BaseModel\n"
+        "from my_fractal_tasks.kit import Step\n"
+        "class Names(BaseModel):\n"
+        "    names: set[str]\n"
+        f"print(Step('x', {{'a': {argument}}}, []).record(Path())['arguments'])\n"
+    )
+    records = {
+        subprocess.check_output(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": str(seed)}
+        )
+        for seed in range(4)
+    }
+    assert len(records) == 1

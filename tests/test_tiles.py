@@ -32,6 +32,8 @@ from my_fractal_tasks.kit import (
     derive_label,
     find_rois,
     histogram,
+    label_blocks,
+    label_regions,
     label_tiles,
     model_file,
     open_image,
@@ -302,8 +304,8 @@ def test_tiles_that_are_nearly_all_overlap_end_and_are_counted(tmp_path, caplog)
         ({"function": lambda pixels: segment(pixels[1:])}, "segment: .*shape"),
         ({"axes": "zx"}, "axes"),
         ({"channel": None}, r"channel: .*image.zarr has 2 channels: give .* a list"),
-        ({"channel": [0, 2]}, "channel: .* has 2 channels: .* 0 to 1, not .0, 2"),
-        ({"channel": []}, "channel: .* has 2 channels: a list must have"),
+        ({"channel": [0, 2]}, "channel: .* has 2 channels: .* 0 to 1, .* not .0, 2"),
+        ({"channel": []}, r"channel: .* has 2 channels: .* a list of them, not \[\]"),
         ({"channel": [0, 1], "function": lambda p: segment(p)}, "segment: .*shape"),
     ],
 )
@@ -316,6 +318,32 @@ def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
     with pytest.raises(ValueError, match=message):
         tiled(image, **{"channel": 0} | arguments)
     assert not [*(image.path / "labels").glob("*obj*")]
+
+
+@pytest.mark.parametrize(
+    ("options", "segment", "message"),
+    [
+        ({"channel": 1}, np.zeros_like, "channel: .* give a position from 0 to 0"),
+        ({"channel": -1}, np.zeros_like, "channel: .* give a position from 0 to 0"),
+        ({"level": 9}, np.zeros_like, "level: .* has the pyramid levels"),
+        ({}, lambda pixels: None, r"segment: .* not object of \(\)"),
+        ({}, lambda pixels: 1, r"segment: .* not int64 of \(\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [label_tiles, label_blocks, label_regions])
+def test_each_function_that_labels_rejects_alike(
+    tmp_path, function, options, segment, message
+):
+    write_image(tmp_path / "image.zarr", "yx", pixels=np.ones((64, 64), "u2"))
+    image = open_image(tmp_path / "image.zarr")
+    if function is label_regions:
+        options = options | {"rois": [Roi("all", (slice(0, 64), slice(0, 64)))]}
+    with (
+        pytest.raises(ValueError, match=message),
+        derive_label(image, "objects") as label,
+    ):
+        function(segment, image, label, **options)
+    assert not image.label_names
 
 
 @pytest.mark.parametrize("dtype", ["bool", "u1", "i2", "u2", "u4", "f4", "f8"])

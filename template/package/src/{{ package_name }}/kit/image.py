@@ -233,14 +233,14 @@ def channels_to_read(
             f"channel: {known}: give the position of one, or a list such as [0, 1], "
             "and the function sees these in front of the other axes"
         )
-    if isinstance(channel, Sequence) and not (
-        channel and all(0 <= one < n_channels for one in channel)
-    ):
+    channel = 0 if channel is None else channel
+    positions = channel if isinstance(channel, Sequence) else [channel]
+    if not positions or not all(0 <= one < n_channels for one in positions):
         raise ValueError(
-            f"channel: {known}: a list must have positions from 0 to {n_channels - 1}, "
-            f"not {channel}"
+            f"channel: {known}: give a position from 0 to {n_channels - 1}, or a list of "
+            f"them, not {channel}"
         )
-    return 0 if channel is None else channel
+    return channel
 
 
 def open_image(

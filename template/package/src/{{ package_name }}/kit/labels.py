@@ -258,7 +258,7 @@ def label_regions(
             or `channel` is not one that `image` has.
     """
     channel = channels_to_read(image, channel)
-    array = label.levels[level]
+    array = label.from_level(level).levels[0]
 
     def run(roi: Roi) -> Array:
         pixels = image.read(roi.region, channel, level)

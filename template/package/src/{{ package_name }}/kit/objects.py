@@ -61,6 +61,7 @@ class Runs(NamedTuple):
 
 def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
     """Labels as they have to be; an error if they cannot be."""
+    found = np.asanyarray(found)  # of a function that may return nothing, or a list
     if found.dtype.kind in "bf" or found.shape != shape:
         raise ValueError(
             "segment: labels are integers (uint32) of the shape of the block, "

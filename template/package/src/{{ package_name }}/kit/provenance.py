@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from .image import Image
@@ -112,7 +113,7 @@ class Step:
         with suppress(metadata.PackageNotFoundError):
             version = metadata.version(package.name)
         arguments = to_jsonable_python(
-            {k: v for k, v in self.arguments.items() if k not in UNCOUNTED}
+            {k: _ordered(v) for k, v in self.arguments.items() if k not in UNCOUNTED}
         )
         return {
             "task": self.task,
@@ -125,6 +126,15 @@ class Step:
                 for folder, checksum in self.known.items()
             },
         }
+
+
+def _ordered(value: Any) -> Any:
+    """An argument whose sets are lists: a set has another order in each process."""
+    if isinstance(value, BaseModel | Mapping):
+        return {key: _ordered(item) for key, item in dict(value).items()}
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)
+    return [*map(_ordered, value)] if isinstance(value, list | tuple) else value
 
 
 def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:

@@ -103,7 +103,7 @@ def label_tiles(
             f"allowed is 0 to {(tile - 1) // 2}"
         )
     channel = channels_to_read(image, channel)
-    array, scale = label.levels[level], label.from_level(level).scale
+    scale, array = label.from_level(level).scale, label.levels[level]
     sides = {axis: (tile, overlap) for axis in "yx"}
     if "z" in axes and "z" in label.axes:
         planes = scale["x"] / scale["z"]
