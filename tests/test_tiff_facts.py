@@ -263,6 +263,63 @@ def test_names_of_channels_are_unique_and_none_is_lost(tmp_path, names, expected
     assert convert(tmp_path)["A01"].channel_names == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["DAPI", "GFP"], ["DAPI", "GFP", "RFP"]),
+        (["RFP", "DAPI"], ["RFP", "DAPI", "GFP"]),
+        (["DAPI", "Cy5"], ["DAPI", "Cy5", "GFP"]),
+        (["", ""], ["0", "1", "2"]),
+    ],
+)
+def test_a_channel_without_files_has_a_name_of_its_acquisition(
+    tmp_path, names, expected
+):
+    channels = ["DAPI", "GFP", "RFP"]
+    write_ome(tmp_path / "A01.ome.tif", STACK, "CYX", Channel={"Name": channels})
+    write_ome(tmp_path / "A02.ome.tif", STACK[:2], "CYX", Channel={"Name": names})
+    images = convert(tmp_path, missing="fill")
+    assert images["A01"].channel_names == channels
+    assert images["A02"].channel_names == expected
+    assert not images["A02"].levels[0][2].any()
+
+
+@pytest.mark.parametrize("axis", "TCZ")
+@pytest.mark.parametrize("lost", [0, 1])
+def test_files_that_a_set_lacks_are_listed(tmp_path, axis, lost):
+    """The metadata of each file of a set name all of them."""
+    blocks = "".join(
+        f'<TiffData First{axis}="{n}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="A01_{n}.ome.tif">urn:uuid:{n}</UUID></TiffData>'
+        for n in range(2)
+    )
+    sizes = " ".join(f'Size{name}="{1 + (name == axis)}"' for name in "TCZ")
+    channels = "".join(
+        f'<Channel ID="Channel:0:{n}"/>' for n in range(1 + (axis == "C"))
+    )
+    for n in range(2):
+        tifffile.imwrite(
+            tmp_path / f"A01_{n}.ome.tif",
+            STACK[n],
+            metadata=None,
+            description='<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/'
+            f'Schemas/OME/2016-06" UUID="urn:uuid:{n}"><Image ID="Image:0"><Pixels '
+            f'ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" '
+            f"{sizes}>{channels}{blocks}</Pixels></Image></OME>",
+        )
+    pattern = "{row}{column}_*"
+    assert (
+        convert(tmp_path, pattern=pattern)["A01"].levels[0][...].any((-2, -1))
+    ).all()
+    (tmp_path / f"A01_{lost}.ome.tif").unlink()
+    with pytest.raises(ValueError, match=r"1 planes are missing: A01, "):
+        convert(tmp_path, pattern=pattern, plate_name="partial")
+    image = convert(tmp_path, pattern=pattern, plate_name="filled", missing="fill")
+    pixels = np.squeeze(image["A01"].levels[0][...])
+    assert (pixels[1 - lost] == STACK[1 - lost]).all()
+    assert not pixels[lost].any()
+
+
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], ["a", "b", "c"]])
 def test_given_names_of_channels_fit_or_are_rejected(tmp_path, names):
     write_ome(tmp_path / "A01.ome.tif", STACK[:2], "CYX")
@@ -373,6 +430,9 @@ def test_a_layout_of_other_wells_is_rejected(tmp_path):
     layout = tmp_path / "layout.csv"
     layout.write_text("well,drug\nB02,none\n")
     with pytest.raises(ValueError, match=r"plate_layout: .*nothing of a well"):
+        convert(tmp_path, plate_layout=str(layout))
+    layout.write_text("well,drug\n")
+    with pytest.raises(ValueError, match=r"plate_layout: .*has no rows"):
         convert(tmp_path, plate_layout=str(layout))
     layout.write_text("well,drug\nB02,none\nA01,none\n")
     assert convert(tmp_path, plate_layout=str(layout))
