@@ -53,7 +53,7 @@ def run_tool(session: nox.Session, name: str) -> None:
     session.env["GIT_HTTP_LOW_SPEED_LIMIT"] = "1"
     session.env["GIT_HTTP_LOW_SPEED_TIME"] = "60"
     # A hook of git would have copier work in the repository that it is for.
-    session.env |= dict.fromkeys(("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"))
+    session.env.update(dict.fromkeys(("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")))
     tools = Path(".nox", "tools")
     shutil.rmtree(tools, ignore_errors=True)
     tools.mkdir(parents=True)  # the path of the answers begins there
