@@ -177,6 +177,8 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
     if path.parent.name in ("labels", "tables") and is_zarr(path.parents[1]):
         add_to_image(path)
     remove_leftovers(path)
+    if is_zarr(path.parent):  # of a lock of the well
+        remove_leftovers(path.parent)
     return True
 
 
