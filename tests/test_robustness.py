@@ -680,8 +680,8 @@ def test_a_physical_sigma_needs_pixel_sizes(tmp_path):
     write_image(tmp_path / "image.zarr", "yx")
     metadata = tmp_path / "image.zarr" / ".zattrs"
     attributes = json.loads(metadata.read_text())
-    transformations = attributes["multiscales"][0]["datasets"][0]
-    transformations["coordinateTransformations"][0]["scale"] = [0, 1]
+    for dataset in attributes["multiscales"][0]["datasets"]:
+        del dataset["coordinateTransformations"]
     metadata.write_text(json.dumps(attributes))
     before = contents(tmp_path)
     arguments = {"zarr_url": str(tmp_path / "image.zarr")}
@@ -993,8 +993,9 @@ def test_what_a_result_depends_on_besides_pixels_makes_another_step(tmp_path, ki
     assert made()
     attributes = json.loads((path / ".zattrs").read_text())
     if kind == "pixel sizes":
-        dataset = attributes["multiscales"][0]["datasets"][0]
-        dataset["coordinateTransformations"][0]["scale"] = [1, 0.25, 0.25]
+        for level, dataset in enumerate(attributes["multiscales"][0]["datasets"]):
+            sizes = [1, 0.25 * 2**level, 0.25 * 2**level]
+            dataset["coordinateTransformations"][0]["scale"] = sizes
     elif kind == "channel names":
         attributes["omero"]["channels"][0]["label"] = "Hoechst"
     elif kind == "a file":

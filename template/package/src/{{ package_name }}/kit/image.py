@@ -82,6 +82,11 @@ class Image:
         return dict(zip(self.axes, scale or [1.0] * len(self.axes), strict=True))
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether its metadata say what a pixel measures; if not, `scale` is 1."""
+        return coordinates(self.metadata["multiscales"][0])[0] is not None
+
+    @property
     def physical_scale(self) -> dict[str, float]:
         """Size of a pixel at full resolution by axis, in micrometers, or seconds for `t`.
 
