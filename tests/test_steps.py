@@ -215,7 +215,7 @@ def test_a_label_counts_before_a_table_of_its_name(masked):
 
 def test_weights_in_a_second_file_are_a_source(tmp_path):
     for name in ("net.onnx", "net.onnx.data", "net.onnx_data", "other.onnx", "net.txt"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"net")
     names = [path.name for path in model_sources(str(tmp_path / "net.onnx"))]
     assert names == ["net.onnx", "net.onnx.data", "net.onnx_data"]
     assert not model_sources("https://example.org/net.onnx")

@@ -61,7 +61,7 @@ GOOD = [
     tasks('NonParallelTask(name="T", executable="all.py")'), tasks('CompoundTask(name="T", executable_init="all.py", executable="compute.py", meta_init={"mem": 1})'),
     task(docs_info='""'), task(docs_info='"file:docs_info/empty.md"'), task(docs_info='"file:docs_info/a.md"'), task(docs_info="None"),
     task(category="None"), task(category='"Segmentation"', modality='" EM "'), task(tags="[]"), task(tags='["a", "b"]'), task(tags='("a",)'),
-    task(meta="None"), task(meta="{}"), task(meta='{"mem": 4000, "extra_lines": ["a", {"b": [None, 1.5, True]}]}'), task(meta='{" mem ": 1}'),
+    task(meta="None"), task(meta="{}"), task(meta='{"mem": 4000, "custom": ["a", {"b": [None, 1.5, True]}]}'), task(meta='{" mem ": 1}'),
     task(input_types='{"is_3D": True}', output_types='{" a ": False}'), task(input_types='{"is_3D": "yes"}'), task(input_types="{}"),
     "AUTHORS = None\n" + task(), "del AUTHORS\n" + task(), "AUTHORS = ' A, B '\n" + task(), "DOCS_LINK = ''\n" + task(), "DOCS_LINK = None\n" + task(), "del DOCS_LINK\n" + task(),
     "DOCS_LINK = ' http://a '\n" + task(),

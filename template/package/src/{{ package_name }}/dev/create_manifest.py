@@ -114,7 +114,8 @@ def create_manifest() -> str:
             checked = rules.Task.model_validate(entry)
             mistakes = [*rules.check_name(checked.name)]
             if mistakes := [*mistakes, *rules.check_resources(None, checked)]:
-                raise ValueError("; ".join(mistakes))
+                own = f"{checked.name}: "
+                raise ValueError("; ".join(m.removeprefix(own) for m in mistakes))
             for kind in ("non_parallel", "parallel"):
                 if schema := entry.get(f"args_schema_{kind}"):
                     check_arguments(schema)
