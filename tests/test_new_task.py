@@ -1068,8 +1068,8 @@ def test_an_example_comes_into_a_package_that_was_changed(
     package = render(tmp_path / "package", project_name="new-tasks", examples=examples)
     modules = import_folder(package)
     project = package / "pyproject.toml"
-    edit(project, '  "scikit-image>=0.25",\n', '  "requests>=2",  # mine\n')
-    edit(project, '  "scipy>=1.15",', '  "scipy==1.16",\n  "seaborn",')
+    mine = '  "requests>=2",  # mine\n  "scipy==1.16",\n  "seaborn",'
+    edit(project, '  "scipy>=1.15",', mine)
     task_list = modules / "dev" / "task_list.py"
     before, _, after = task_list.read_text().partition("] = [\n")
     mine = '    ParallelTask(name="Mine", executable="mine.py"),\n'
