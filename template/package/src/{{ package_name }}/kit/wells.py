@@ -222,7 +222,7 @@ def _acquisition(
     """Number of the acquisition of an image: what its well, the plate or the path say.
 
     Raises:
-        ValueError: It is none of those of the plate, or nothing says which one.
+        ValueError: It is none of those of the plate.
     """
     acquisitions = plate.get("acquisitions") or []
     known = [acquisition["id"] for acquisition in acquisitions]
@@ -237,9 +237,8 @@ def _acquisition(
     if number is None and len(known) == 1:
         number = known[0]
     is_number = isinstance(number, int) and not isinstance(number, bool)
-    if (number is None and (known or folder)) or (
-        number is not None and not (is_number and (not known or number in known))
-    ):
+    # Some tasks add an image to its well without an acquisition: it has none.
+    if number is not None and not (is_number and (not known or number in known)):
         raise ValueError(
             f"the image {image['path']} of the well {well['path']} has the acquisition "
             f"{number}, and the plate has {known or 'none'}"
