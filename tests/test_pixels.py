@@ -166,13 +166,14 @@ def test_a_pyramid_of_any_shapes_has_every_voxel(tmp_path_factory, data):
             )
         )
     chunks = data.draw(st.tuples(*[st.integers(1, 17)] * 3), label="chunks")
-    group = zarr.open_group(tmp_path_factory.mktemp("pyramid"), mode="w")
+    path = tmp_path_factory.mktemp("pyramid")
+    group = zarr.open_group(path, mode="w")
     levels = [
         group.create_array(str(i), shape=shape, chunks=chunks, dtype="uint16")
         for i, shape in enumerate(shapes)
     ]
     axes = [{"name": axis} for axis in "zyx"]
-    image = Image(None, group, {"multiscales": [{"axes": axes}]}, levels)
+    image = Image(path, group, {"multiscales": [{"axes": axes}]}, levels)
     levels[0][...] = 1000
     blocks.build_pyramid(image)
     assert all((np.asarray(level) == 1000).all() for level in levels)

@@ -492,7 +492,6 @@ NO_NAMES = [
         "x y",
         "x\ny",
         "x\n--pre",
-        "x\0",
         "x,y",
     ),
     *(
@@ -519,9 +518,16 @@ def test_the_name_of_a_package_is_nothing_else(tmp_path: Path, name: str) -> Non
     job["workflow"]["task_list"][0]["task"] = {"pkg_name": name, "name": "X"}
     with pytest.raises(local.WorkflowError) as caught:
         rules.find_tasks(rules.read_job(**job))
-    (said,) = caught.value.reason.splitlines()
-    assert said.startswith("pkg_name ")
-    assert " is no name of a package: write " in said
+    (reason,) = caught.value.reason.splitlines()
+    assert reason.startswith("pkg_name ")
+    assert " is no name of a package: write " in reason
+
+
+def test_a_name_with_nul_is_rejected(tmp_path: Path) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    job["workflow"]["task_list"][0]["task"] = {"pkg_name": "x\0", "name": "X"}
+    with pytest.raises(local.WorkflowError, match=r"pkg_name: .* NUL .*: 'x\\x00'$"):
+        rules.read_job(**job)
 
 
 def test_a_name_that_indexes_write_otherwise_is_told_so(tmp_path: Path) -> None:

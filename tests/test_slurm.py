@@ -274,7 +274,17 @@ def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
     file.write_text(json.dumps(workflow), encoding="utf-8")
     package = render(tmp_path / "package", examples=["convert_tiffs"])
     told = tmp_path / "told.json"
-    log = nox(package, "-s", "server", "--", str(file), "--slurm", "--json", str(told))
+    log = nox(
+        package,
+        "-s",
+        "server",
+        "--",
+        str(file),
+        "--slurm",
+        "--yes",
+        "--json",
+        str(told),
+    )
     jobs = json.loads(told.read_text("utf-8"))["server"]["jobs"]
     asked = {
         (job["step"], job["part"]): (job["cpus_per_task"], job["mem"]) for job in jobs
