@@ -1,0 +1,1 @@
+"""Run, inspect, test and extend packages of Fractal tasks."""

@@ -1,0 +1,1 @@
+"""Bring a package of the official template under this one."""

@@ -1,0 +1,498 @@
+"""The command line: what each verb takes. What it does is imported when it runs."""
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+
+CONTENTS = {
+    "Run workflows": ["run", "server", "demo"],
+    "Look at tasks": ["form", "check-manifest"],
+    "Write and keep a package": ["new-task", "template", "adopt"],
+}
+TYPES = {
+    "parallel": "once for each image",
+    "non_parallel": "once for all images",
+    "compound": "once for all images, then for each item of the list that this returns",
+    "converter_non_parallel": "once, to make the first images",
+    "converter_compound": "once, then for each image that is to be made",
+}
+# What makes what; the first type is the one that is taken if none is given.
+MAKES = {
+    "image": ["parallel", "compound", "converter_non_parallel", "converter_compound"],
+    "label": ["parallel"],
+    "features": ["parallel"],
+    "table": ["non_parallel"],
+}
+FILE = click.Path(path_type=Path)
+
+
+class Contents(click.Group):
+    """A command whose help lists its verbs by what they are for."""
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write a section for each purpose."""
+        for title, names in CONTENTS.items():
+            with formatter.section(title):
+                lines = [
+                    (name, self.commands[name].get_short_help_str(80)) for name in names
+                ]
+                formatter.write_dl(lines)
+
+
+class Verb(click.Command):
+    """A command that can check its arguments without running."""
+
+    check: Callable[..., None] | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, and reject those that do not go together."""
+        rest = super().parse_args(ctx, args)
+        if self.check and not ctx.resilient_parsing:
+            self.check(**ctx.params)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, unless only the arguments are to be checked."""
+        if ctx.find_root().params["check_arguments"]:
+            return None
+        return super().invoke(ctx)
+
+
+def check(verb: click.Command) -> Callable[[Callable[..., None]], None]:
+    """Add a check of the arguments of a verb, by a function that takes all of them."""
+
+    def add(function: Callable[..., None]) -> None:
+        assert isinstance(verb, Verb)
+        verb.check = function
+
+    return add
+
+
+def reject(text: str) -> click.UsageError:
+    """Return the error of arguments that do not go together."""
+    return click.UsageError(text)
+
+
+@click.group(cls=Contents, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fractal-workbench")
+@click.option(
+    "--check-arguments", is_flag=True, help="Only check the arguments of the command."
+)
+def main(check_arguments: bool) -> None:
+    """Run, look at, test and extend packages of Fractal tasks.
+
+    In a task package, `nox -s VERB -- ...` runs the version that belongs to the package.
+    """
+
+
+@contextmanager
+def clean_exit(*errors: type[Exception]) -> Iterator[None]:
+    """Clean up when told to stop, and show an error of the user without a traceback."""
+    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:  # clean up as on Ctrl-C
+        signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    except errors as error:
+        sys.exit(f"\n{str(error).rstrip()}")
+    except KeyboardInterrupt as interrupt:
+        print("\ninterrupted", *getattr(interrupt, "__notes__", ()), file=sys.stderr)
+        sys.exit(130)
+
+
+# --- run ---
+
+
+def interpreter(
+    ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Split each `NAME=INTERPRETER`, or `NAME==VERSION=INTERPRETER`."""
+    pairs = []
+    for text in texts:
+        found = re.fullmatch("([^=]+(?:==[^=]+)?)=([^=].*)", text)
+        if not found or not Path(found[2]).is_file():
+            raise click.BadParameter(
+                f"{text!r} is not NAME=INTERPRETER, of a file, or NAME==VERSION=INTERPRETER"
+            )
+        pairs.append((found[1], str(Path(found[2]).absolute())))
+    return pairs
+
+
+def absolute(
+    ctx: click.Context, parameter: click.Parameter, path: str | None
+) -> str | None:
+    """Make a path absolute; links stay."""
+    return str(Path.cwd() / path) if path is not None else None
+
+
+@main.command(cls=Verb)
+@click.argument("workflow", metavar="WORKFLOW.json")
+@click.option(
+    "--zarr-dir", required=True, callback=absolute, help="Where images are made."
+)
+@click.option(
+    "--images",
+    type=FILE,
+    help="Images to begin with, if no converter does: a JSON file such as "
+    '[{"zarr_url": "/data/image.zarr", "types": {"is_3D": true}}].',
+)
+@click.option("--workers", type=int, help="Jobs at a time; default: cores.")
+@click.option(
+    "--report", type=FILE, help="The page; default: report.html in the folder."
+)
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    help="Check, say what would run, and run nothing.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Reuse what the last run in this folder has done: run what failed, and all after "
+    "the first step whose arguments, code, inputs or results have changed.",
+)
+@click.option(
+    "--with",
+    "requirements",
+    metavar="REQUIREMENT",
+    multiple=True,
+    help="Install this of a package: `name[extra]`, `name @ URL`; with `==1.2`, for the "
+    "steps of that version, or in place of the only one.",
+)
+@click.option(
+    "--env",
+    "interpreters",
+    metavar="NAME[==VERSION]=INTERPRETER",
+    multiple=True,
+    callback=interpreter,
+    help="Run the tasks of a package by an interpreter that has it.",
+)
+@click.option(
+    "--yes", is_flag=True, help="Install what the workflow names without a question."
+)
+@click.option(
+    "--record",
+    metavar="NAME",
+    default="",
+    help="Make a test of this run, on small data: tests/test_NAME.py.",
+)
+@click.option("--json", "run_json", type=FILE, help="What happened, as JSON.")
+def run(workflow: str, images: Path | None, **options: Any) -> None:
+    """Run a workflow of tasks of any packages, and show on a page what it did.
+
+    WORKFLOW.json is what Fractal's web interface exports. Every job is a process of its
+    own, every output is checked, and the image list is updated and filtered as on the
+    server.
+
+    A task of another package is run by what is installed beside this one, if that has the
+    version that the workflow names; otherwise the package is installed for it, in an
+    environment of its own, which is kept. All steps are checked before anything is
+    installed, and what is to be installed is listed, and needs your agreement.
+    """
+    from .engine import command, rules
+
+    with clean_exit(rules.WorkflowError, OSError, ValueError):
+        given = {key: value for key, value in options.items() if value is not None}
+        if images is not None:
+            given["images"] = rules.read_images(images)
+        command.run(workflow, **given)
+
+
+@check(run)
+def check_run(workflow: str, zarr_dir: str, images: Path | None, **_: Any) -> None:
+    """Read the files, before anything is installed."""
+    from .engine import rules
+
+    with clean_exit(rules.WorkflowError, OSError, ValueError):
+        listed = rules.read_images(images) if images else []
+        rules.read_job(workflow=workflow, zarr_dir=zarr_dir, images=listed)
+
+
+@main.command(cls=Verb)
+@click.argument("folder", metavar="[FOLDER]", required=False, type=FILE, default=None)
+@click.option(
+    "--wells",
+    metavar="N",
+    type=click.IntRange(1, 8),
+    default=8,
+    show_default=True,
+    help="How many wells the plate has, at most.",
+)
+def demo(folder: Path | None, wells: int) -> None:
+    """Run the tasks of a package on real cells, and show on a page what they did.
+
+    FOLDER is a new folder for all of it; by default .nox/demo-out, which is replaced. The
+    workflow has all examples that the package has, and its own parallel tasks that need no
+    argument.
+    """
+    from .demo.command import make
+
+    with clean_exit():
+        make(folder, wells)
+
+
+@check(demo)
+def check_demo(folder: Path | None, wells: int) -> None:
+    """Reject a folder that exists."""
+    if folder and folder.exists():
+        raise reject(f"FOLDER: {folder} exists: name one that does not")
+
+
+@main.command(cls=Verb)
+@click.argument("workflow", metavar="[WORKFLOW.json]", required=False)
+@click.option(
+    "--zarr-dir",
+    callback=absolute,
+    help="Where the server's images stay; a copy of it is for the local run.",
+)
+@click.option(
+    "--images", metavar="IMAGES.json", type=FILE, help="The list to begin with."
+)
+@click.option("--keep", is_flag=True, help="Leave the server up until Ctrl-C.")
+@click.option("--slurm", is_flag=True, help="Run it by a SLURM of one node.")
+@click.option(
+    "--json", "run_json", type=FILE, help="What happened, and what it cost, as JSON."
+)
+@click.option(
+    "--yes", is_flag=True, help="Install what the workflow names without a question."
+)
+def server(**options: Any) -> None:
+    """Run a workflow on a real fractal-server, and compare with a local run.
+
+    PostgreSQL and fractal-server live in a private folder, for as long as this process
+    does. The wheel of this package is built, uploaded and collected, as a user would do
+    it; without a workflow, that is all. Other packages of the workflow are collected by
+    name and version, once you agree to that. Needs no rights of an administrator.
+    """
+    from .server import command
+
+    sys.exit(command.serve(**options))
+
+
+@check(server)
+def check_server(workflow: str | None, images: Path | None, **_: Any) -> None:
+    """Read the files, before anything is installed or started."""
+    if sys.platform == "win32":
+        sys.exit("fractal-server needs Linux or macOS, and this is Windows.")
+    from .engine import rules
+
+    try:
+        if images:
+            rules.read_json(images)
+        if workflow:
+            rules.read_job(workflow=workflow)
+    except (OSError, ValueError, rules.WorkflowError) as error:
+        raise reject(str(error)) from error
+
+
+# --- tasks ---
+
+
+@main.command(cls=Verb)
+@click.argument(
+    "file",
+    metavar="[FILE.html]",
+    required=False,
+    type=FILE,
+    default=Path(".nox", "form", "index.html"),
+)
+def form(file: Path) -> None:
+    """Show the forms of the tasks in Fractal's web interface, as a page.
+
+    The page needs no server and no network: it has the forms, and checks what is typed by
+    the rules of the real one. Beside each form is the step of a workflow that it makes.
+    """
+    from .form import page
+
+    page.write_page(file)
+
+
+@check(form)
+def check_form(file: Path) -> None:
+    """Reject a file that is no page."""
+    if file.suffix != ".html" or file.is_dir():
+        raise reject(f"FILE.html: {file} must be the name of a file that ends in .html")
+
+
+@main.command("check-manifest", cls=Verb)
+@click.argument("manifest", type=FILE)
+def check_manifest(manifest: Path) -> None:
+    """Check a manifest by the rules of the server and of the web form."""
+    from .form.check import find_mistakes
+
+    if mistakes := [*find_mistakes(manifest)]:
+        sys.exit("\n".join(mistakes))
+
+
+# --- packages ---
+
+
+@main.command("new-task", cls=Verb)
+@click.argument("name", required=False)
+@click.option("--makes", type=click.Choice([*MAKES]), help="What the task makes.")
+@click.option("--type", type=click.Choice([*TYPES]), metavar="TYPE", help="See below.")
+@click.option("--model", is_flag=True, help="With --makes label: of a model on tiles.")
+@click.option("--example", metavar="NAME", help="Such as gaussian_blur.")
+@click.option(
+    "--from",
+    "function",
+    metavar="FUNCTION",
+    help="MODULE:FUNCTION, or FILE.py:FUNCTION; the file is copied into the package.",
+)
+@click.option(
+    "--array",
+    metavar="NAME",
+    default="",
+    help="With --from: its argument that takes the pixels; or several, with commas.",
+)
+@click.option(
+    "--axes",
+    type=click.Choice(["yx", "zyx"]),
+    help="With --from: call it for each plane, or for each volume.",
+)
+@click.option(
+    "--set",
+    "set",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --from: another default for one of its arguments, as JSON.",
+)
+def new_task(**options: Any) -> None:
+    """Add a task to this package: from a function, from scratch, or a worked example.
+
+    \b
+    You have a function that takes an array
+      of a library     "Top Hat" --from skimage.morphology:white_tophat
+      of your own      "Count Spots" --from FILE.py:count_spots
+      What it returns decides what the task makes; --makes, --axes, --array and
+      --set say it otherwise. The function is called as it is, for each plane,
+      volume or image, of one channel; one that makes labels of several channels,
+      with --array NUCLEI,MEMBRANES, which names its arguments. If it takes a
+      trained model: --makes label --model.
+
+    \b
+    You want to write a task that makes
+      a new image      "Deconvolve Image" --makes image
+      labels           "Segment Nuclei" --makes label
+      labels, by a model: Cellpose, StarDist, a forest of scikit-learn; also of
+      several channels
+                       "Segment Cells" --makes label --model
+      features         "Measure Shape" --makes features       one row per object
+      a table          "Summarize Plate" --makes table        one row per image; for
+                       rows by well or object, see --example aggregate_tables
+      an image that depends on all others, such as on a reference
+                       "Match Intensities" --makes image --type compound
+      the first images "Import CZI" --type converter_compound
+      The new task runs at once: replace what it does by your algorithm.
+
+    \b
+    You want a worked example
+                       --example gaussian_blur
+
+    A task comes as a module (two for a compound task) with a test, documentation and an
+    entry in the task list.
+
+    \b
+    Fractal runs a task of the type
+      parallel                once for each image
+      non_parallel            once for all images
+      compound                once for all images, then for each item of the list
+                              that this returns
+      converter_non_parallel  once, to make the first images
+      converter_compound      once, then for each image that is to be made
+    """
+    from .new_task import command
+
+    command.add(SimpleNamespace(**options))
+
+
+@check(new_task)
+def check_new_task(
+    name: str | None,
+    makes: str | None,
+    type: str | None,
+    function: str | None,
+    example: str | None,
+    model: bool,
+    array: str,
+    axes: str | None,
+    set: tuple[str, ...],
+) -> None:
+    """Reject options that do not go together."""
+    kinds = makes or type or function
+    if example and (name or kinds):
+        raise reject("--example: an example has its name and type, give no other")
+    if not example and not (name and kinds):
+        raise reject(
+            "give a name, and --from FUNCTION, or --makes WHAT, or one of these as "
+            f"--type: {', '.join(TYPES)}"
+        )
+    if model and (example or function):
+        raise reject("--model: give a name and --makes label, and no other")
+    if not function and (array or axes or set):
+        raise reject("--array, --axes and --set say more of the function of --from")
+
+
+@main.command(cls=Verb)
+@click.argument(
+    "action",
+    required=False,
+    default="check",
+    metavar="[diff|update|restore]",
+    type=click.Choice(["check", "diff", "update", "restore"]),
+)
+@click.argument("files", nargs=-1)
+def template(action: str, files: tuple[str, ...]) -> None:
+    """Compare this package with the template that it was made from, or update it.
+
+    Without an argument it exits with 0 if nothing is to be done, or with the sum of 2
+    (there is a newer template) and 4 (files of the template have drifted); 1 is an error.
+    `diff [FILE...]` shows what has drifted, `restore FILE...` brings it back.
+    """
+    from .template import command
+
+    sys.exit(command.act(action, files))
+
+
+@check(template)
+def check_template(action: str, files: tuple[str, ...]) -> None:
+    """Reject files where none are of use."""
+    if files and action not in ("diff", "restore"):
+        raise reject(f"{action} takes no files")
+    if action == "restore" and not files:
+        raise reject("restore: name the files")
+
+
+@main.command(cls=Verb)
+@click.argument("package", metavar="FOLDER", type=FILE)
+@click.option(
+    "--template",
+    help="What `copier update` will follow, a path or a URL; by default what this was "
+    "installed from.",
+)
+@click.option(
+    "--compare",
+    is_flag=False,
+    flag_value="HEAD",
+    metavar="COMMIT",
+    help="Only compare the manifest with that of a commit (by default HEAD).",
+)
+def adopt(package: Path, template: str | None, compare: str | None) -> None:
+    """Bring a package made with the official Fractal template under this one.
+
+    Nothing that the package has is changed, but for tables at the end of its
+    `pyproject.toml` and the answers for copier: what it lacks is added, and what a person
+    has to decide is listed.
+    """
+    from .adopt import command
+
+    command.act(package, template, compare)

@@ -1,0 +1,1 @@
+"""Run the tasks of a package on real cells."""

@@ -1,0 +1,1 @@
+"""Run workflows under the rules of fractal-server."""

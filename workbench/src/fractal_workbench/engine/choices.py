@@ -1,0 +1,239 @@
+"""The packages of a workflow: which one each step means, and what is wrong with it.
+
+A workflow is data from strangers. Its names are looked at, as wheels of the user's index,
+and nothing of them is built, imported or run before the user agrees.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonschema import Draft202012Validator
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from . import rules
+from .packages import Agree, Release, find_installed, find_releases
+
+Key = tuple[str, str | None]  # the name and version that a step gives
+
+
+class Option(NamedTuple):
+    """What `--with` or `--env` says of a package.
+
+    Attributes:
+        text: The option, as it was given.
+        requirement: The package, with the versions and extras for which that holds.
+        python: The interpreter of `--env`.
+    """
+
+    text: str
+    requirement: Requirement
+    python: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the package, as indexes write it."""
+        name: str = rules.normalise(self.requirement.name)
+        return name
+
+    def fits(self, version: str | None, versions: Iterable[str | None]) -> bool:
+        """Return whether this is for a version, of those that a workflow names.
+
+        Where it names one, `--with` may replace that.
+        """
+        wanted = self.requirement.specifier
+        is_allowed = {v: v is None or wanted.contains(v, True) for v in versions}
+        is_only = len(is_allowed) == 1 and self.python is None
+        return is_allowed[version] or is_only
+
+    def pin(self, version: str | None) -> Requirement:
+        """Return what is to be installed for a step that names a version."""
+        wanted = copy(self.requirement)
+        if version and not wanted.url and wanted.specifier.contains(version, True):
+            wanted.specifier = SpecifierSet(f"=={version}")
+        return wanted
+
+
+class Found(NamedTuple):
+    """What was found of the packages of a workflow.
+
+    Attributes:
+        packages: By what the steps call them.
+        releases: Those of them that are to be installed.
+        mistakes: A line for each that cannot be had.
+    """
+
+    packages: dict[str, Any]
+    releases: dict[str, Release]
+    mistakes: list[str]
+
+
+def find_packages(
+    workflow: Any,
+    requirements: Iterable[str],
+    interpreters: Iterable[tuple[str, str]],
+    folder: Path,
+    agree: Agree = lambda lines: False,
+) -> Found:
+    """Find the packages of a workflow; install none.
+
+    Args:
+        workflow: The workflow.
+        requirements: What to install of some of them: `name[extra]==1.2`, or `name @ URL`.
+        interpreters: For some, `name` or `name==1.2`, the interpreter that has it.
+        folder: Where packages may be unpacked.
+        agree: Whether what an address of the user has is built, if that takes a build.
+    """
+    found, own = Found({}, {}, []), own_name()
+    keys: dict[Key, None] = {}
+    for step in workflow.task_list:
+        name, version = step.task.pkg_name, step.task.version
+        try:
+            version and Version(version)
+        except ValueError:  # also of a number of thousands of digits
+            found.mistakes.append(
+                f"{step.task.name!r}: {version!r:.80} is no version of {name}: write one "
+                "such as '1.2.0', or leave it out"
+            )
+            continue
+        if name != own:
+            keys[name, version] = None
+    options = [*read_options(requirements, interpreters, found.mistakes)]
+    chosen = choose(options, [*keys], found.mistakes)
+
+    fetched: dict[str, Requirement] = {}
+    for name, version in keys:
+        key, option = (
+            f"{name}=={version}" if version else name,
+            chosen.get((name, version)),
+        )
+        try:
+            rules.check_package_name(name)
+            if option and option.python:
+                found.packages[key] = find_installed(option.requirement, option.python)
+                continue
+            if option:
+                fetched[key] = option.pin(version)
+                continue
+            beside = rules.find_package(name)
+            if beside and version in (None, beside.version):
+                found.packages[key] = beside
+            else:
+                pin = f"=={Version(version)}" if version else ""
+                fetched[key] = Requirement(name + pin)
+        except rules.WorkflowError as error:
+            found.mistakes.append(error.reason)
+    for key, release in find_releases(fetched, folder, agree).items():
+        if isinstance(release, Release):
+            found.releases[key] = release
+            found.packages[key] = release.describe()
+        else:
+            found.mistakes.append(release)
+    return found
+
+
+def own_name() -> str:
+    """Return the name of the package in the current folder; empty if there is none."""
+    own = rules.find_own()
+    return rules.normalise(own.name) if own else ""
+
+
+def read_options(
+    requirements: Iterable[str],
+    interpreters: Iterable[tuple[str, str]],
+    mistakes: list[str],
+) -> Iterator[Option]:
+    """Yield what `--with` and `--env` say; add what cannot be understood to the mistakes."""
+    given: list[tuple[str, str | None]] = [(text, None) for text in requirements]
+    for text, python in [*given, *interpreters]:
+        shown = f"--env {text}={python}" if python else f"--with {text!r}"
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            mistakes.append(f"{shown}: {error}".splitlines()[0])
+            continue
+        if requirement.marker:
+            mistakes.append(f"{shown}: leave out the condition, {requirement.marker}")
+        yield Option(shown, requirement, python)
+
+
+def choose(
+    options: Sequence[Option], keys: Sequence[Key], mistakes: list[str]
+) -> dict[Key, Option]:
+    """Return which option holds for which package; add what holds for none to the mistakes."""
+    chosen: dict[Key, Option] = {}
+    used: set[str] = set()
+    for name, version in keys:
+        versions = [other for its_name, other in keys if its_name == name]
+        fits = [o for o in options if o.name == name and o.fits(version, versions)]
+        # What names its versions goes before what is for all of them.
+        fits = [option for option in fits if option.requirement.specifier] or fits
+        used.update(option.text for option in fits)
+        texts = dict.fromkeys(option.text for option in fits)
+        if len(fits) > 1:
+            mistakes.append(f"{' and '.join(texts)} are for the same step: leave one")
+        if fits:
+            chosen[name, version] = fits[0]
+    for option in options:
+        versions = [version for name, version in keys if name == option.name]
+        known = ", ".join(
+            f"{option.name} {version or ''}".strip() for version in versions
+        )
+        if option.name == own_name():
+            mistakes.append(
+                f"{option.text}: {option.name} is run as it is here: leave this out"
+            )
+        elif not versions:
+            names = sorted({name for name, _ in keys})
+            mistakes.append(f"no step is in {option.name}: {names} are ({option.text})")
+        elif option.text not in used:
+            mistakes.append(f"{option.text} is for no step: they are in {known}")
+    return chosen
+
+
+def find_tasks(job: Any, found: Found) -> list[Any]:
+    """Return each step of a workflow with its task, in one of the packages found.
+
+    Raises:
+        WorkflowError: With a line for each mistake: names, versions, arguments, resources.
+    """
+    planned, mistakes = [], [*found.mistakes]
+    for position, step in enumerate(job.workflow.task_list):
+        name = step.task.pkg_name
+        known = {own_name(), *found.packages}
+        if known.isdisjoint({name, f"{name}=={step.task.version}"}):
+            continue  # which is said already
+        workflow = job.workflow.model_copy(update={"task_list": [step]})
+        one = job.model_copy(update={"workflow": workflow, "packages": found.packages})
+        try:
+            planned += rules.find_tasks(one, position)
+        except rules.WorkflowError as error:
+            mistakes += error.reason.splitlines()
+            continue
+        fitted, task, _ = planned[-1]
+        for part in ("non_parallel", "parallel"):
+            mistakes += check_values(fitted, task, part)
+        mistakes += rules.check_resources(fitted, task)
+    if mistakes:
+        raise rules.WorkflowError("\n".join(mistakes))
+    job.packages = found.packages
+    return planned
+
+
+def check_values(step: Any, task: Any, part: str) -> Iterator[str]:
+    """Yield what the schema of a task says against arguments of a step."""
+    schema = getattr(task, f"args_schema_{part}") or {}
+    given = getattr(step, f"args_{part}") or {}
+    kept = rules.RESERVED_ARGUMENTS
+    required = [name for name in schema.get("required", ()) if name not in kept]
+    validator = Draft202012Validator(schema | {"required": required})
+    for error in sorted(
+        validator.iter_errors(given), key=lambda error: error.json_path
+    ):
+        if error.validator in ("required", "additionalProperties") and not error.path:
+            continue  # which is said already
+        place = ".".join(map(str, error.absolute_path))
+        yield f"{task.name!r}, {place or f'args_{part}'}: {error.message:.300}"

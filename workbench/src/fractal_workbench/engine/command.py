@@ -1,0 +1,157 @@
+"""Run a workflow of tasks of any packages, and leave a page that shows what it did."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from . import choices, packages, rules
+from . import runner as local
+from .plan import plan
+from .resume import Finished
+from .run_json import as_json
+
+Image = dict[str, Any]
+
+
+def run(
+    workflow: str | Path | Mapping[str, Any],
+    zarr_dir: str | Path,
+    images: Iterable[Image] = (),
+    *,
+    report: Path | None = None,
+    requirements: Iterable[str] = (),
+    interpreters: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    yes: bool = False,
+    resume: bool = False,
+    only_plan: bool = False,
+    run_json: Path | None = None,
+    record: str = "",
+    **options: Any,
+) -> list[Image]:
+    """Run a workflow, and return the image list that it leaves.
+
+    Args:
+        workflow: The workflow, or its file.
+        zarr_dir: The folder of the images.
+        images: The image list to begin with.
+        report: The page to write, also if the workflow fails; default: report.html in
+            the folder.
+        requirements: What to install of packages, instead of the versions in the workflow.
+        interpreters: For packages that are installed elsewhere, their interpreters: by
+            `name`, or `name==1.2`.
+        yes: Whether what is to be installed is agreed to.
+        resume: Whether what the last run in this folder has done is reused.
+        only_plan: Say what would be run, and run nothing.
+        run_json: A file that gets what happened, for programs.
+        record: Name of a test that the run becomes, if it ends well.
+        **options: What else `run_workflow` takes.
+
+    Raises:
+        WorkflowError: If something is wrong, with a line for each mistake; or if a task fails.
+    """
+    zarr_dir = Path(zarr_dir)
+    report = report or zarr_dir / "report.html"
+    given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
+    job = rules.read_job(workflow=workflow, **given)
+    as_given = job.workflow.model_dump(exclude_none=True)
+    pairs = interpreters.items() if isinstance(interpreters, Mapping) else interpreters
+    agree = partial(packages.confirm, agreed=yes)
+    with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
+        builds = {} if only_plan else {"agree": agree}
+        found = choices.find_packages(
+            job.workflow, requirements, pairs, Path(folder), **builds
+        )
+    planned = choices.find_tasks(job, found)
+    lines = [*map(rules.printable, plan(job, planned))]
+    print(*lines, sep="\n", flush=True)
+    if only_plan:
+        return [image.model_dump() for image in job.images]
+    packages.agree_to(found.releases.values(), agree)
+    installed: dict[str, Any] = {}
+    for key, release in found.releases.items():
+        text = str(release.requirement)
+        installed[text] = installed.get(text) or packages.install(release)
+        found.packages[key] = installed[text]
+
+    # What is wrong is told before these are imported, which takes seconds.
+    from ..report.page import Report
+    from .record import Recording
+
+    recording = (
+        Recording(record, as_given, zarr_dir, given["images"]) if record else None
+    )
+    steps: list[Any] = []
+    name = job.workflow.name
+    finished = Finished(zarr_dir, resume=resume)
+    page = Report(name, zarr_dir, given["images"], lines)
+
+    def watch(done: Any) -> None:
+        steps.append(done)
+        page.add(done)
+
+    try:
+        with progress_bar() as progress:
+            result: list[Image] = local.run_workflow(
+                workflow,
+                **given,
+                packages=found.packages,
+                finished=finished,
+                watch=watch,
+                progress=progress,
+            )
+        if recording:
+            recording.finish(result)
+        return result
+    except BaseException:
+        if recording:
+            recording.discard()
+        raise
+    finally:
+        finished.close()
+        if run_json:
+            run_json.write_text(json.dumps(as_json(steps), indent=2), "utf-8")
+        page.write(report)
+        print(f"\nWhat it did: {report}", flush=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A bar with a time to go on a terminal, and plain lines in a log."""
+    console = Console()
+    if not console.is_terminal:
+        yield local.print_progress
+        return
+    columns = (
+        TextColumn("  units"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("to go"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("", visible=False)
+
+        def show(done: int, total: int, seconds: float) -> None:
+            if done == 0:
+                bars.reset(bar, total=total, visible=True)
+            bars.update(bar, completed=done)
+            if done == total:
+                bars.update(bar, visible=False)
+                bars.console.print(f"  {total} units, {seconds:.1f} s", highlight=False)
+
+        yield show

@@ -1,0 +1,786 @@
+"""The rules of fractal-server, as far as they can be known without running anything.
+
+What a workflow and a manifest may say, which images a task gets, and how its outputs
+change the image list. What the server accepts although it will hurt prints a warning.
+"""
+
+import copy
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    JsonValue,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from ..kit.fractal import (
+    ImageUpdate,
+    TaskOutput,
+    Types,
+    ZarrDir,
+    merge_outputs,
+    storable,
+    strip_names,
+)
+from ..project import MANIFEST, Project, find_project
+
+MAX_FILE_NAME = 255  # bytes
+RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
+HOW_TO_HAVE_IMAGES = (
+    "begin with a converter, or give a list by --images FILE, such as "
+    '[{"zarr_url": "/data/image.zarr"}]'
+)
+
+Image = dict[str, Any]
+
+
+@dataclass(eq=False)
+class WorkflowError(Exception):
+    """A workflow that cannot run, or that failed.
+
+    Attributes:
+        reason: What went wrong.
+        task: The name of the task, once one was started.
+        unit: The unit of that task, if one of them failed.
+        log: What that unit printed.
+        images: The image list as the server would have kept it.
+    """
+
+    reason: str
+    task: str | None = None
+    unit: str | None = None
+    log: str = ""
+    images: list[Image] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """Say why: what a unit raised comes before its exit code."""
+        _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
+        raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
+        cause = re.split(r"\n\w+ failed: ", raised[0])[0].strip() if raised else ""
+        return f"{cause} ({self.reason})" if cause else self.reason
+
+    def __str__(self) -> str:
+        """Say where, why, and what was printed."""
+        where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
+        lines = map(printable, where_and_why.split("\n"))
+        return "\n".join(lines) + (self.log and f"\n\n{self.log}")
+
+
+class OutputsLost(WorkflowError):
+    """A mistake of one unit for which the server loses the outputs of all."""
+
+
+def printable(text: str) -> str:
+    """Return a text of strangers that hides nothing, and commands no terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def warn(text: str) -> None:
+    """Print what the server accepts although it will hurt."""
+    print(f"  warning: {printable(text)}", flush=True)
+
+
+def explain(error: Exception) -> str:
+    """Say what is wrong, in a line for each mistake."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    mistakes = [
+        (
+            ".".join(map(str, e["loc"])),
+            "is args_parallel, or args_non_parallel"
+            if e["loc"][-1:] == ("args",) and e["type"] == "extra_forbidden"
+            else e["msg"],
+        )
+        for e in error.errors()
+    ]
+    return "\n".join(": ".join(filter(None, mistake)) for mistake in mistakes)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file holds; the error for one that is not JSON names it."""
+    try:
+        # Bytes may be of any encoding of Unicode, with a byte order mark or without.
+        return json.loads(
+            path.read_bytes(), object_pairs_hook=_unrepeated, parse_constant=_no_number
+        )
+    except UnicodeDecodeError as error:
+        place = f"its byte {error.start} is not {error.encoding.upper()}"
+        raise ValueError(f"{path} is not JSON: {place}: save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        reason = error if path.stat().st_size else "it is empty"
+        raise ValueError(f"{path} is not JSON: {reason}") from error
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (key, times), *_ = Counter(key for key, _ in pairs).most_common()
+        raise ValueError(f"the key {key!r} is there {times} times: leave one of them")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON: write null")
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    if len({type(value) for value in values}) != 1:
+        raise ValueError("must be a list of values of one type, and not empty")
+    return values
+
+
+def _unique(items: list[Any]) -> list[Any]:
+    names = [getattr(i, "zarr_url", getattr(i, "name", i)) for i in items]
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"listed twice (blanks are stripped): {sorted(repeated)}")
+    return items
+
+
+STORABLE, STRIPPED = AfterValidator(storable), AfterValidator(strip_names)
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), STORABLE]
+Json = Annotated[dict[str, JsonValue], STRIPPED, STORABLE]
+FilterValues = Annotated[list[int | float | str | bool], AfterValidator(_of_one_type)]
+AttributeFilters = Annotated[dict[str, FilterValues], STRIPPED, STORABLE]
+# It becomes a part of a command line.
+Executable = Annotated[str, Field(pattern=r"^[^\s'\"`#$&*()\\|\[\]{};<>?!]+$")]
+TASK_TYPE = r"^(parallel|(converter_)?(non_parallel|compound))$"
+
+
+def megabytes(mem: Any) -> int:
+    """Return megabytes as the server reads them: 4000, "4000", "4000M" or "4G"."""
+    match = re.fullmatch(r"([0-9]+)([MGT]?)", str(mem))
+    if match is None or isinstance(mem, bool):
+        raise ValueError(f"{mem!r} is neither megabytes, nor a text such as '4G'")
+    return int(match[1]) * {"G": 1000, "T": 1_000_000}.get(match[2], 1)
+
+
+def _truth(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return str(value).lower() == "true"
+
+
+class Resources(BaseModel):
+    """What a part of a task requests of the server for each of its units."""
+
+    cpus_per_task: PositiveInt = 1
+    mem: Annotated[PositiveInt, BeforeValidator(megabytes)] = 1000
+    needs_gpu: Annotated[bool, BeforeValidator(_truth)] = False
+    time: str | None = None
+    gres: str | None = None
+    gpus: str | None = None
+    constraint: str | None = None
+    nodelist: str | None = None
+    exclude: str | None = None
+    extra_lines: list[str] = []
+    tasks_per_job: PositiveInt | None = None
+    parallel_tasks_per_job: Annotated[int, Field(strict=True, gt=0)] | None = None
+
+
+class TaskReference(BaseModel, extra="forbid"):
+    """How a workflow names a task."""
+
+    pkg_name: Text
+    version: Text | None = None
+    name: Text
+
+
+class Step(BaseModel, extra="forbid"):
+    """A task with its arguments, as part of a workflow."""
+
+    task: TaskReference
+    args_parallel: Json | None = None
+    args_non_parallel: Json | None = None
+    type_filters: Types | None = None
+    input_filters: None = None  # before fractal-server 2.11; they become type_filters
+    meta_parallel: Json | None = None  # resources: of use on the server only
+    meta_non_parallel: Json | None = None
+    alias: Text | None = None
+    description: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_filters(cls, step: Any) -> Any:
+        match step:
+            case {"input_filters": {"attributes": {**all}, **old}, **new} if not all:
+                types = {"type_filters": old.get("types", {})}
+                return step if "type_filters" in new else new | types
+        return step
+
+
+class Workflow(BaseModel, extra="forbid"):
+    """A workflow as Fractal exports it."""
+
+    name: Text
+    description: Text | None = None
+    task_list: Annotated[list[Step], Field(min_length=1)]
+
+
+class Task(BaseModel):
+    """A task of the manifest."""
+
+    name: Text
+    type: Annotated[str, Field(pattern=TASK_TYPE)]
+    executable_parallel: Executable | None = None
+    executable_non_parallel: Executable | None = None
+    args_schema_parallel: Json | None = None
+    args_schema_non_parallel: Json | None = None
+    meta_parallel: Json = {}
+    meta_non_parallel: Json = {}
+    input_types: Types = {}
+    output_types: Types = {}
+    category: Text | None = None
+    modality: Text | None = None
+    tags: Annotated[list[Text], AfterValidator(_unique)] = []
+    docs_info: Annotated[str | None, STORABLE] = None
+    docs_link: Annotated[HttpUrl | None, BeforeValidator(storable)] = None
+
+    @property
+    def is_converter(self) -> bool:
+        """Whether the task makes images from something else."""
+        return self.type.startswith("converter")
+
+    @model_validator(mode="after")
+    def _meta_of_parts(self) -> Self:
+        for part in ("parallel", "non_parallel"):
+            schema, meta = (
+                getattr(self, f"{key}_{part}") for key in ("args_schema", "meta")
+            )
+            if not getattr(self, f"executable_{part}") and (meta or schema is not None):
+                raise ValueError(
+                    f"without executable_{part}, nothing reads args_schema_{part} and "
+                    f"meta_{part}: leave them out"
+                )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_in_old_manifests(cls, task: Any) -> Any:
+        if isinstance(task, dict) and task.get("type") is None:
+            parallel = task.get("executable_parallel") is not None
+            non_parallel = task.get("executable_non_parallel") is not None
+            kind = "parallel" if parallel else "non_parallel"
+            return task | {"type": "compound" if parallel and non_parallel else kind}
+        return task
+
+
+class Manifest(BaseModel):
+    """The manifest of a task package."""
+
+    manifest_version: Literal["2"]
+    task_list: Annotated[list[Task], AfterValidator(_unique)]
+    authors: Text | None = None
+
+
+class Package(BaseModel):
+    """A package of tasks, and where it is installed.
+
+    Attributes:
+        name: Its name, as in a workflow.
+        version: Its version, if it is known.
+        root: The folder of its executables.
+        python: The interpreter that runs them.
+        manifest: Its manifest.
+    """
+
+    name: str
+    version: str | None = None
+    root: Path
+    python: str = sys.executable
+    manifest: Manifest
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Its tasks by their names."""
+        return {task.name: task for task in self.manifest.task_list}
+
+    def find_executable(self, task: Task, kind: str) -> Path:
+        """Return the path of the executable of one of its tasks."""
+        name: str | None = getattr(task, f"executable_{kind}")
+        if name is None:
+            raise WorkflowError(f"a {task.type} task needs an executable_{kind}")
+        if not (self.root / name).is_file():
+            raise WorkflowError(f"there is no executable {self.root / name}")
+        return self.root / name
+
+
+class Job(BaseModel, extra="forbid"):
+    """All that a run is given, of which a workflow is enough to check it."""
+
+    workflow: Workflow
+    zarr_dir: ZarrDir = "/"
+    images: Annotated[list[ImageUpdate], AfterValidator(_unique)] = []
+    type_filters: Types = {}
+    attribute_filters: AttributeFilters = {}
+    # The package that the workflow is run for, if there is one: its manifest, the folder of
+    # its executables, and the interpreter that has it.
+    manifest: Manifest | None = None
+    package_root: Path | None = None
+    python: str = sys.executable
+    packages: dict[str, Package] = {}  # others, by their names
+    workers: PositiveInt = os.cpu_count() or 1  # units at a time
+
+    @property
+    def package(self) -> Package | None:
+        """The package that the workflow is run for."""
+        if self.package_root is None or self.manifest is None:
+            return None
+        name = normalise(self.package_root.absolute().name)
+        return Package(
+            name=name,
+            version=version_of(name),
+            root=self.package_root,
+            python=self.python,
+            manifest=self.manifest,
+        )
+
+
+class Planned(NamedTuple):
+    """A step of a workflow, its task, and the package of that."""
+
+    step: Step
+    task: Task
+    package: Package
+
+
+def normalise(name: str) -> str:
+    """Return the name of a package as indexes write it."""
+    return re.sub(r"[-_.]+", "-", name.lower())
+
+
+def version_of(name: str) -> str | None:
+    """Return the version of a package that is installed beside this one."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def read_manifest(name: str, root: Path) -> Manifest:
+    """Return the manifest in the folder of a package; the error for a wrong one names it."""
+    try:
+        manifest = read_json(root / MANIFEST)
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{MANIFEST} is no dictionary")
+        if str(manifest.get("manifest_version")) == "1":
+            raise ValueError("it is for Fractal before version 2: take a newer version")
+        return Manifest.model_validate(manifest)
+    except FileNotFoundError as error:
+        reason = f"is no package of Fractal tasks: it has no {MANIFEST}"
+        raise WorkflowError(f"{name} {reason}") from error
+    except (OSError, ValueError) as error:
+        reason = explain(error).replace("\n", "; ")
+        raise WorkflowError(f"{name}: its manifest is wrong: {reason}") from error
+
+
+def check_package_name(name: str) -> None:
+    """Reject what is no name of a package; a server takes one written otherwise for another."""
+    if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
+        # A requirement, an address or a path is none: it would be built and run.
+        likely = normalise(name.strip(".-_"))
+        is_near = re.fullmatch("[a-z0-9-]+", likely)
+        way_out = f"write {likely!r}" if is_near else "write one such as 'my-tasks'"
+        raise WorkflowError(f"pkg_name {name!r} is no name of a package: {way_out}")
+
+
+def find_package(name: str) -> Package | None:
+    """Return a package that is installed beside this one, if it has a manifest."""
+    check_package_name(name)
+    try:
+        # What Fractal asks for: the modules have the name of the package.
+        spec = find_spec(name.replace("-", "_"))
+    except (ImportError, ValueError):
+        return None
+    root = Path(spec.origin).parent if spec and spec.origin else None
+    if root is None or not (root / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(name, root)
+    return Package(name=name, version=version_of(name), root=root, manifest=manifest)
+
+
+def check_kind(workflow: Any, file: str) -> None:
+    """Reject what is no workflow, or an old one, with what to give instead."""
+    match workflow:
+        case {"manifest_version": _}:
+            kind, way_out = "the manifest of a package", "give a workflow"
+        case {"workflow_dump": _}:
+            kind, way_out = "a job", "export its workflow"
+        case {"images": _, "zarr_dir": _}:
+            kind, way_out = "a dataset", "give a workflow, and its `images` by --images"
+        case [{"zarr_url": _}, *_]:
+            kind, way_out = "an image list", "give a workflow, and this by --images"
+        case {"task_list": [*steps]}:
+            given = [step.get("task") for step in steps if isinstance(step, dict)]
+            tasks = [task for task in given if isinstance(task, dict)]
+            if not any("source" in task and "pkg_name" not in task for task in tasks):
+                return
+            keys = {key for step in steps if isinstance(step, dict) for key in step}
+            is_old = keys.isdisjoint({"args_parallel", "args_non_parallel"})
+            kind = "of Fractal before version 2" if is_old else "with `source` of tasks"
+            way_out = "build it anew" if is_old else "import it, and export it again"
+            kind, way_out = (
+                f"a workflow {kind}",
+                f"{way_out}, in Fractal's web interface",
+            )
+        case {"task_list": _} | {"data": _}:
+            return
+        case dict():
+            kind = f"no workflow, but has {', '.join(map(str, workflow)):.80}"
+            way_out = "export a workflow"
+        case _:
+            kind, way_out = f"no workflow, but {workflow!r:.80}", "export a workflow"
+    raise ValueError(f"{file} is {kind}: {way_out}")
+
+
+def drop_unknown(updates: Any, where: str) -> None:
+    """Delete what the server ignores of images, with a warning for each key."""
+    unknown: dict[str, list[Any]] = {}
+    with suppress(AttributeError, TypeError):  # the model is to complain
+        for update in updates:
+            for key in update.keys() - ImageUpdate.model_fields.keys():
+                unknown.setdefault(key, []).append(update.pop(key))
+    for key, values in unknown.items():
+        more = f", and of {len(values) - 1} more images" if values[1:] else ""
+        warn(f"{where}: the server ignores {key}={values[0]!r}{more}")
+
+
+def read_images(file: Path) -> list[Any]:
+    """Return the image list that a file holds."""
+    try:
+        images = read_json(file)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+    if not isinstance(images, list):
+        raise WorkflowError(
+            f"--images: {file} is no list: write one, such as "
+            '[{"zarr_url": "/data/image.zarr"}]; a dataset has it as `images`'
+        )
+    return images
+
+
+def find_own() -> Project | None:
+    """Return the package in the current folder, if it is one of tasks."""
+    own = find_project()
+    files = (own.root / MANIFEST, own.task_list) if own else ()
+    return own if any(file.exists() for file in files) else None
+
+
+def read_job(**given: Any) -> Job:
+    """Read the files among what was given, and validate all of it."""
+    if "package_root" not in given and (own := find_own()):
+        given["package_root"] = own.root
+    if given.get("package_root"):
+        given.setdefault("manifest", Path(given["package_root"]) / MANIFEST)
+    is_file = isinstance(given["workflow"], str | Path)
+    file = str(given["workflow"]) if is_file else "workflow"
+    try:
+        for name in ("workflow", "manifest"):
+            if isinstance(given.get(name), str | Path):
+                given[name] = read_json(Path(given[name]))
+        match given["workflow"]:
+            case {"data": {**workflow}, "version": int()}:  # as a template of a server
+                given["workflow"] = workflow
+        check_kind(given["workflow"], file)
+        if isinstance(images := given.get("images", []), list):
+            given["images"] = [copy.copy(image) for image in images]
+        drop_unknown(given["images"], "the image list")
+        job = Job.model_validate(given)
+    except (OSError, RecursionError, TypeError, ValueError) as error:
+        raise WorkflowError(explain(error)) from error
+    urls = [image.zarr_url for image in job.images]
+    inside = job.zarr_dir.rstrip("/") + "/"
+    if outside := [u for u in urls if not u.startswith(inside) and u != job.zarr_dir]:
+        raise WorkflowError(
+            f"images outside {job.zarr_dir}: {outside[:20]}; name a folder that has all of them"
+        )
+    if any(None in image.attributes.values() for image in job.images):
+        raise WorkflowError("an image of the list has an attribute without a value")
+    return job
+
+
+def find_tasks(job: Job, first: int = 0) -> list[Planned]:
+    """Return each step of the workflow with its task, which must fit.
+
+    Args:
+        job: The workflow, and its packages.
+        first: The position of its first step, if it is a part of a workflow.
+
+    Raises:
+        WorkflowError: With a line for each mistake of any step.
+    """
+    own = job.package
+    packages: dict[str, Package | None] = {**job.packages}
+    if own:
+        packages[own.name] = own
+    planned, mistakes = [], []
+    for position, step in enumerate(job.workflow.task_list, first):
+        name, home = step.task.name, step.task.pkg_name
+        # A workflow may have tasks of two versions of a package.
+        key = f"{home}=={step.task.version}"
+        key = key if key in packages else home
+        try:
+            if key not in packages:
+                packages[key] = find_package(home)
+            package = packages[key]
+        except WorkflowError as error:
+            mistakes.append(error.reason)
+            continue
+        if package is None:
+            mistakes.append(
+                f"{name!r} is in {home}, which is not installed here: "
+                "`nox -s run` installs it"
+            )
+        elif name not in package.tasks:
+            mistakes.append(
+                f"{home} has no task {name!r}, only {sorted(package.tasks)}"
+            )
+        else:
+            task = package.tasks[name]
+            fitted = without_nulls(step, task)
+            planned.append(Planned(fitted, task, package))
+            mistakes += find_mistakes(fitted, task)
+            mistakes += check_name(name, position)
+            if step.task.version not in (None, package.version or step.task.version):
+                warn(
+                    f"{name!r} is run as of {package.version}, not {step.task.version}"
+                )
+    if mistakes:
+        raise WorkflowError("\n".join(dict.fromkeys(mistakes)))
+    return planned
+
+
+def find_mistakes(step: Step, task: Task) -> Iterator[str]:
+    """Yield what a step says that its task does not know, or that no server runs."""
+    name = task.name
+    for kind in ("parallel", "non_parallel"):
+        args = getattr(step, f"args_{kind}") or {}
+        meta = getattr(step, f"meta_{kind}") or {}
+        if reserved := sorted(RESERVED_ARGUMENTS & args.keys()):
+            yield f"{name!r}, args_{kind}: Fractal sets {reserved}"
+        if not getattr(task, f"executable_{kind}"):
+            for key, given in ((f"args_{kind}", args), (f"meta_{kind}", meta)):
+                if any(value is not None for value in given.values()):
+                    yield (
+                        f"{name!r}, {key}: a task of the type {task.type} has no such "
+                        f"part, so nothing reads {sorted(given)}: move them, or leave "
+                        "them out"
+                    )
+            continue
+        schema = getattr(task, f"args_schema_{kind}") or {}
+        known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
+        unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
+        if unknown and schema.get("additionalProperties", True) is False:
+            yield f"{name!r} knows {sorted(known)}, not {unknown}"
+        if missing := known & {*schema.get("required", [])} - args.keys():
+            yield f"{name!r} needs {sorted(missing)}, and null counts as not given"
+    for key, value in (step.type_filters or {}).items():
+        if task.input_types.get(key, value) != value:
+            yield f"{name!r}: {key}={value} contradicts input_types"
+    if task.is_converter and step.type_filters:
+        warn(f"{name!r}: a converter has no input images, so type_filters do nothing")
+
+
+def requested(step: Step | None, task: Task, part: str) -> dict[str, Any]:
+    """Return the resources of a part of a task, of which those of a step come first."""
+    own: dict[str, Any] = getattr(task, f"meta_{part}")
+    return own | (getattr(step, f"meta_{part}", None) or {})
+
+
+def check_resources(step: Step | None, task: Task) -> Iterator[str]:
+    """Yield why a server cannot run a task with its resources; warn of what none reads."""
+    for part in ("non_parallel", "parallel"):
+        if not getattr(task, f"executable_{part}"):
+            continue
+        meta, place = requested(step, task, part), f"{task.name}: meta_{part}"
+        try:
+            Resources.model_validate(meta)
+        except ValidationError as error:
+            yield from (f"{place}.{line}" for line in explain(error).splitlines())
+        if meta.get("account") is not None:
+            yield f"{place}.account: it belongs to the job, not to a task: leave it out"
+        known = {*Resources.model_fields, "account"}
+        if unread := sorted(meta.keys() - known):
+            warn(f"{place}: servers ignore {unread}; they read {sorted(known)}")
+        batches = {
+            meta.get(f"{kind}tasks_per_job") is None for kind in ("", "parallel_")
+        }
+        if len(batches) == 2:
+            warn(
+                f"{place}: SLURM needs tasks_per_job and parallel_tasks_per_job together"
+            )
+
+
+def check_name(name: str, position: int = 0) -> Iterator[str]:
+    """Yield why a server cannot run a task of this name, as a step at this position."""
+    # It makes a folder `<position>_<name>`.
+    if (size := len(f"{position}_{name.lower()}".encode())) > MAX_FILE_NAME:
+        yield (
+            f"{name[:40]!r}…: the name of the task is too long for a folder of the "
+            f"server: take {size - MAX_FILE_NAME} bytes less"
+        )
+
+
+def without_nulls(step: Step, task: Task) -> Step:
+    """Return a step whose arguments have no null where the schema knows no null.
+
+    Fractal's web interface writes null for each optional argument that is empty.
+    """
+    update: dict[str, Any] = {}
+    for key in ("args_parallel", "args_non_parallel"):
+        args = getattr(step, key)
+        schema = getattr(task, key.replace("args", "args_schema")) or {}
+        models = schema.get("$defs", {}) | schema.get("definitions", {})
+        fields = schema.get("properties", {})
+        own = {k: v for k, v in fields.items() if k not in RESERVED_ARGUMENTS}
+        if args:
+            kept = _drop_nulls(args, {"properties": own}, models)
+            update[key] = kept
+            for name in args.keys() - kept.keys():
+                if (default := own[name].get("default")) is not None:
+                    warn(
+                        f"{task.name!r}, {name}: null counts as not given, which is "
+                        f"{json.dumps(default)}"
+                    )
+    return step.model_copy(update=update)
+
+
+def _drop_nulls(value: Any, schema: Any, models: dict[str, Any]) -> Any:
+    """Return a value without the fields that are null and whose schema knows no null."""
+    schema = _resolve(schema, models)
+    if isinstance(value, list):
+        first, rest = schema.get("prefixItems", []), schema.get("items", {})
+        schemas = [*first, *[rest] * len(value)]
+        pairs = zip(value, schemas, strict=False)
+        return [_drop_nulls(item, one, models) for item, one in pairs]
+    if not isinstance(value, dict):
+        return value
+    options = (_resolve(one, models) for one in _options(schema))
+    schema = next((one for one in options if _may_be(value, one, models)), schema)
+    fields, extra = schema.get("properties", {}), schema.get("additionalProperties")
+    return {
+        key: _drop_nulls(item, fields.get(key, extra), models)
+        for key, item in value.items()
+        if item is not None or key not in fields or _takes_null(fields[key], models)
+    }
+
+
+def _resolve(schema: Any, models: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with the model to which it refers."""
+    found: dict[str, Any] = schema if isinstance(schema, dict) else {}
+    match found:
+        case {"$ref": str(ref)}:
+            return _resolve(models.get(ref.rpartition("/")[2]), models) | found
+        case {"allOf": [one]}:
+            return _resolve(one, models) | found
+    return found
+
+
+def _options(schema: dict[str, Any]) -> list[Any]:
+    return [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+
+
+def _takes_null(schema: Any, models: dict[str, Any]) -> bool:
+    """Return whether null is a value by a schema."""
+    schema = _resolve(schema, models)
+    if options := _options(schema):
+        return any(_takes_null(one, models) for one in options)
+    if values := _values(schema):
+        return None in values
+    kind = schema.get("type", "null")
+    return "null" in (kind if isinstance(kind, list) else [kind])
+
+
+def _values(schema: dict[str, Any]) -> list[Any]:
+    """Return the values that a schema lists; none if it lists none."""
+    return [schema["const"]] if "const" in schema else schema.get("enum", [])
+
+
+def _may_be(value: dict[str, Any], schema: dict[str, Any], models: Any) -> bool:
+    """Return whether an object is of this one among several models."""
+    fields = schema.get("properties", {})
+    given = {key: item for key, item in value.items() if item is not None}
+    if not {*schema.get("required", [])} <= given.keys():
+        return False
+    if not fields.keys() >= given.keys():
+        return bool(schema.get("additionalProperties", not fields))
+    listed = {key: _values(_resolve(fields[key], models)) for key in given}
+    return all(given[key] in values for key, values in listed.items() if values)
+
+
+def select_images(
+    images: list[Image], types: Types, attributes: Mapping[str, Sequence[Any]]
+) -> list[Image]:
+    """Return the images that pass the filters; a missing type counts as False."""
+    return [
+        image
+        for image in images
+        if all(image["types"].get(k, False) == value for k, value in types.items())
+        and all(image["attributes"].get(k) in v for k, v in attributes.items())
+    ]
+
+
+def merge_units(outputs: list[TaskOutput], task: Task, urls: list[str]) -> TaskOutput:
+    """Merge the outputs of units; if all are empty, each input counts as updated."""
+    empty = outputs.count(TaskOutput())
+    if outputs and empty == len(outputs):
+        updates = [ImageUpdate(zarr_url=url) for url in urls]
+        return TaskOutput(image_list_updates=updates)
+    if empty and task.output_types:
+        warn(f"{empty} units returned no image: those miss {task.output_types}")
+    try:
+        return merge_outputs(outputs)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from error
+
+
+def update_images(
+    images: list[Image], output: TaskOutput, task: Task, zarr_dir: str
+) -> list[Image]:
+    """Return the image list after a task."""
+    listed = {image["zarr_url"]: image for image in images}
+    for update in output.image_list_updates:
+        url, origin = update.zarr_url, update.origin
+        base = listed.get(origin or "", {"attributes": {}, "types": {}})
+        if url not in listed:
+            if url == zarr_dir or not url.startswith(zarr_dir):
+                raise WorkflowError(f"the new image {url} is not below {zarr_dir}")
+            if not Path(url).is_relative_to(zarr_dir):
+                warn(f"{url} is not below {zarr_dir}, which the server overlooks")
+        elif origin in (None, url):
+            base, origin = listed[url], listed[url]["origin"]
+        if not os.access(url, os.F_OK):  # which may be too long for a path
+            warn(f"{url} is not on disk")
+        for name in update.types.keys() & task.output_types.keys():
+            if update.types[name] != task.output_types[name]:
+                warn(f"{url}: output_types overrule {name}={update.types[name]}")
+        attributes = base["attributes"] | update.attributes
+        listed[url] = {
+            "zarr_url": url,
+            "origin": origin,
+            "attributes": {k: v for k, v in attributes.items() if v is not None},
+            "types": base["types"] | update.types | task.output_types,
+        }
+    for url in output.image_list_removals:
+        if url not in listed:
+            raise WorkflowError(f"cannot remove {url}, which is not in the image list")
+        del listed[url]
+    return list(listed.values())

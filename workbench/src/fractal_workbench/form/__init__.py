@@ -1,0 +1,1 @@
+"""The forms of tasks in Fractal's web interface."""

@@ -1,0 +1,502 @@
+"""Add a task to a package: from a function, from scratch, or a worked example."""
+
+import ast
+import builtins
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ..cli import MAKES
+from ..project import ANSWERS, project
+from ..template.command import TemplateError, recorded_answers, render
+from .merge import Refused, task_name, tasks, with_dependencies, with_tasks
+
+RESERVED = (
+    Path(__file__).parents[1].joinpath("reserved_names.txt").read_text("utf-8").split()
+)
+MADE = {
+    "image": "an image",
+    "label": "a label image",
+    "features": "features",
+    "table": "a row of a table",
+}
+
+# What a task with a model needs: its weights may have to be fetched.
+OF_MODELS = """
+[project]
+optional-dependencies.model = ["pooch>=1.8"]
+"""
+
+Files = dict[Path, str]
+
+
+# --- what is added ---
+
+
+def new_task(
+    name: str, scaffold: str, folder: Path, extra: Files | None = None, **answers: Any
+) -> Files:
+    """Return the new and changed files of a task that is to be filled.
+
+    Args:
+        name: Name of the task, as users will see it.
+        scaffold: Folder of the template with such a task.
+        folder: An empty folder to render into.
+        extra: Modules that come with the task.
+        answers: What else is to be rendered.
+
+    Raises:
+        Refused: It cannot have this name.
+    """
+    name = name.strip()
+    module = module_name(name)
+    render(
+        folder,
+        scaffold=f"task/{scaffold}",
+        task_name=name,
+        task_module=module,
+        **answers,
+    )
+    files = read(path for path in folder.rglob("*") if path.is_file())
+    files = {
+        project().folder / path.relative_to(folder): text
+        for path, text in files.items()
+    }
+    entry = files.pop(project().task_list)
+    if both := files.keys() & (extra or {}).keys():
+        raise Refused(f"{both.pop().name} would be the task, too: choose another name.")
+    files |= extra or {}
+    check(files, entry, RESERVED)
+    return files | {project().task_list: with_tasks(entry)}
+
+
+def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
+    """Return the folder of the template with a task that is to be filled.
+
+    Raises:
+        Refused: No task of this type makes this.
+    """
+    if model and makes != "label":
+        raise Refused(
+            "--model: the task that runs a model makes labels: --makes label."
+        )
+    types = MAKES[makes] if makes else [task_type or ""]
+    task_type = task_type or types[0]
+    if task_type not in types:
+        raise Refused(
+            f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
+            f"{task_type}."
+        )
+    return task_type if makes in (None, "image") else "model" if model else str(makes)
+
+
+def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
+    """Return the new and changed files of a task that calls a function.
+
+    Args:
+        name: Name of the task, as users will see it.
+        given: What the command line says of the function.
+        folder: An empty folder to render into.
+
+    Raises:
+        Refused: A task cannot call it; the sentence says what to do.
+    """
+    # What needs no look at the function is refused first.
+    problems = [*module_problems(module_name(name), "", RESERVED)]
+    where, _, called_name = given.function.rpartition(":")
+    copied = project().root / Path(where).name
+    if where.endswith(".py") and not copied.exists():
+        # Once it is imported, it would hide what has its name.
+        problems += [
+            f"--from {given.function}: rename the file. {problem}"
+            for problem in module_problems(copied.stem, "", RESERVED)
+        ]
+    if problems:
+        raise Refused("\n".join(problems))
+    # These need libraries of the package.
+    from . import function as functions
+    from .outcome import look
+
+    called, module, file = functions.find(given.function)
+    extra: Files = {}
+    if file:
+        target = project().root / file.name
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise Refused(f"{file}: it is not in UTF-8: save it so.") from error
+        there = target.read_text(encoding="utf-8") if target.exists() else ""
+        module = f"{project().root.name}.{module}"
+        if there not in (text, polished_text := polished(target, text, of_owner=True)):
+            if there:
+                own = target.relative_to(project().folder)
+                raise Refused(
+                    f"{own} exists, and is another version of {file}: edit that in the "
+                    f"package, and write --from {module}:{called_name}. If it is "
+                    "something else, rename your file."
+                )
+            extra[target] = polished_text
+    settings = dict(map(setting, given.set))
+    function = functions.read(
+        called, called_name, module, array=given.array, settings=settings
+    )
+
+    def again() -> Callable[..., Any]:
+        called: Callable[..., Any] = functions.find(given.function)[0]
+        return called
+
+    look(function, called, again, given.makes or "", given.axes or "")
+    makes = function.makes
+    if given.type not in (None, MAKES[makes][0]):
+        raise Refused(
+            f"--type {given.type}: from a function that makes "
+            f"{'an' if makes == 'image' else 'a'} {makes} comes a task of the type "
+            f"{MAKES[makes][0]}."
+        )
+    if function.name in {module_name(name), *functions.TAKEN}:
+        origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
+        function.alias = f"{origin}_{function.name}"
+    is_own = module.partition(".")[0] == project().root.name
+    annotations = getattr(functions.source_of(called), "__annotations__", None)
+    function.is_untyped = is_own and not annotations
+    scaffold = f"from_{function.makes}"
+    files = new_task(name, scaffold, folder, extra, function=function)
+    for path, text in files.items():
+        if path.suffix == ".py" and path not in {project().task_list, *extra}:
+            files[path] = polished(path, text)
+    pyproject = project().pyproject.read_text(encoding="utf-8")
+    if not is_own:
+        files[project().pyproject] = with_dependencies(
+            requirement(module.partition(".")[0])
+        )
+    takes = [f"{function.array} takes the pixels"] if function.array else []
+    if function.channels:
+        named = ", ".join(one.name for one in function.channels)
+        takes = [f"{named} take the pixels of a channel each"]
+    takes += [f"{function.labels} takes the labels"] if function.labels else []
+    guessed = "" if given.array or not function.array else "; --array says otherwise"
+    print(f"{', '.join(takes)}{guessed}.")
+    print(
+        f"{function.name} makes {MADE[makes]} of each "
+        f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
+    )
+    if (makes, function.whole) == ("label", "yx"):
+        print("Objects are joined across planes: it has no argument `regions`.")
+    for path in extra:
+        is_inside = file and file.resolve().is_relative_to(project().folder)
+        print(
+            f"From now on, edit {path.relative_to(project().folder)}, and "
+            f"{f'delete {file}, which `nox` checks too' if is_inside else f'not {file}'}."
+        )
+    if function.returned:
+        print(f"It is what {function.name} returns: {function.returned}")
+    for key, kinds in function.narrowed.items():
+        print(f"{key}: {kinds}.")
+    for key, reason in function.left.items():
+        print(f"{key} stays at its default: {reason}.")
+    return {
+        p: t for p, t in files.items() if p != project().pyproject or t != pyproject
+    }
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Return name and value of what `--set` says."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Refused(f"--set {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def requirement(package: str) -> str:
+    """Return a pyproject.toml that requires what has an importable package."""
+    names = metadata.packages_distributions().get(package, [])
+    lines = [f'"{name}>={metadata.version(name)}"' for name in names[:1]]
+    return f"[project]\ndependencies = [{', '.join(lines)}]\n"
+
+
+def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
+    """Return a module as the linter and the formatter of the package want it.
+
+    Args:
+        path: Where it will be.
+        text: Its text.
+        of_owner: Whether somebody else has written it: what ruff cannot repair in it, and
+            its types, are then not looked at.
+    """
+    name = path.relative_to(project().folder)
+    ruff = [sys.executable, "-m", "ruff"]
+    # Also the modules that are not written yet.
+    known = f'lint.isort.known-first-party = ["{project().root.name}"]'
+    options = ["--quiet", f"--config={known}", f"--stdin-filename={name}", "-"]
+
+    def run(*command: str, given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*ruff, *command, *options],
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=project().folder,
+        )
+
+    # Of docstrings in the style of others, ruff would make half of its own.
+    docstrings = ["--ignore=D"] if of_owner else []
+    fixed = run("check", "--fix-only", *docstrings, given=text).stdout or text
+    fixed = run("format", given=fixed).stdout or fixed
+    if of_owner:
+        lines = ["# mypy: ignore-errors\n"]
+        if run("check", given=fixed).returncode:
+            lines.append("# ruff: noqa\n")
+        fixed = "".join(lines) + fixed
+    return fixed
+
+
+def example(name: str, folder: Path) -> Files:
+    """Return the new and changed files of an example, as if it had been chosen at first.
+
+    Args:
+        name: Name of the example.
+        folder: An empty folder to render into.
+    """
+    alone = render(folder / "alone", examples=[name])
+    files = read(path for path in alone.rglob(f"*{name}*") if path.is_file())
+    files = {
+        project().folder / path.relative_to(alone): text for path, text in files.items()
+    }
+    entry = (alone / project().task_list.relative_to(project().folder)).read_text(
+        encoding="utf-8"
+    )
+    check(files, entry, [])
+
+    chosen = [one for one in recorded_answers().get("examples", []) if one != name]
+    together = render(folder / "together", examples=[*chosen, name])
+    return files | {
+        project().task_list: with_tasks(entry),
+        project().pyproject: with_dependencies(
+            (alone / project().pyproject.name).read_text("utf-8")
+        ),
+        # An update begins with the answers.
+        project().folder / ANSWERS: (together / ANSWERS).read_text(encoding="utf-8"),
+    }
+
+
+def read(paths: Iterable[Path]) -> Files:
+    """Read files."""
+    return {path: path.read_text(encoding="utf-8") for path in sorted(paths)}
+
+
+def module_name(name: str) -> str:
+    """Return what the module and function of a task are called.
+
+    Raises:
+        Refused: The name gives no identifier.
+    """
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    words = re.sub(r"[\W_]+", " ", plain.lower()).split()
+    # No module begins with a digit: that of `3D Stitch` is stitch_3d.
+    first = next((n for n, word in enumerate(words) if not word[0].isdigit()), 0)
+    module = "_".join(words[first:] + words[:first])
+    if not name.isprintable() or '"' in name or "\\" in name:
+        raise Refused(
+            f"{name!r} is no name for a task: use one line of text without double "
+            "quotes and backslashes."
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", module):
+        problem = (
+            "gives no name for a module: begin a word with a letter, and use letters "
+            "from a to z, digits and blanks, at most 40"
+        )
+    elif module.startswith("test"):
+        problem = "is the name of a test to pytest and ruff: begin with another word"
+    else:
+        return module
+    raise Refused(
+        f"{name!r} {problem}. Once the task is there, its name in {project().task_list.name} may "
+        "be any other."
+    )
+
+
+# --- what must not be there yet ---
+
+
+def check(files: Files, entry: str, reserved: list[str]) -> None:
+    """Refuse what exists, or what would hide something else.
+
+    Args:
+        files: The new files.
+        entry: Text of a task list with the new entry.
+        reserved: Names that a module must not have.
+    """
+    problems = [
+        f"{path.relative_to(project().folder)} exists."
+        for path in files
+        if path.exists()
+    ]
+    names = map(task_name, tasks(project().task_list.read_text(encoding="utf-8")))
+    for name in {*names} & {*map(task_name, tasks(entry))}:
+        problems.append(
+            f"{project().task_list.relative_to(project().folder)} has a task {name!r}."
+        )
+    for path, text in files.items():
+        if path.parent == project().root:
+            problems.extend(module_problems(path.stem, text, reserved))
+    if not problems:  # or else a module may be no Python
+        problems = [
+            f"{path.relative_to(project().folder)} is used, and is not here."
+            for path in sorted(siblings(files) - files.keys())
+            if not path.exists()
+        ]
+    if problems:
+        raise Refused("\n".join(problems))
+
+
+def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
+    """Yield why a module cannot have this name."""
+    there = [project().root / module, project().root / "dev" / f"{module}.py"]
+    if module == project().root.name:
+        yield f"{module} already means the package: choose another name for the task."
+    elif found := next((path for path in there if path.exists()), None):
+        yield f"{found.relative_to(project().folder)} exists: choose another name."
+    elif (
+        module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
+        # A server finds the modules of a package before all others. The first path is
+        # the folder of this tool.
+        or PathFinder.find_spec(module, sys.path[1:]) is not None
+    ):
+        yield (
+            f"{module} already means a part of Python, of a dependency, or of what the "
+            "template brings: choose another name."
+        )
+    elif defined_names(text).count(module) > 1:
+        yield f"{module} already means what the task uses: choose another name."
+
+
+def siblings(files: Files) -> set[Path]:
+    """Return the modules of this package that new modules import."""
+    kit = project().root / "kit" / "__init__.py"
+    homes: dict[str, str] = {}  # of what `kit` offers
+    for node in ast.walk(ast.parse(kit.read_text("utf-8") if kit.exists() else "")):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
+    modules = set()
+    for path, text in files.items():
+        for node in ast.walk(ast.parse(text)) if path.parent == project().root else ():
+            if isinstance(node, ast.ImportFrom) and node.module:
+                package, _, module = node.module.partition(".")
+                if package == project().root.name and module == "kit":
+                    names = (alias.name for alias in node.names)
+                    modules |= {homes.get(name, "kit.__init__") for name in names}
+                elif package == project().root.name:
+                    modules.add(module)
+    return {
+        project().root.joinpath(*module.split(".")).with_suffix(".py")
+        for module in modules
+    }
+
+
+def defined_names(text: str) -> list[str]:
+    """Return what a module imports and defines, with repetitions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += map(ast.unparse, node.targets)
+    return names
+
+
+# --- run ---
+
+
+def write(files: Files) -> None:
+    """Write files, all or none."""
+    before = read(path for path in files if path.exists())
+    new = {path: text for path, text in files.items() if before.get(path) != text}
+    try:
+        for path, text in new.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+    except BaseException as error:  # also Ctrl-C
+        for path in new:
+            with suppress(OSError):
+                if path in before:
+                    path.write_text(before[path], encoding="utf-8", newline="\n")
+                else:
+                    path.unlink(missing_ok=True)
+        sys.exit(f"{error!r}\nNothing was written.")
+    for path in new:
+        print(
+            "changed" if path in before else "new    ",
+            path.relative_to(project().folder),
+        )
+
+
+def add(arguments: SimpleNamespace) -> None:
+    """Add what the command line says."""
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            if arguments.example:
+                files = example(arguments.example, folder)
+            elif arguments.function:
+                files = from_function(arguments.name, arguments, folder)
+            else:
+                kind = scaffold(arguments.makes, arguments.type, model=arguments.model)
+                files = new_task(arguments.name, kind, folder)
+                if arguments.model:
+                    files[project().pyproject] = with_dependencies(OF_MODELS)
+    except (Refused, TemplateError, OSError, SyntaxError) as error:
+        sys.exit(f"{error}\nNothing was written.")
+    write(files)
+    (test,) = (path.name for path in files if path.parent == project().folder / "tests")
+    loop = (
+        "  nox -s format manifest\n"
+        "                     after each change: its style, and what a server knows of it\n"
+        f"  nox -s tests -- tests/{test}\n"
+        "                     its test alone\n"
+        "  nox                all checks"
+    )
+    if arguments.example:
+        print(
+            "README.md, workflow.json and tests/test_workflow.py are yours: they stay."
+        )
+        print("Next: `nox`.")
+    elif arguments.model:
+        print(
+            "Next: replace load_model and segment, as the first lines of the module do for\n"
+            "Cellpose, StarDist and scikit-learn. In pyproject.toml, name the framework beside\n"
+            "pooch, in the extra `model`, with which a server collects the package; in the\n"
+            "group `test`, if the tests run it; and in the last `module = [...]`, if mypy finds\n"
+            "no types of it. What needs no GPU asks for none: in the task list, needs_gpu, tags,\n"
+            "mem and cpus_per_task, of which `nox -s run` says what would do; in the module,\n"
+            "use_gpu. What takes grey values as they are needs neither percentile. Say so in\n"
+            "the text in dev/docs_info. Here, `pip install -e '.[model]'` installs the framework.\n"
+            f"Then\n{loop}"
+        )
+    elif arguments.function:
+        print(f"Next: read what the task says of its arguments. Then\n{loop}")
+    else:
+        print(
+            "Next: replace the functions whose docstrings say so. Steps of one workflow agree\n"
+            "by arguments: label_name, table_name, feature_table. Then run\n"
+            f"{loop}"
+        )
+    print(
+        "To undo it: delete what is new, `git checkout` what has changed, `nox -s manifest`."
+    )

@@ -1,0 +1,723 @@
+"""A function of somebody else, as a task would call it.
+
+Its arguments come from its signature and its docstring. What the web form of Fractal cannot
+show is left at its default.
+"""
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import itertools
+import math
+import re
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import docstring_parser
+import numpy as np
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from .merge import Refused
+
+ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
+ARRAYS += ["im", "x", "a", "intensity_image", "intensity", "intensities"]
+LABELS = [
+    "label_image",
+    "labels",
+    "label",
+    "label_img",
+    "labeled_image",
+    "mask",
+    "masks",
+]
+# What functions call the number of their threads.
+THREADS = {
+    "max_workers",
+    "n_jobs",
+    "n_threads",
+    "num_threads",
+    "num_workers",
+    "workers",
+}
+
+# Names that a task needs for something else.
+TAKEN = {"arguments", "channel", "columns", "feature_table", "image", "label_name"}
+TAKEN |= {"channels", "of_channels", "segment"}
+TAKEN |= {"level", "logger", "made", "output", "overwrite", "regions", "rois", "step"}
+TAKEN |= {"suffix", "table_name", "types", "zarr_dir", "zarr_url", "zarr_urls", "np"}
+TAKEN |= {
+    "process",
+    "pixels",
+    "options",
+    "expected",
+    "labels",
+    "label",
+    "min_size",
+    "whole",
+    "path",
+    "rows",
+}
+
+UNIONS = (typing.Union, types.UnionType)
+MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+ARRAY_NAME = re.compile(r"(?<!byte)array", re.IGNORECASE)
+
+SAMPLES: dict[Any, Any] = {bool: True, int: 3, float: 2.0}
+WORDS: dict[str, Any] = {"int": int, "integer": int, "bool": bool, "boolean": bool}
+WORDS |= {"float": float, "number": float, "scalar": float, "double": float}
+WORDS |= {"str": str, "string": str, "ints": int, "floats": float, "strings": str}
+WORDS |= {"scalars": float, "numbers": float, "integers": int, "bools": bool}
+WORDS |= {"uint": int}
+# Alternatives to what a form can show, as a docstring may name them.
+OTHERS = re.compile(r"arr|sequence|iterable|list|tuple|call|dict")
+ADJECTIVES = {"positive", "unsigned", "non-negative", "nonnegative", "strictly", "odd"}
+
+
+@dataclass
+class Argument:
+    """An argument of the function that the task has too.
+
+    Attributes:
+        name: Name in the function.
+        task_name: Name in the task.
+        type: Its type, as source code.
+        description: One paragraph.
+        default: As source code; None if it has to be given.
+        value: What a test gives, if it has to be given.
+        is_tuple: Whether the function takes a tuple, which is a list in the task.
+    """
+
+    name: str
+    task_name: str
+    type: str
+    description: str
+    default: str | None
+    value: Any = None
+    is_tuple: bool = False
+
+    def given(self, text: str) -> str:
+        """What the function gets, as source code, from that of what the task has."""
+        return f"tuple({text})" if self.is_tuple else text
+
+    @property
+    def line(self) -> str:
+        """The argument in the signature of the task."""
+        default = "" if self.default is None else f" = {self.default}"
+        noqa = "  # noqa: B006" if default.startswith(" = [") else ""
+        noqa = "  # noqa: B008" if self.type == "Channel" else noqa
+        return f"{self.task_name}: {self.type}{default},{noqa}"
+
+    @property
+    def docs(self) -> str:
+        """The argument in the docstring of the task."""
+        text = f"{self.task_name}: {self.description}"
+        return textwrap.fill(
+            text, 88, initial_indent=" " * 8, subsequent_indent=" " * 12
+        ).strip()
+
+
+@dataclass
+class Function:
+    """A function, and how a task calls it.
+
+    Attributes:
+        name: Its name.
+        module: Module to import it from.
+        summary: First sentence of its docstring.
+        array: Name of the argument that takes the pixels; of several channels, the first.
+        labels: Name of the argument that takes labels, if there is one.
+        arguments: Those that the task has too.
+        left: Those that stay at their defaults, with the reason.
+        channels: Those that take the pixels of a channel each, if there are several.
+        narrowed: Types of arguments that may be something else in the function, with that.
+        makes: `image`, `label`, `features` or `table`.
+        whole: Axes that it sees: `yx` or `zyx`.
+        result: How its result becomes what the task writes: `{}` stands for the call.
+        dtype: Data type of the new image, if it is not that of the input.
+        positional: Arguments that take their array by position.
+        alias: Name that the task imports it by, if that is another one.
+        of_pixels: Whether it measures the pixels of one object, without their places.
+        is_untyped: Whether it is of a file whose types are to be checked, and has none.
+        returned: What it returns, by its docstring.
+    """
+
+    name: str
+    module: str
+    summary: str
+    array: str
+    labels: str | None
+    arguments: list[Argument]
+    left: dict[str, str]
+    channels: list[Argument] = field(default_factory=list)
+    narrowed: dict[str, str] = field(default_factory=dict)
+    makes: str = ""
+    whole: str = "zyx"
+    result: str = "{}"
+    dtype: str = ""
+    positional: list[str] = field(default_factory=list)
+    alias: str = ""
+    of_pixels: bool = False
+    is_untyped: bool = False
+    returned: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """Names of its arguments, but for those that take arrays."""
+        return {*self.left, *(one.name for one in self.arguments)}
+
+    @property
+    def imported(self) -> str:
+        """What the task imports."""
+        return f"{self.name} as {self.alias}" if self.alias else self.name
+
+    @property
+    def call(self) -> str:
+        """Call of the function in the task, whose arrays are `pixels` and `labels`.
+
+        Of several channels, `pixels` has the arrays.
+        """
+        return self._call({"": "options"} if self.arguments else {})
+
+    @property
+    def options(self) -> str:
+        """Arguments of the function in the task, as source code."""
+        items = [f'"{one.name}": {one.given(one.task_name)}' for one in self.arguments]
+        return f"{{{', '.join(items)}}}"
+
+    @property
+    def test_call(self) -> str:
+        """Call of the function with what the test gives to the task, and all defaults."""
+        return self._call(
+            {
+                one.name: one.given(one.default or repr(one.value))
+                for one in self.arguments
+            }
+        )
+
+    def _call(self, others: dict[str, str]) -> str:
+        arrays = {self.array: "pixels"} | (
+            {self.labels: "labels"} if self.labels else {}
+        )
+        arrays.pop("", None)
+        arrays |= {one.name: f"pixels[{n}]" for n, one in enumerate(self.channels)}
+        given = [arrays.pop(name) for name in self.positional]
+        given += [
+            f"{name}={value}" if name else f"**{value}"
+            for name, value in (arrays | others).items()
+        ]
+        return self.result.format(f"{self.alias or self.name}({', '.join(given)})")
+
+
+def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
+    """Import a function; that of a file, anew at each call.
+
+    Args:
+        place: `package.module:function`, or `FILE.py:function`.
+
+    Returns:
+        The function, the module to import it from, and the file to copy.
+
+    Raises:
+        Refused: There is no such function, or it cannot be imported.
+    """
+    where, _, name = place.rpartition(":")
+    if not where or not name.isidentifier():
+        raise Refused(f"--from {place}: write MODULE:FUNCTION, or FILE.py:FUNCTION.")
+    file = Path(where) if where.endswith(".py") else None
+    try:
+        module = load(file) if file else importlib.import_module(where)
+    except Refused:
+        raise
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"--from {place}: {error}. If it is a library, write the name that pip knows "
+            'it by into pyproject.toml, below "Add your own", and run this again. If a '
+            "model needs it, begin with --makes label --model instead."
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise Refused(
+            f"--from {place}: importing it fails: {type(error).__name__}: {error}"
+        ) from error
+    function = getattr(module, name, None)
+    if function is None:
+        names = dir(module)
+        if file:  # and not what it imports
+            own = [key for key, one in vars(module).items() if is_own(one, module)]
+            names = [key for key in own if inspect.isfunction(getattr(module, key))]
+        near = difflib.get_close_matches(name, names, 5, 0.5)
+        meant = f"; is it {' or '.join(near)}?" if near else ""
+        if file and not near:
+            meant = f"; its functions are: {', '.join(names) or 'none'}"
+        raise Refused(f"--from {place}: there is no {name} in {where}{meant}")
+    if not callable(function) or inspect.isclass(function):
+        raise Refused(
+            f"--from {place}: it is a {type(function).__name__}, not a function. Write "
+            "one that uses it, into a file of your own."
+        )
+    if inspect.iscoroutinefunction(source_of(function)):
+        raise Refused(
+            f"--from {place}: it is asynchronous, and a task waits for the result. Write "
+            "`def` in place of `async def`, or a function that runs it by asyncio.run, "
+            "into a file of your own."
+        )
+    return function, file.stem if file else where, file
+
+
+def source_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the annotations and docstring of a callable."""
+    function = inspect.unwrap(function)
+    if isinstance(function, functools.partial):
+        return source_of(function.func)
+    has_own = inspect.isroutine(function) or hasattr(function, "__name__")
+    return function if has_own else type(function).__call__
+
+
+def is_own(thing: Any, module: types.ModuleType) -> bool:
+    """Whether a module defines a function or class itself."""
+    return getattr(thing, "__module__", None) == module.__name__
+
+
+def load(file: Path) -> types.ModuleType:
+    """Import a file, wherever it lies."""
+    if not file.is_file():
+        raise Refused(f"--from {file}: there is no such file")
+    if not file.stem.isidentifier():
+        raise Refused(f"--from {file}: rename it, so that it is a name for a module")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise Refused(f"--from {file}: it is no Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- its arguments ---
+
+
+def read(
+    function: Callable[..., Any],
+    name: str,
+    module: str,
+    *,
+    array: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> Function:
+    """Find out what the arguments of a function are.
+
+    Args:
+        function: The function.
+        name: What the module calls it.
+        module: Module to import it from.
+        array: Name of the argument that takes the pixels, if it cannot be guessed; of
+            several, with commas between them, each one takes a channel.
+        settings: Defaults for the task, by name of the argument.
+
+    Raises:
+        Refused: A task cannot call it; the sentence says what to do.
+    """
+    settings = settings or {}
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            f"{name}: Python does not know its arguments. Write a function that calls it, "
+            "into a file of your own."
+        ) from error
+    parameters = signature.parameters
+    named = [one.strip() for one in array.split(",")] if array else []
+    if unknown := [one for one in [*settings, *named] if one not in parameters]:
+        raise Refused(
+            f"{name} has no argument {unknown[0]!r}, only {', '.join(parameters)}"
+        )
+    if len({*named}) < len(named) or any(parameters[n].kind in MANY for n in named):
+        raise Refused(
+            f"--array {array}: name different arguments, each of which takes one array; "
+            f"there are: {', '.join(parameters)}"
+        )
+    inner = source_of(function)
+    try:
+        hints = typing.get_type_hints(inner, include_extras=True)
+    except Exception:
+        hints = {}
+    docs = docstring_parser.parse(inspect.getdoc(inner) or "")
+    described = {one.arg_name.strip(" *"): one for one in docs.params}
+
+    numbers = [
+        key
+        for key, one in described.items()
+        if one.type_name and not re.search("arr|image|volume|mask", one.type_name)
+    ]
+    pixels, labels = find_arrays(name, parameters, hints, numbers, (*named, "")[0])
+    labels = None if labels in named else labels
+    arrays = {pixels, labels, *named}
+    arguments, channels, left, narrowed = [], [], {}, {}
+    for key, parameter in parameters.items():
+        if key in arrays:
+            if key in settings:
+                what = "labels" if key == labels else "pixels"
+                raise Refused(f"--set {key}: it takes the {what}")
+            continue
+        if parameter.kind in MANY:
+            left[key] = "a form has no place for it"
+            continue
+        documented = described.get(key)
+        text = plain((documented and documented.description) or "")
+        hint = hints.get(key)
+        type_name = (documented and documented.type_name) or ""
+        default = settings.get(key, parameter.default)
+        kind, others = form_type(hint, type_name, default)
+        if kind is float and type(default) is int and hint is None:
+            kind = kind if "float" in type_name else int
+        is_array = kind is None and means_array(hint, type_name)
+        is_simple = kind is None and not is_array and may_be_simple(hint)
+        reason = "a form has no place for arrays" if is_array else ""
+        if key in THREADS and parameter.default is not parameter.empty:
+            reason = "tasks have threads of their own"
+        if is_simple and type(default) in (bool, int, float, str):
+            kind = type(default)
+        if kind is None and not is_array:
+            reason = "a form cannot show its type"
+        elif kind and default is None and type(None) not in typing.get_args(kind):
+            kind = kind | None
+        if kind is not None and source(kind) is None:
+            reason = "a form cannot show its type"
+        if kind is not None and default is not parameter.empty:
+            default = as_json(default)
+            try:
+                default = TypeAdapter(kind).validate_python(default)
+            except (ValidationError, PydanticUserError):
+                reason = f"{default!r} is not of the type that a form would show"
+            if isinstance(default, float) and not math.isfinite(default):
+                reason = f"JSON has no {default}"
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            reason = "it has no name for a caller"
+        if reason and key in settings:
+            raise Refused(f"--set {key}: {reason}")
+        if reason and parameter.default is parameter.empty:
+            by_setting = (
+                f"Is it a number or a word, give one by --set {key}=VALUE; else write"
+                if is_simple
+                else "Write"
+            )
+            may_be_array = is_array or (is_simple and hint is None)
+            known = array or pixels
+            by_array = (
+                f" If it is another channel: --array {known},{key}."
+                if may_be_array and known
+                else ""
+            )
+            raise Refused(
+                f"{name} needs {key}, and {reason}. {by_setting} a function that gives it, "
+                "into a file of your own, and has only int, float, bool, str or Literal to "
+                f"ask for.{by_array}"
+            )
+        if reason:
+            left[key] = reason
+            continue
+        if others:
+            narrowed[key] = f"{source(kind)}; {others} is left out"
+        required = default is parameter.empty
+        of_tuple = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+        is_tuple = bool(of_tuple) or isinstance(parameter.default, tuple)
+        value: Any = sample(kind) if required else None
+        if required and of_tuple and ... not in of_tuple:
+            value *= len(of_tuple)
+        arguments.append(
+            Argument(
+                name=key,
+                task_name=f"{name}_{key}" if key in TAKEN else key,
+                type=str(source(kind)),
+                description=text or f"As in `{name}`.",
+                default=None if required else repr(default),
+                value=value,
+                is_tuple=is_tuple and typing.get_origin(kind) is list,
+            )
+        )
+    for number, key in enumerate(named if len(named) > 1 else []):
+        documented = described.get(key)
+        text = plain((documented and documented.description) or "")
+        default = f'Channel(identifier="{number}")' if number else "Channel()"
+        channels.append(
+            Argument(
+                name=key,
+                task_name=f"{name}_{key}" if key in TAKEN else key,
+                type="Channel",
+                description=text or f"Channel that `{name}` gets as {key}.",
+                default=default,
+            )
+        )
+    # What has to be given comes first.
+    arguments.sort(key=lambda one: one.default is not None)
+    returned = (docs.returns and docs.returns.description) or ""
+    in_front = itertools.takewhile(
+        lambda one: one.name in arrays and one.kind is not one.KEYWORD_ONLY,
+        parameters.values(),
+    )
+    return Function(
+        name=name,
+        module=module,
+        summary=sentence(plain(docs.short_description or f"Apply `{name}`.")),
+        array=pixels,
+        labels=labels,
+        arguments=arguments,
+        left=left,
+        narrowed=narrowed,
+        channels=channels,
+        positional=[one.name for one in in_front],
+        returned=sentence(plain(returned)) if returned.strip() else "",
+    )
+
+
+def find_arrays(
+    name: str,
+    parameters: Mapping[str, inspect.Parameter],
+    hints: Mapping[str, Any],
+    numbers: Sequence[str],
+    array: str,
+) -> tuple[str, str | None]:
+    """Return the arguments that take pixels, and labels.
+
+    Args:
+        name: Name of the function.
+        parameters: Its arguments.
+        hints: Their annotations.
+        numbers: Those that are no arrays, by the docstring.
+        array: The one that takes pixels, if it is known.
+
+    Raises:
+        Refused: It is not clear which one takes pixels.
+    """
+    needed = [
+        key
+        for key, one in parameters.items()
+        if one.kind not in MANY
+        and (one.default is one.empty or key in ("image", "intensity_image"))
+    ]
+    annotated = [key for key in needed if is_array_type(hints.get(key))]
+    # What has another type is no array, whatever its name.
+    free = [key for key in needed if key in annotated or may_be_simple(hints.get(key))]
+    free = [key for key in free if key in annotated or source(hints.get(key)) is None]
+    labels = next((key for key in needed if key in LABELS), None)
+    if array == labels:
+        labels = None
+    rest = [key for key in free if key != labels]
+    found = (
+        array
+        or next((key for key in rest[:1] if key.lower() in ARRAYS), "")
+        or next((key for key in rest if key in annotated), "")
+        or next((key for key in rest if key.lower() in ARRAYS), "")
+        or next((key for key in rest if key == needed[0] and key not in numbers), "")
+    )
+    if labels and not found:  # it measures shapes only
+        return "", labels
+    named = [n for n, one in parameters.items() if one.kind not in MANY]
+    if not named:
+        raise Refused(
+            f"{name}: its arguments have no names, of which one takes the pixels. Write a "
+            "function that calls it, into a file of your own."
+        )
+    if not found:
+        raise Refused(
+            f"{name}: which of its arguments takes the pixels? Say it by --array NAME; "
+            f"there are: {', '.join(named)}"
+        )
+    return found, labels
+
+
+def is_array_type(hint: Any) -> bool:
+    """Whether an annotation means an array, and not a list or a dictionary of some."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return is_array_type(inner[0])
+    if origin in UNIONS:  # NumPy's ArrayLike has all numbers too
+        is_number = {int, float} & {*inner} and complex not in inner
+        return not is_number and any(map(is_array_type, inner))
+    return bool(ARRAY_NAME.search(getattr(origin or hint, "__name__", "")))
+
+
+def means_array(hint: Any, text: str) -> bool:
+    """Whether an argument takes an array, or several.
+
+    Args:
+        hint: Its annotation, if it has one.
+        text: Its type in the docstring.
+    """
+    if hint is not None:
+        return bool(ARRAY_NAME.search(str(hint)))
+    return bool(re.search("arr|image|volume|mask", text))
+
+
+def may_be_simple(hint: Any) -> bool:
+    """Whether an annotation may mean a number or a word: no array, list or dictionary."""
+    some = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else [hint]
+    return any(
+        typing.get_origin(one) is None
+        and one not in (dict, list, set, tuple, type(None))
+        and not is_array_type(one)
+        for one in some
+    )
+
+
+def plain(text: str) -> str:
+    """One paragraph of a docstring, without markup of Sphinx."""
+    paragraph = re.split(r"\n\s*\n", text.strip())[0]
+    paragraph = re.sub(r":\w+:`~?([^`]+)`", r"\1", paragraph)
+    paragraph = paragraph.replace("``", "`").replace("\\", "").replace('"""', "'''")
+    return " ".join(paragraph.split())
+
+
+def sentence(text: str) -> str:
+    """A text that begins and ends as a sentence does."""
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in tuple(".?!") else ".")
+
+
+def source(kind: Any) -> str | None:
+    """Return a type as source code; None if the form cannot show it."""
+    if kind in (bool, int, float, str):
+        return str(kind.__name__)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        simple = all(isinstance(one, str | int | bool) for one in inner)
+        return f"Literal[{', '.join(map(repr, inner))}]" if simple else None
+    if origin is typing.Annotated:
+        base, limits = source(inner[0]), []
+        for metadata in (
+            m for one in inner[1:] for m in getattr(one, "metadata", [one])
+        ):
+            for limit in ("ge", "gt", "le", "lt", "multiple_of"):
+                if (value := getattr(metadata, limit, None)) is not None:
+                    limits.append(f"{limit}={value!r}")
+        return (
+            f"Annotated[{base}, Field({', '.join(limits)})]"
+            if base and limits
+            else base
+        )
+    if origin in UNIONS:
+        some = [one for one in inner if one is not type(None)]
+        # Of a truth value that may be empty, the form makes none.
+        if len(some) != 1 or some[0] is bool:
+            return None
+        shown = source(some[0])
+        return shown and f"{shown} | None"
+    if origin in (list, Sequence) and len(inner) == 1:
+        shown = source(inner[0])
+        return shown and f"list[{shown}]"
+    return None
+
+
+def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:
+    """Return the type of an argument that a form can show, and what else it may be.
+
+    Args:
+        hint: Its annotation, if it has one.
+        text: Its type in the docstring.
+        default: Its default.
+
+    Returns:
+        None if a form shows none; the other types as a text, empty if there are none.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is not None and source(hint) is not None:
+        return hint, ""
+    numbers = {one for one in inner if one is not ...} if origin is tuple else set()
+    if not numbers and hint is None and isinstance(default, list | tuple):
+        numbers = {type(one) for one in default}
+    kind, others = documented_type(text)
+    if kind is None and numbers and numbers <= {int, float}:
+        return (list[float] if float in numbers else list[int]), ""
+    if origin in UNIONS and (some := [one for one in inner if source(one) is not None]):
+        kind = next((one for one in some if is_of(default, one)), some[0])
+        kind = float if kind is int and float in some else kind
+        same = [kind, type(None), int if kind is float else kind]
+        rest = [one for one in inner if one not in same]
+        others = " and ".join(getattr(one, "__name__", str(one)) for one in rest)
+        kind = kind | None if type(None) in inner and kind is not bool else kind
+    return kind, others
+
+
+def is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, without any conversion."""
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def documented_type(text: str) -> tuple[Any, str]:
+    """Return the type that a docstring names: of several, the first that a form can show.
+
+    Returns:
+        None if a form shows none; the others as a text, empty if there are none.
+    """
+    text = re.sub(r"\(.*?\)|optional|default[^,]*$", " ", text).strip(" ,.")
+    optional = bool(re.search(r"\bNone\b", text))
+    if choices := re.search(r"\{[^{}]*\}|\[\s*['\"][^\[\]]*\]", text):
+        try:
+            values = list(
+                ast.literal_eval("[" + choices[0][1:-1].replace("`", "") + "]")
+            )
+        except (SyntaxError, ValueError):
+            return None, ""
+        if not values or not all(isinstance(one, str | int) for one in values):
+            return None, ""
+        kind: Any = Literal[tuple(values)]
+        return kind | None if optional else kind, ""
+    parts = [
+        part.strip() for part in re.split(r",|\bor\b|\|", text.replace("None", ""))
+    ]
+    for part in parts:
+        words = [word for word in part.split() if word not in ADJECTIVES]
+        if not words:
+            continue
+        kind = WORDS.get(words[-1])
+        many = re.fullmatch(r"(list|sequence|tuple|iterable) of", " ".join(words[:-1]))
+        if len(words) > 1 and not many:
+            return None, ""
+        if kind is None:
+            continue
+        same = [kind, int] if kind is float else [kind]
+        others = [
+            one
+            for one in parts
+            if one != part and (OTHERS.search(one) or WORDS.get(one, kind) not in same)
+        ]
+        if many:
+            kind = list[kind]
+        return kind | None if optional else kind, " and ".join(others)
+    return None, ""
+
+
+def as_json(value: Any) -> Any:
+    """Return a default as JSON would hold it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def sample(kind: Any) -> Any:
+    """Return a value of a type, for a first call and the test."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return inner[0]
+    if origin in UNIONS:
+        return None
+    if origin is list:
+        return [sample(inner[0])]
+    if origin is typing.Annotated:
+        for value in (SAMPLES.get(inner[0]), 1, 0.5, 0, -1):
+            try:
+                return TypeAdapter(kind).validate_python(value)
+            except ValidationError:
+                continue
+    return SAMPLES.get(kind, "a")

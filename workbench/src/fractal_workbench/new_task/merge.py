@@ -1,0 +1,150 @@
+"""What a new task changes in files of the owner: the task list and the dependencies."""
+
+import ast
+import re
+from typing import Any
+
+import tomlkit
+
+from ..project import project
+
+MARKER = "# Add your own tasks below this line."
+MODELS = "fractal_task_tools.task_models"
+
+
+class Refused(Exception):
+    """What cannot be added."""
+
+
+def task_list(text: str) -> ast.Assign | ast.AnnAssign | None:
+    """Return the statement that makes project().task_list."""
+    for node in ast.parse(text, project().task_list.name).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and re.match(
+            r"TASK_LIST\b", ast.unparse(node)
+        ):
+            return node
+    return None
+
+
+def tasks(text: str) -> list[ast.expr]:
+    """Return the entries of a task list."""
+    node = task_list(text)
+    return node.value.elts if node and isinstance(node.value, ast.List) else []
+
+
+def task_name(task: ast.expr) -> str:
+    """Return the name in an entry of a task list."""
+    for keyword in task.keywords if isinstance(task, ast.Call) else []:
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+            return str(keyword.value.value).strip()
+    return ast.unparse(task)
+
+
+def with_tasks(new: str) -> str:
+    """Return the task list with the entries of another one at its end.
+
+    Raises:
+        Refused: The marker is gone.
+    """
+    text = project().task_list.read_text(encoding="utf-8")
+    before, marker, after = text.partition(MARKER)
+    own, bracket, rest = after.partition("\n]")
+    for task in tasks(new):
+        own += f"\n    {ast.get_source_segment(new, task)},"
+    result = f"{before}{marker}{own}{bracket}{rest}"
+    try:
+        complete = len(tasks(result)) == len(tasks(text)) + len(tasks(new))
+    except SyntaxError:
+        complete = False
+    if not complete:
+        raise Refused(
+            f"{project().task_list.relative_to(project().folder)}: there is no place for a task. Write the "
+            f"line\n    {MARKER}\nabove the last line of TASK_LIST, which is ]."
+        )
+    for task in tasks(new):
+        if isinstance(task, ast.Call):
+            result = with_model(result, ast.unparse(task.func))
+    return result
+
+
+def with_model(text: str, model: str) -> str:
+    """Import the model of a task, and allow it in the list, if the owner removed it."""
+    body = ast.parse(text).body
+    imports = [n for n in body if isinstance(n, ast.ImportFrom) and n.module == MODELS]
+    if not imports:
+        raise Refused(
+            f"{project().task_list.relative_to(project().folder)}: import {model} from {MODELS}."
+        )
+    names = {ast.unparse(alias) for alias in imports[0].names}
+    if model not in names:
+        lines = "".join(f"    {name},\n" for name in sorted(names | {model}))
+        old = ast.get_source_segment(text, imports[0]) or ""
+        text = text.replace(old, f"from {MODELS} import (\n{lines})", 1)
+
+    node = task_list(text)
+    if isinstance(node, ast.AnnAssign):
+        old = ast.get_source_segment(text, node.annotation) or ""
+        union = set(re.findall(r"\w+Task\b", old))
+        if union and model not in union:
+            union.add(model)
+            new = f"list[{' | '.join(sorted(union))}]"
+            if len(f"TASK_LIST: {new} = [") > 88:
+                lines = "\n    | ".join(sorted(union))
+                new = f"list[\n    {lines}\n]"
+            text = text.replace(old, new, 1)
+    return text
+
+
+# Lists of requirements in a pyproject.toml.
+REQUIREMENTS = (
+    ("project", "dependencies"),
+    ("project", "optional-dependencies", "model"),
+    ("dependency-groups", "test"),
+)
+
+
+def with_dependencies(other: str) -> str:
+    """Return pyproject.toml with those dependencies of another one that it lacks."""
+    document: Any = tomlkit.parse(project().pyproject.read_text(encoding="utf-8"))
+    theirs: Any = tomlkit.parse(other)
+    for *tables, last in REQUIREMENTS:
+        wanted: Any = theirs
+        for key in (*tables, last):
+            wanted = wanted.get(key, {})
+        if not wanted:
+            continue
+        table, source = document, theirs
+        for key in tables:
+            source = source[key]
+            if key not in table:
+                table[key] = source  # with its comments
+            table = table[key]
+        ours = table.setdefault(last, [])
+        for line in filter(lambda line: isinstance(line, str), wanted):
+            names = [distribution(known) for known in ours if isinstance(known, str)]
+            name = distribution(line)
+            if name not in names:
+                later = (index for index, known in enumerate(names) if known > name)
+                ours.insert(next(later, len(names)), line)
+        if "\n" not in ours.as_string() and all(isinstance(one, str) for one in ours):
+            table[last] = tomlkit.item(
+                [str(one) for one in ours]
+            )  # blanks after commas
+    untyped = [_untyped(one) for one in (document, theirs)]
+    if all(untyped):
+        untyped[0].extend(name for name in untyped[1] if name not in untyped[0])
+    # After a table that is new, a blank line.
+    table = r"(?m)^\[project\.optional-dependencies\]\n(?:(?!\[|$).*\n)+(?=\[)"
+    return re.sub(table, r"\g<0>\n", tomlkit.dumps(document))
+
+
+def _untyped(document: Any) -> Any:
+    """Return the list of libraries of which mypy is told that they have no types."""
+    overrides = document.get("tool", {}).get("mypy", {}).get("overrides", [])
+    found = (one["module"] for one in overrides if one.get("ignore_missing_imports"))
+    return next((modules for modules in found if isinstance(modules, list)), None)
+
+
+def distribution(requirement: str) -> str:
+    """Return the normalised name in a requirement such as `scikit_image>=0.25`."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement.strip())[0]).lower()

@@ -1,0 +1,74 @@
+"""The task package in the current folder."""
+
+import sys
+import tomllib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MANIFEST = "__FRACTAL_MANIFEST__.json"
+ANSWERS = ".copier-answers.yml"
+
+
+class Project(NamedTuple):
+    """The source folder of a task package.
+
+    Attributes:
+        folder: Where `pyproject.toml` is.
+        table: The table `project` of that file.
+    """
+
+    folder: Path
+    table: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the package, as in `pip install`."""
+        return str(self.table["name"])
+
+    @property
+    def root(self) -> Path:
+        """Folder of the modules, with the manifest."""
+        module = self.name.replace("-", "_").replace(".", "_")
+        flat = self.folder / module
+        return flat if flat.is_dir() else self.folder / "src" / module
+
+    @property
+    def pyproject(self) -> Path:
+        """Its `pyproject.toml`."""
+        return self.folder / "pyproject.toml"
+
+    @property
+    def task_list(self) -> Path:
+        """The module that lists the tasks."""
+        return self.root / "dev" / "task_list.py"
+
+    def read_version(self) -> str:
+        """Return the version, which may come from git when the package is installed."""
+        return str(self.table.get("version") or metadata.version(self.name))
+
+
+@cache
+def _read(folder: Path) -> Project | None:
+    try:
+        text = (folder / "pyproject.toml").read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    table = tomllib.loads(text).get("project", {})
+    return Project(folder, table) if "name" in table else None
+
+
+def find_project() -> Project | None:
+    """Return the task package in the current folder, if there is one."""
+    found = _read(Path.cwd())
+    return found if found and found.root.is_dir() else None
+
+
+def project() -> Project:
+    """Return the task package in the current folder, or exit with what is missing there."""
+    if (found := find_project()) is None:
+        sys.exit(
+            f"{Path.cwd()} has no task package: go to the folder of its pyproject.toml"
+        )
+    return found

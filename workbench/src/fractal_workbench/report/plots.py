@@ -1,0 +1,254 @@
+"""Plots for the page: distributions, groups, maps of plates.
+
+matplotlib draws them: its artists can carry links, and its text can stay text. `svg` makes
+them a part of the page.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from .pixels import Array
+from .svg import FAINT, INK, MARK, SOFT, as_svg
+
+# Of any type: how keys are typed differs between versions of matplotlib.
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "axes.formatter.useoffset": False,
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+FEW = 5  # values, of which a box would say too much
+WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]{0,2})")
+WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
+
+
+class Link(NamedTuple):
+    """Where a click on a well leads, and what more to say about it."""
+
+    url: str
+    said: str
+
+
+def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
+    """How often values occur.
+
+    Args:
+        values: Numbers, of which some may be missing.
+        label: What they are, with the unit.
+        from_zero: Whether the axis has to begin at 0.
+    """
+    known = values[np.isfinite(values)]
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(WIDTH, 1.9)
+        integers = bool(len(known)) and bool((known == np.round(known)).all())
+        if integers and np.ptp(known) <= 30:
+            low, high = known.min(), known.max()
+            bins: Any = np.arange(low - 0.5, high + 1)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        else:
+            bins = min(max(round(len(known) ** 0.5), 8), 40)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        if from_zero and len(known):
+            # In 30 steps, so that what hardly differs is one bar.
+            bins = np.linspace(0, max(known.max() * 1.001, 1e-9), 31)
+            axes.set_xlim(0, bins[-1])
+        axes.hist(known, bins, color=MARK, edgecolor=SOFT, linewidth=0.5)
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.set_xlabel(label)
+        axes.set_ylabel("count")
+        missing = (
+            f", {len(values) - len(known)} missing" if len(known) < len(values) else ""
+        )
+        middle = f"median {short(np.median(known))}, " if len(known) else ""
+        alt = f"Histogram of {label}: {middle}{len(known)} values{missing}"
+        return as_svg(figure, alt)
+
+
+def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
+    """Values of each group: a box of the middle half, the median, and the values.
+
+    Args:
+        groups: Numbers by the name of the group.
+        label: What they are, with the unit.
+        of: What the groups are.
+    """
+    known = {name: v[np.isfinite(v)] for name, v in groups.items()}
+    known = {name: v for name, v in known.items() if len(v)}
+    sizes = {len(v) for v in known.values()}
+    names = [
+        cut(n) if len(sizes) == 1 else f"{cut(n)} ({len(known[n])})" for n in known
+    ]
+    with mpl.rc_context(STYLE):
+        longest = max(map(len, names)) * 0.06
+        figure, axes = new_figure(
+            WIDTH + float(np.clip(longest - 0.6, 0, 0.5)), 0.95 + 0.22 * len(known)
+        )
+        line = {"color": MARK, "linewidth": 1}
+        axes.boxplot(
+            # Of a few values, only these are shown.
+            [values if len(values) >= FEW else [] for values in known.values()],
+            orientation="horizontal",
+            showfliers=False,
+            widths=0.6,
+            boxprops=line,
+            whiskerprops=line,
+            capprops=line,
+            medianprops=line | {"linewidth": 2.5},
+        )
+        random = np.random.default_rng(0)
+        for row, values in enumerate(known.values(), 1):
+            some = values if len(values) <= 60 else random.choice(values, 60)
+            if len(values) < FEW:
+                axes.plot(some, [row] * len(some), "o", color=INK, markersize=4, mew=0)
+            else:
+                heights = row + random.uniform(-0.2, 0.2, len(some))
+                axes.plot(
+                    some, heights, "o", color=INK, markersize=1.8, alpha=0.4, mew=0
+                )
+        axes.set_yticks(range(1, len(known) + 1), names)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(label)
+        axes.set_title(f"by {of}", loc="left")
+        medians = ", ".join(f"{n} {short(np.median(v))}" for n, v in known.items())
+        return as_svg(figure, f"{label} by {of}, medians: {medians}")
+
+
+def plate_map(
+    values: Mapping[str, float], label: str, links: Mapping[str, Link]
+) -> str:
+    """A plate, each well coloured by a value.
+
+    Args:
+        values: One by well, such as `B03`; NaN for none.
+        label: What they are, with the unit.
+        links: Those of the wells.
+    """
+    places = {well: well_place(well) for well in values}
+    n_rows = max(row for row, _ in places.values()) + 1
+    n_columns = max(column for _, column in places.values()) + 1
+    known = np.array([v for v in values.values() if np.isfinite(v)])
+    low, high = known.min(), known.max()
+    with mpl.rc_context(STYLE | {"xtick.labelsize": 7, "ytick.labelsize": 7}):
+        cell = float(np.clip(4 / n_columns, 0.165, 0.45))
+        width, height = cell * n_columns, cell * n_rows
+        total = max(width + 0.4, 2.2), height + 0.85
+        figure = Figure(figsize=total)
+
+        def place(left: float, bottom: float, wide: float, high: float) -> Axes:
+            x, y = total
+            return figure.add_axes((left / x, bottom / y, wide / x, high / y))
+
+        axes = place(0.3, 0.6, width, height)
+        collection = PatchCollection(
+            [Rectangle((c + 0.05, r + 0.05), 0.9, 0.9) for r, c in places.values()],
+            cmap=mpl.colormaps["viridis"].with_extremes(bad="none"),
+            norm=mpl.colors.Normalize(low, high),
+            edgecolor=FAINT,
+            linewidth=0.6,
+        )
+        collection.set_array(np.ma.masked_invalid([*values.values()]))
+        collection.set_urls([links[w].url if w in links else None for w in values])
+        axes.add_collection(collection)
+        axes.set_xlim(0, n_columns)
+        axes.set_ylim(n_rows, 0)
+        columns = range(0, n_columns, 1 if cell >= 0.2 else 2)
+        axes.set_xticks([n + 0.5 for n in columns], [str(n + 1) for n in columns])
+        axes.set_yticks(
+            [n + 0.5 for n in range(n_rows)], [row_name(n) for n in range(n_rows)]
+        )
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, pad=1)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        bar = figure.colorbar(
+            collection,
+            cax=place(0.3, 0.45, total[0] - 0.5, 0.09),
+            orientation="horizontal",
+            ticks=MaxNLocator(4),
+        )
+        bar.outline.set_visible(False)
+        bar.set_label(label)
+        said = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
+        titles = {}
+        for well, link in links.items():
+            value = short(values[well]) if np.isfinite(values[well]) else "none"
+            titles[link.url] = ", ".join(filter(None, [f"{well}: {value}", link.said]))
+        return as_svg(figure, f"Map of the plate: {said}", titles)
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with axes; without pyplot, which would keep it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def well_place(well: str) -> tuple[int, int]:
+    """Row and column of a well, counted from 0.
+
+    Raises:
+        ValueError: Its name is not made of letters and a number.
+    """
+    match = WELL.fullmatch(well)
+    if not match:
+        raise ValueError(f"the well {well!r} has no place on a map")
+    row = 0
+    for letter in match[1].upper():
+        row = row * 26 + ord(letter) - ord("A") + 1
+    return row - 1, int(match[2]) - 1
+
+
+def has_place(well: str) -> bool:
+    """Whether the name of a well is made of letters and a number."""
+    return bool(WELL.fullmatch(well))
+
+
+def row_name(row: int) -> str:
+    """Letters of a row: A to Z, then AA."""
+    row += 1
+    name = ""
+    while row:
+        row, rest = divmod(row - 1, 26)
+        name = chr(ord("A") + rest) + name
+    return name
+
+
+def cut(name: str) -> str:
+    """A name that is not too long."""
+    return name if len(name) <= 32 else f"{name[:31]}…"
+
+
+def short(value: Any) -> str:
+    """A number in few digits."""
+    return f"{value:.4g}"
+
+
+def by_group(names: Sequence[str], values: Array) -> dict[str, Array]:
+    """Values by group, in the order of the groups' names."""
+    keys = np.asarray(names)
+    return {str(name): values[keys == name] for name in np.unique(keys)}

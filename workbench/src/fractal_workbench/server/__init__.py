@@ -1,0 +1,1 @@
+"""Run workflows on a real fractal-server."""

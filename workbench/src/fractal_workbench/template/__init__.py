@@ -1,0 +1,1 @@
+"""Compare a package with its template, and update it."""
