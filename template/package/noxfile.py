@@ -4,6 +4,7 @@
 # ///
 """What can be done here: `nox` checks; the other sessions make, run and keep the package."""
 
+import json
 import logging
 import os
 import re
@@ -31,50 +32,90 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def extra() -> str:
-    """Return the extra of the package that has what runs a model, if there is one."""
+def editable() -> tuple[str, str]:
+    """Return what installs this package as it stands, with what runs a model."""
     has_extra = "model" in PROJECT["project"].get("optional-dependencies", {})
-    return "[model]" if has_extra else ""
+    return "-e", ".[model]" if has_extra else "."
 
 
-def run_tool(session: nox.Session, name: str) -> None:
-    """Run a tool of the template, at the version that this package has of it."""
+def find_workbench() -> str:
+    """Return where pip finds the template's workbench, at the version of this package."""
     text = ANSWERS.read_text("utf-8") if ANSWERS.exists() else ""
-    found = re.search(r"^_src_path: ['\"]?(.+?)['\"]?$", text, re.MULTILINE)
-    source = found[1] if found else ""
-    if ":" not in source and not Path(source).expanduser().is_absolute():
+    answers = dict(re.findall(r"^(_\w+): ['\"]?(.+?)['\"]?$", text, re.MULTILINE))
+    source = answers.get("_src_path", "").removeprefix("git+")
+    for short, host in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
+        source = re.sub(f"^{short}", host, source)
+    source = re.sub(r"^(\w+@[^:/]+):(?!//)", r"ssh://\1/", source)
+    if ":" not in source:
+        if not Path(source).expanduser().is_absolute():
+            raise ValueError(
+                f"_src_path in {ANSWERS} is {source!r}, seen from another folder: write "
+                "the absolute path, or the URL, of the template there"
+            )
+        source = Path(source).expanduser().as_uri()
+    if "_commit" not in answers:  # made from a plain folder
+        return f"{source}/workbench"
+    # `git describe` writes a tag, or a tag, the commits since, and the last of these.
+    revision = re.sub(r".+-\d+-g(?=[0-9a-f]{7,}$)", "", answers["_commit"])
+    return f"git+{source}@{revision}#subdirectory=workbench"
+
+
+def install_workbench(
+    session: nox.Session, extra: str, verb: str, *package: str
+) -> bool:
+    """Install the workbench with what a command of it needs, unless it is there.
+
+    Return whether the command has arguments to run with: not those of a call for help.
+    """
+    source = find_workbench()
+    files = [Path("pyproject.toml")]
+    if source.startswith("file:"):
+        folder = Path(source.removeprefix("file://")).parent
+        files += [
+            *folder.glob("workbench/src/**/*.*"),
+            *folder.glob("template/*/src/*/kit/*"),
+        ]
+    state = [source, *package, max(file.stat().st_mtime for file in files)]
+    record = Path(session.virtualenv.location, "installed.json")
+    if record.exists() and json.loads(record.read_text("utf-8")) == state:
+        return True
+    record.unlink(missing_ok=True)
+    # No password is asked for, and a hook of git is for another repository.
+    git = dict.fromkeys(("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"))
+    session.env.update(git, GIT_TERMINAL_PROMPT="0")
+    again = ("--reinstall-package", "--refresh-package")
+    options = [f"{option}=fractal-workbench" for option in again]
+    options = options if session.venv_backend == "uv" else []
+    try:
+        session.install(*options, f"fractal-workbench @ {source}")
+    except nox.command.CommandFailed:
         session.error(
-            f"_src_path in {ANSWERS} is {source!r}, seen from another folder: write the "
-            "absolute path, or the URL, of the template there"
+            f"No workbench at {source}. If the template has moved, write where it is now as "
+            f"_src_path into {ANSWERS}. If it lacks the _commit of that file, run `git fetch "
+            "--tags` in it, also with `--unshallow` if it is a shallow clone, or write one "
+            "that it has"
         )
-    session.install("copier>=9.19")
-    # No password is asked for, and a server that says nothing is left after a minute.
-    session.env["GIT_TERMINAL_PROMPT"] = "0"
-    session.env["GIT_HTTP_LOW_SPEED_LIMIT"] = "1"
-    session.env["GIT_HTTP_LOW_SPEED_TIME"] = "60"
-    # A hook of git would have copier work in the repository that it is for.
-    session.env.update(dict.fromkeys(("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")))
-    tools = Path(".nox", "tools")
-    shutil.rmtree(tools, ignore_errors=True)
-    tools.mkdir(parents=True)  # the path of the answers begins there
-    said = session.run(
-        *("copier", "recopy", "--quiet", "--defaults", "--overwrite", tools),
-        *("--vcs-ref=:current:", "--data=scaffold=tools"),
-        f"--answers-file=../../{ANSWERS}",
-        log=False,
-        silent=True,
-        success_codes=range(256),
-    )
-    if not (tools / f"{name}.py").exists():
-        lines = said.splitlines() or [f"it has no {name}.py"]
-        reason = next((line for line in lines if "fatal: " in line), lines[-1])
-        session.error(
-            f"No template at {source}: {re.split('fatal: |Error: ', reason)[-1]}\n"
-            f"If it has moved, write where it is now as _src_path into {ANSWERS}. If it "
-            "lacks the _commit of that file, run `git fetch --tags` in it, also with "
-            "`--unshallow` if it is a shallow clone, or write one that it has"
-        )
-    session.install_and_run_script(tools / f"{name}.py", *session.posargs)
+    if (
+        verb
+    ):  # what is wrong with its arguments is said before anything large is installed
+        session.run("fractal-workbench", "--check-arguments", verb, *session.posargs)
+        if {"-h", "--help"} & {*session.posargs}:
+            return False
+    if extra or package:
+        session.install(f"fractal-workbench[{extra}] @ {source}", *package)
+    record.write_text(json.dumps(state), "utf-8")
+    return True
+
+
+def workbench(session: nox.Session, extra: str, *package: str) -> None:
+    """Run the command of the workbench that has the name of the session."""
+    verb = session.name.replace("_", "-")
+    try:
+        is_ready = install_workbench(session, extra, verb, *package)
+    except ValueError as error:
+        session.error(str(error))
+    if is_ready:
+        session.run("fractal-workbench", verb, *session.posargs)
 
 
 @nox.session
@@ -94,9 +135,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, one of which checks the manifest: `-- -k WORD` for some."""
+    """Run the tests: `-- -k WORD` for some; `nox -s workflow` has those of workflows."""
     session.install("-e", ".", *group("test"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False, reuse_venv=True)
+def workflow(session: nox.Session) -> None:
+    """Test the workflows: as installed here, or by `-- .../venv/bin/python` of a server."""
+    session.install("-e", ".", *group("test"))
+    install_workbench(session, "run", "")
+    session.run("pytest", "--workflows", *session.posargs)
 
 
 @nox.session(default=False)
@@ -107,74 +156,61 @@ def format(session: nox.Session) -> None:
     session.run("ruff", "format")
 
 
-@nox.session(default=False)
-def new_task(session: nox.Session) -> None:
-    """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`, `-- --help`."""
-    session.install("-e", ".")
-    run_tool(session, "new_task")
-    if {"-h", "--help"} & {*session.posargs}:
-        return
-    session.install("-e", ".")  # what an added example depends on
-    session.run("python", PACKAGE / "dev" / "create_manifest.py")
-
-
-@nox.session(default=False)
-def form(session: nox.Session) -> None:
-    """Show the forms of the tasks in the web interface, as a page: `-- FILE.html`."""
-    run_tool(session, "form")
-
-
-@nox.session(default=False)
+@nox.session(default=False, reuse_venv=True)
 def manifest(session: nox.Session) -> None:
     """Regenerate the manifest; `-- --check` shows what would change."""
     session.install("-e", ".")
+    try:
+        install_workbench(session, "", "")
+    except (ValueError, nox.command.CommandFailed) as error:
+        session.warn(f"The workbench cannot be had: {error}")
     session.run("python", PACKAGE / "dev" / "create_manifest.py", *session.posargs)
+
+
+@nox.session(default=False, reuse_venv=True)
+def new_task(session: nox.Session) -> None:
+    """Add a task: `-- "Top Hat" --from skimage.morphology:white_tophat`, `-- --help`."""
+    workbench(session, "new-task", "-e", ".")
+    if not {"-h", "--help"} & {*session.posargs}:
+        session.install("-e", ".")  # what a task depends on may be new
+        session.run("python", PACKAGE / "dev" / "create_manifest.py")
+
+
+@nox.session(default=False, reuse_venv=True)
+def form(session: nox.Session) -> None:
+    """Show the forms of the tasks in the web interface, as a page: `-- FILE.html`."""
+    workbench(session, "form")
 
 
 @nox.session(default=False)
 def fetch_model(session: nox.Session) -> None:
     """Fetch a model, for machines without internet: `-- TASK MODEL`."""
-    session.install("-e", f".{extra()}")
+    session.install(*editable())
     session.run("python", "-m", f"{PACKAGE.name}.kit.models", *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session(default=False, reuse_venv=True)
 def run(session: nox.Session) -> None:
     """Run a workflow, and show what it did: `-- WORKFLOW.json --zarr-dir DIR`."""
-    session.install("-e", f".{extra()}")
-    run_tool(session, "run")
+    workbench(session, "run", *editable())
 
 
-@nox.session(default=False)
+@nox.session(default=False, reuse_venv=True)
 def demo(session: nox.Session) -> None:
     """Run the tasks on real cells, and show what they did: `-- FOLDER`, `-- --help`."""
-    session.install("-e", f".{extra()}")
-    run_tool(session, "demo")
+    workbench(session, "demo", *editable())
 
 
-@nox.session(default=False)
+@nox.session(default=False, reuse_venv=True)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a fractal-server, and run there: `-- WORKFLOW.json`."""
-    # The server runs the tasks in an environment of its own, as does this session.
-    session.install("-e", ".", "--no-deps")
-    run_tool(session, "server")
+    workbench(session, "server", *editable())
 
 
-@nox.session(default=False)
-def selftest(session: nox.Session) -> None:
-    """Test the workflows where a server has the package: `-- .../venv/bin/python`."""
-    if len(session.posargs) != 1 or not Path(*session.posargs).is_file():
-        session.error(
-            "name the interpreter of the environment that the server has made"
-        )
-    session.install("-e", ".", *group("test"))
-    session.run("pytest", f"--collected={Path(*session.posargs).absolute()}")
-
-
-@nox.session(default=False)
+@nox.session(default=False, reuse_venv=True)
 def template(session: nox.Session) -> None:
     """Compare with the template: `-- diff`, `-- update`, `-- restore FILE`."""
-    run_tool(session, "template")
+    workbench(session, "template")
     if session.posargs == ["update"]:
         session.notify("manifest", posargs=[])
 

@@ -19,15 +19,13 @@ TEST = '''\
 
 from pathlib import Path
 
-import pytest
-
-replay = pytest.importorskip("fractal_workbench.engine.replay").replay
-
 FOLDER = Path(__file__).parent / "recorded" / "{name}"
 
 
-def test_it_gives_what_was_recorded(collected, tmp_path):
-    replay(FOLDER, tmp_path / "zarr", **collected)
+def test_it_gives_what_was_recorded(run_workflow, tmp_path):
+    from fractal_workbench.engine.replay import replay
+
+    replay(FOLDER, tmp_path / "zarr", run_workflow)
 '''
 
 

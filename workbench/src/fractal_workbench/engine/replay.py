@@ -7,7 +7,7 @@ has what the workflow works on, and a test that replays it.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ DIM = 1e-3  # of the brightest pixel: what is darker is compared as if it were t
 Summary = dict[str, Any]
 
 
-def replay(folder: Path, zarr_dir: Path, **options: Any) -> None:
+def replay(
+    folder: Path,
+    zarr_dir: Path,
+    run_workflow: Callable[..., list[dict[str, Any]]] = run_workflow,
+) -> None:
     """Run a recorded workflow, and compare what it gives with what was recorded.
 
     Args:
         folder: What was recorded.
         zarr_dir: A folder for the images, which does not exist.
-        **options: What else `run_workflow` takes.
+        run_workflow: What runs it.
 
     Raises:
         AssertionError: With a line for each difference.
@@ -41,9 +45,7 @@ def replay(folder: Path, zarr_dir: Path, **options: Any) -> None:
     for name, path in (("input", folder / "input"), ("zarr_dir", zarr_dir)):
         text = text.replace(f"<{name}>", json.dumps(str(path.resolve()))[1:-1])
     given = json.loads(text)
-    images = run_workflow(
-        given["workflow"], zarr_dir=zarr_dir, images=given["images"], **options
-    )
+    images = run_workflow(given["workflow"], zarr_dir=zarr_dir, images=given["images"])
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
     found = json.loads(json.dumps(summarise(images, zarr_dir)))
     differences = compare(expected, found)
