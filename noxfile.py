@@ -27,10 +27,19 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def install_workbench(session: nox.Session, *requirements: str) -> None:
+    """Install the workbench as it stands here, with all that its commands need."""
+    new = (
+        ["--refresh-package=fractal-workbench"] if session.venv_backend == "uv" else []
+    )
+    extras = "adopt,demo,form,new-task,run,server"
+    session.install(*new, f"./workbench[{extras}]", *requirements)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Render packages, and run what they contain: `-- -k WORD` for some of it."""
-    session.install(*group("test"))
+    install_workbench(session, *group("test"))
     # Some tests import the tasks: they are those of a package with all examples.
     package = Path(session.cache_dir, "my-fractal-tasks")
     shutil.rmtree(package, ignore_errors=True)
@@ -105,17 +114,15 @@ def benchmark(session: nox.Session) -> None:
     command = ("benchmark/run.py", folder, "--ngio", python, *session.posargs)
     session.run("python", *command)
     if not session.posargs:
-        tool = nox.project.load_toml("template/tools/run.py")
-        session.install(*tool["dependencies"])
+        install_workbench(session)
         session.run("python", "benchmark/overhead.py", folder / "package")
 
 
 @nox.session(default=False)
 def adopt(session: nox.Session) -> None:
     """Bring a package of the official template under this one: `-- FOLDER`."""
-    session.install("copier>=9.19", "fractal-task-tools>=0.5.1")
-    folder = Path(session.cache_dir, "adopt").resolve()
-    session.run("python", "adopt/adopt.py", "--rendered", folder, *session.posargs)
+    install_workbench(session)
+    session.run("fractal-workbench", "adopt", *session.posargs)
 
 
 if __name__ == "__main__":

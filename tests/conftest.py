@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nox.project
 import pytest
 import rendering
 
@@ -62,13 +61,10 @@ def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     But for the servers: their client is enough to check types.
     """
-    tool = nox.project.load_toml(rendering.TOOLS / "new_task.py")
     return rendering.make_environment(
         tmp_path_factory.mktemp("environment") / "venv",
         richest,
-        *tool["dependencies"],
-        *("httpx", "jinja2", "markdown-it-py", "matplotlib", "pillow", "rich"),
-        *("types-jsonschema", "types-PyYAML"),
+        *("docstring-parser", "ruff~=0.17.6", "tomlkit"),
         "--group",
         f"{richest / 'pyproject.toml'}:dev",
         python=sys.executable,

@@ -34,7 +34,6 @@ QUESTIONS = {
     and details.get("ask", True)
 }
 EXAMPLES = QUESTIONS["examples"]["default"]
-TOOLS = ROOT / "template" / "tools"
 
 Render = Callable[..., Path]
 Shared = Callable[[str, Callable[[Path], None]], Path]
@@ -43,7 +42,8 @@ Shared = Callable[[str, Callable[[Path], None]], Path]
 def snapshot(folder: Path) -> Path:
     """Copy the template without its git history: rendering from git takes three times as long."""
     junk = shutil.ignore_patterns("__pycache__", ".*_cache")
-    shutil.copytree(ROOT / "template", folder / "template", ignore=junk)
+    for name in ("template", "workbench"):
+        shutil.copytree(ROOT / name, folder / name, ignore=junk)
     shutil.copy(ROOT / "copier.yml", folder)
     return folder
 
@@ -83,6 +83,11 @@ def run(*command: str | Path, **options: Any) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{command} exited {done.returncode}:\n{done.stdout}")
     return done.stdout
+
+
+def workbench(*arguments: str | Path, **options: Any) -> str:
+    """Run a command of the workbench that is installed beside the tests."""
+    return run(sys.executable, "-m", "fractal_workbench", *arguments, **options)
 
 
 def make_environment(folder: Path, *requirements: str | Path, python: str) -> Path:
