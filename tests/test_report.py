@@ -1,19 +1,20 @@
 """The page of a run shows what happened, in one file, and never makes the run fail."""
 
 import base64
-import importlib
 import io
 import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report import measured, pick_images, views
+from fractal_workbench.report.page import Report
 from my_fractal_tasks.kit import (
     create_plate,
     derive_label,
@@ -21,12 +22,9 @@ from my_fractal_tasks.kit import (
     write_feature_table,
     write_table,
 )
-from package_images import PACKAGE, write_image, write_plate
+from package_images import write_image, write_plate
 from PIL import Image
 
-costs = importlib.import_module("my_fractal_tasks.dev.costs")
-history = importlib.import_module("my_fractal_tasks.dev.history")
-rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
 
 
 class Page(HTMLParser):
@@ -94,17 +92,6 @@ def pixels_of(uri: str) -> np.ndarray:
     ).astype(int)
 
 
-@pytest.fixture(scope="module")
-def tools() -> Any:
-    """The modules of the tool, which are imported in the folder of a package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(PACKAGE.parents[1])
-        names = ("report", "pictures", "pixels", "sample", "views")
-        return SimpleNamespace(
-            **{name: importlib.import_module(name) for name in names}
-        )
-
-
 def entry(path: Path, **attributes: Any) -> dict[str, Any]:
     return {
         "zarr_url": str(path),
@@ -165,15 +152,15 @@ SQUARE = slice(30, 60)  # of the label, at full resolution
 
 
 @pytest.fixture(scope="module")
-def page(tools, tmp_path_factory) -> Page:
+def page(tmp_path_factory) -> Page:
     """The page of a run: an image is inverted, labelled and measured, then a unit fails."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tools.sample, "MAX_PLACES", 5)
+        patch.setattr(pick_images, "MAX_PLACES", 5)
         patch.setattr(costs, "_own_memory", lambda: 50.0)  # not of this process
-        return make_page(tools, tmp_path_factory.mktemp("run"))
+        return make_page(tmp_path_factory.mktemp("run"))
 
 
-def make_page(tools: Any, folder: Path) -> Page:
+def make_page(folder: Path) -> Page:
     zarr_dir = folder / "zarr"
     zarr_dir.mkdir()
     flat, deep, timed, broken = (
@@ -190,7 +177,7 @@ def make_page(tools: Any, folder: Path) -> Page:
     shutil.rmtree(broken / "0" / "0")
     shutil.copytree(broken / "1" / "0", broken / "0" / "0")
     images = [entry(flat)]
-    found = tools.report.Report("<b>Title</b>", zarr_dir, images, ["takes 1 image"])
+    found = Report("<b>Title</b>", zarr_dir, images, ["takes 1 image"])
     each_level(
         flat, lambda pixels: np.where(pixels > 0, 4000 - np.minimum(pixels, 4000), 0)
     )
@@ -310,15 +297,15 @@ def test_the_title_is_text(page):
     assert "<b>Title</b>" in page.text
 
 
-def test_a_run_goes_on_whatever_the_page_makes_of_it(tools, tmp_path, capsys):
+def test_a_run_goes_on_whatever_the_page_makes_of_it(tmp_path, capsys):
     nowhere = [entry(tmp_path / "nothing.zarr"), {"zarr_url": 5}]
-    found = tools.report.Report("Title", tmp_path, nowhere, [])
+    found = Report("Title", tmp_path, nowhere, [])
     found.add(step(1, "Do", [], [], costs=None, units=None))
     found.write(tmp_path / "no folder" / "page.html")
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_acquisitions_are_overlaid_when_one_has_moved(tools, tmp_path):
+def test_acquisitions_are_overlaid_when_one_has_moved(tmp_path):
     rng = np.random.default_rng(0)
     squares = rng.integers(0, 4000, (40, 40)).astype(np.uint16)
     pixels = squares.repeat(4, axis=0).repeat(4, axis=1)
@@ -331,7 +318,7 @@ def test_acquisitions_are_overlaid_when_one_has_moved(tools, tmp_path):
     each_level(paths[1], lambda pixels: move(pixels, 12))
     places = {"plate": "plate.zarr", "well": "A01"}
     images = [entry(path, **places, acquisition=n) for n, path in enumerate(paths)]
-    found = tools.report.Report("Title", tmp_path, images, [])
+    found = Report("Title", tmp_path, images, [])
     found.add(step(1, "Look", images, images))
     each_level(paths[1], lambda pixels: move(pixels, -12))
     found.add(step(2, "Register", images, images))
@@ -343,7 +330,7 @@ def test_acquisitions_are_overlaid_when_one_has_moved(tools, tmp_path):
     assert colour[0] > 10 * colour[1] + 20
 
 
-def test_a_large_image_without_small_levels_is_read_in_a_piece(tools, tmp_path):
+def test_a_large_image_without_small_levels_is_read_in_a_piece(tmp_path):
     path = tmp_path / "large.zarr"
     write_image(path, "yx", pixels=np.zeros((8, 8), np.uint16))
     shutil.rmtree(path / "0")
@@ -354,15 +341,15 @@ def test_a_large_image_without_small_levels_is_read_in_a_piece(tools, tmp_path):
     chunk_keys = {"name": "v2", "separator": "/"}
     options = {"dtype": "u2", "fill_value": 3, "chunk_key_encoding": chunk_keys}
     group.create_array("0", shape=(8000, 9000), chunks=(1000, 1000), **options)
-    view = tools.views.take_view(str(path))
+    view = views.take_view(str(path))
     assert any("the middle of the image" in note for note in view.small.notes)
     assert view.small.shape == pytest.approx((512, 512), abs=2)
     shutil.rmtree(path / "0")
     group.create_array("0", shape=(12_000, 12_000), chunks=(12_000, 12_000), **options)
-    assert "a chunk of it takes 288 MB" in tools.views.try_view(str(path))
+    assert "a chunk of it takes 288 MB" in views.try_view(str(path))
 
 
-def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):
+def test_a_plate_of_384_wells_is_a_page_to_send(tmp_path):
     plate = tmp_path / "plate.zarr"
     names = [
         (row, f"{column:02}") for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25)
@@ -379,7 +366,7 @@ def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):
         table = path / "tables" / "features" / "table.csv"
         table.write_text(f"label,area\n1,{number}\n2,{number}\n")
         images.append(entry(path, plate="plate.zarr", well=row + column, acquisition=0))
-    found = tools.report.Report("Title", tmp_path, [], [])
+    found = Report("Title", tmp_path, [], [])
     found.add(step(1, "Convert", [], images))
     found.write(tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < 15e6
@@ -392,9 +379,8 @@ def test_a_plate_of_384_wells_is_a_page_to_send(tools, tmp_path):
     assert "Pictures show 3 of 384 places, spread evenly: A01" in page.text
 
 
-def test_a_long_image_list_opens_each_folder_once(tools, tmp_path, monkeypatch):
+def test_a_long_image_list_opens_each_folder_once(tmp_path, monkeypatch):
     """Where images lie is known by their plates and wells, of which there are few."""
-    measured = importlib.import_module("measured")
     opened = []
 
     def open_group(folder):
@@ -420,7 +406,7 @@ def test_a_long_image_list_opens_each_folder_once(tools, tmp_path, monkeypatch):
     assert len(opened) == 4
 
 
-def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tools, tmp_path):
+def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tmp_path):
     images = []
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -433,7 +419,7 @@ def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tools, tmp_
                 open_image(path), "features", columns, label_name="objects"
             )
             images.append(entry(path, plate="plate.zarr", well=f"A0{number + 1}"))
-    found = tools.report.Report("Title", tmp_path, [], [])
+    found = Report("Title", tmp_path, [], [])
     found.add(step(1, "Convert", [], images))
     found.add(step(2, "Leave out", images, images[:-1]))
     found.write(tmp_path / "page.html")
