@@ -89,10 +89,10 @@ def server(session: nox.Session) -> None:
     """Run all examples on a real fractal-server: `-- --keep`, `-- --slurm`."""
     folder = Path(session.cache_dir, "server").resolve()
     shutil.rmtree(folder, ignore_errors=True)
-    session.install(*group("test"), "tifffile")
+    session.install(*group("render"), "nox>=2025.5.1", "numpy", "onnx", "tifffile")
     package, template = folder / "package", folder / "template"
     session.run("python", "tests/rendering.py", package, template)
-    session.run("python", "tests/test_server.py", folder)
+    session.run("python", "tests/full_workflow.py", folder)
     session.chdir(package)
     session.run("nox", "-s", "server", "--", folder / "workflow.json", *session.posargs)
 

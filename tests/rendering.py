@@ -94,7 +94,8 @@ def make_environment(folder: Path, *requirements: str | Path, python: str) -> Pa
     """Make a virtual environment, and return its interpreter."""
     run("uv", "venv", "--quiet", "--python", python, folder)
     interpreter = folder / "bin" / "python"
-    run("uv", "pip", "install", "--quiet", "--python", interpreter, *requirements)
+    options = ("--quiet", "--refresh-package", "fractal-workbench", "--python")
+    run("uv", "pip", "install", *options, interpreter, *requirements)
     return interpreter
 
 

@@ -26,7 +26,6 @@ from package_images import write_image, write_plate
 from PIL import Image
 
 
-
 class Page(HTMLParser):
     """What a page is made of."""
 

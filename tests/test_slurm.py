@@ -1,6 +1,5 @@
 """`nox -s server -- --slurm`: a workflow by a SLURM of one node, where there is one."""
 
-import importlib
 import json
 import os
 import platform
@@ -9,16 +8,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
-from rendering import TOOLS, import_folder
+from fractal_workbench import cli
+from fractal_workbench.engine import rules
+from fractal_workbench.server import client, command, slurm, watchdog
+from full_workflow import write_workflow
+from rendering import import_folder
 from test_package import nox
-from test_server import write_workflow
-
-import guard
-import slurm
 
 CONVERT = "Convert TIFFs to OME-Zarr"
 PROJECT = "Project Image (HCS Plate)"
@@ -28,46 +28,43 @@ IGNORE = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
 def slurm_or_skip() -> None:
     try:
         slurm.check_programs()
-    except guard.ServerError as error:
+    except watchdog.ServerError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
-def server(monkeypatch, richest) -> ModuleType:
-    """Import the tool as nox runs it, in the folder of the package; it starts nothing."""
+def complaint(monkeypatch, richest, capsys) -> Callable[..., str]:
+    """Return what the command complains about before it starts anything."""
     monkeypatch.chdir(richest)
-    module = importlib.import_module("server")
-    monkeypatch.setattr(module, "start_server", None)
-    return module
+    monkeypatch.setattr(command, "start_server", None)
 
-
-def complaint(server: ModuleType, *arguments: object) -> str:
-    """Return what the tool complains about before it starts anything."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["server", *map(str, arguments)])
+    def call(*arguments: object) -> str:
         with pytest.raises(SystemExit) as error:
-            server.main()
-    return str(error.value)
+            cli.main(["server", *map(str, arguments)])
+        assert error.value.code
+        return f"{error.value}\n{capsys.readouterr().err}"
+
+    return call
 
 
-def test_it_names_the_programs_that_are_missing_and_their_packages(
-    server, monkeypatch, tmp_path
+def test_missing_programs_are_named_with_their_packages(
+    complaint, monkeypatch, tmp_path
 ):
     program = tmp_path / "squeue"
     program.touch(mode=0o755)
     monkeypatch.setattr(slurm, "PATH", str(tmp_path))
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    said = complaint(server, "--slurm")
-    assert "munged, slurmctld, slurmd, sbatch" in said
-    assert "squeue" not in said
-    assert "packages slurm-wlm and munge" in said
+    text = complaint("--slurm")
+    assert "munged, slurmctld, slurmd, sbatch" in text
+    assert "squeue" not in text
+    assert "packages slurm-wlm and munge" in text
 
 
-def test_it_says_that_it_needs_linux(server, monkeypatch):
+def test_other_systems_than_linux_are_named(complaint, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    assert "needs Linux, and this is Darwin" in complaint(server, "--slurm")
+    assert "needs Linux, and this is Darwin" in complaint("--slurm")
     monkeypatch.setattr(sys, "platform", "win32")
-    assert "needs Linux or macOS, and this is Windows" in complaint(server)
+    assert "needs Linux or macOS, and this is Windows" in complaint()
 
 
 @pytest.mark.parametrize(
@@ -78,10 +75,10 @@ def test_it_says_that_it_needs_linux(server, monkeypatch):
         ({"cpus_per_task": "two"}, "meta_parallel.cpus_per_task: Input should be"),
     ],
 )
-def test_it_refuses_a_request_that_is_no_number(
-    server, monkeypatch, tmp_path, capsys, meta, problem
+def test_invalid_resources_are_rejected(
+    complaint, monkeypatch, tmp_path, meta, problem
 ):
-    monkeypatch.setattr(server, "check_programs", lambda: None)
+    monkeypatch.setattr(command, "check_programs", lambda: None)
     step = {
         "task": {"pkg_name": "my-fractal-tasks", "name": CONVERT},
         "args_non_parallel": {"tiff_dir": "/tiffs"},
@@ -89,8 +86,7 @@ def test_it_refuses_a_request_that_is_no_number(
     workflow = {"name": "w", "task_list": [step | {"meta_parallel": meta}]}
     file = tmp_path / "workflow.json"
     file.write_text(json.dumps(workflow), encoding="utf-8")
-    complaint(server, file, "--slurm")
-    assert f"{CONVERT}: {problem}" in capsys.readouterr().err
+    assert f"{CONVERT}: {problem}" in complaint(file, "--slurm")
 
 
 @pytest.mark.parametrize(
@@ -104,17 +100,18 @@ def test_it_refuses_a_request_that_is_no_number(
         ),
     ],
 )
-def test_a_step_with_a_mistake_is_refused_before_anything_is_built(
-    server, capsys, tmp_path, step, problem
+def test_a_step_with_a_mistake_is_rejected_before_anything_is_built(
+    complaint, tmp_path, step, problem
 ):
     task = {"task": {"pkg_name": "my-fractal-tasks", "name": step.pop("name")}}
     file = tmp_path / "workflow.json"
     file.write_text(json.dumps({"name": "w", "task_list": [task | step]}), "utf-8")
-    assert complaint(server, file) == "2"
-    assert re.search(problem, capsys.readouterr().err)
+    text = complaint(file)
+    assert text.startswith("2\n")
+    assert re.search(problem, text)
 
 
-def test_a_template_that_servers_cannot_show_is_refused(server, capsys, tmp_path):
+def test_a_template_that_servers_cannot_show_is_rejected(complaint, tmp_path):
     file = tmp_path / "workflow.json"
     task = {"pkg_name": "my-fractal-tasks", "name": "Check Images"}
     template = {
@@ -123,21 +120,24 @@ def test_a_template_that_servers_cannot_show_is_refused(server, capsys, tmp_path
         "data": {"name": "w", "task_list": [{"task": task}]},
     }
     file.write_text(json.dumps(template), "utf-8")
-    assert complaint(server, file) == "2"
-    assert "each step of a template needs type_filters" in capsys.readouterr().err
+    text = complaint(file)
+    assert text.startswith("2\n")
+    assert "each step of a template needs type_filters" in text
 
 
-def test_a_server_without_templates_is_given_the_workflow(server):
+def test_a_server_without_templates_is_given_the_workflow():
     """Up to 2.18; it answers 404, and nothing is imported."""
     answer = SimpleNamespace(status_code=404)
     old = SimpleNamespace(http=SimpleNamespace(get=lambda _: answer), call=None)
-    assert server.FractalServer.import_template(old, {"name": "w"}) is None
+    assert client.FractalServer.import_template(old, {"name": "w"}) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a death")
 def test_the_server_ends_with_the_nox_that_started_it(richest, tmp_path):
     tool = (
-        "import contextlib, pathlib, server, sys, time\n"
+        "import contextlib, pathlib, sys, time\n"
+        "from fractal_workbench import cli\n"
+        "from fractal_workbench.server import command\n"
         "@contextlib.contextmanager\n"
         "def start(*_):\n"
         "    pathlib.Path('up').touch()\n"
@@ -146,9 +146,8 @@ def test_the_server_ends_with_the_nox_that_started_it(richest, tmp_path):
         "        yield\n"
         "    finally:\n"
         "        pathlib.Path('ended').touch()\n"
-        "server.start_server = start\n"
-        "sys.argv = ['server']\n"
-        "server.main()\n"
+        "command.start_server = start\n"
+        "cli.main(['server'])\n"
     )
     nox = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     folder = tmp_path / "package"
@@ -156,7 +155,6 @@ def test_the_server_ends_with_the_nox_that_started_it(richest, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", nox, tool],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{TOOLS}:{folder / 'src'}"},
     )
     wait_for(folder / "up")
     process.kill()
@@ -171,7 +169,7 @@ def wait_for(file: Path, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_requests_of_the_workflow_come_before_those_of_the_task_list(server, richest):
+def test_requests_of_the_workflow_come_before_those_of_the_task_list(richest):
     file = import_folder(richest) / "__FRACTAL_MANIFEST__.json"
     manifest = json.loads(file.read_text(encoding="utf-8"))
     step = {
@@ -181,8 +179,8 @@ def test_requests_of_the_workflow_come_before_those_of_the_task_list(server, ric
     }
     workflow = {"name": "w", "task_list": [step]}
     given = {"manifest": manifest, "package_root": file.parent}
-    job = server.rules.read_job(workflow=workflow, **given)
-    requests = slurm.read_requests(step[:2] for step in server.rules.find_tasks(job))
+    job = rules.read_job(workflow=workflow, **given)
+    requests = slurm.read_requests(step[:2] for step in rules.find_tasks(job))
     assert requests == {
         (0, CONVERT, "non_parallel"): slurm.Request(cpus_per_task=1, mem=2000),
         (0, CONVERT, "parallel"): slurm.Request(cpus_per_task=2, mem=3000),
@@ -224,11 +222,11 @@ def test_jobs_that_ask_for_something_else_are_noticed(tmp_path, capsys, jobs, is
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_nothing_outlives_the_guard(tmp_path):
+def test_no_process_outlives_the_guard(tmp_path):
     """A job of SLURM is in a session of its own, and its parent may be dead."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    servers = guard.Guard(folder)
+    servers = watchdog.Guard(folder)
     stray = subprocess.Popen(
         [sys.executable, "-c", IGNORE + "time.sleep(60)"],
         env=os.environ | {"SLURM_CONF": f"{folder}/slurm.conf"},
@@ -241,7 +239,7 @@ def test_nothing_outlives_the_guard(tmp_path):
 
 def test_slurm_starts_and_leaves_nothing(tmp_path):
     slurm_or_skip()
-    servers = guard.Guard(tmp_path / "private")
+    servers = watchdog.Guard(tmp_path / "private")
     request = slurm.Request(cpus_per_task=1000, mem=10_000_000)
     try:
         slurm.start_slurm(
@@ -255,7 +253,7 @@ def test_slurm_starts_and_leaves_nothing(tmp_path):
             "SLURM_CPUS_PER_TASK",
         ]
         environment = slurm.slurm_environment(tmp_path / "private")
-        assert guard.run(ask, env=environment).strip() == "1000"
+        assert watchdog.run(ask, env=environment).strip() == "1000"
     finally:
         servers.close()
     assert not (tmp_path / "private").exists()

@@ -265,7 +265,7 @@ def check_demo(folder: Path | None, wells: int) -> None:
 @click.option(
     "--yes", is_flag=True, help="Install what the workflow names without a question."
 )
-def server(**options: Any) -> None:
+def server(workflow: str | None, images: Path | None, **options: Any) -> None:
     """Run a workflow on a real fractal-server, and compare with a local run.
 
     PostgreSQL and fractal-server live in a private folder, for as long as this process
@@ -273,9 +273,17 @@ def server(**options: Any) -> None:
     it; without a workflow, that is all. Other packages of the workflow are collected by
     name and version, once you agree to that. Needs no rights of an administrator.
     """
+    from .engine import rules
     from .server import command
+    from .server.watchdog import ServerError
 
-    sys.exit(command.serve(**options))
+    with clean_exit(ServerError):
+        try:
+            listed = rules.read_images(images) if images else []
+            success = command.serve(workflow, images=listed, **options)
+        except rules.WorkflowError as error:
+            raise reject(str(error)) from error
+    sys.exit(not success)
 
 
 @check(server)
@@ -287,7 +295,7 @@ def check_server(workflow: str | None, images: Path | None, **_: Any) -> None:
 
     try:
         if images:
-            rules.read_json(images)
+            rules.read_images(images)
         if workflow:
             rules.read_job(workflow=workflow)
     except (OSError, ValueError, rules.WorkflowError) as error:

@@ -44,9 +44,14 @@ class Project(NamedTuple):
         """The module that lists the tasks."""
         return self.root / "dev" / "task_list.py"
 
-    def read_version(self) -> str:
-        """Return the version, which may come from git when the package is installed."""
-        return str(self.table.get("version") or metadata.version(self.name))
+    def read_version(self) -> str | None:
+        """Return the version; one that comes from git is known if the package is installed."""
+        if "version" in self.table:
+            return str(self.table["version"])
+        try:
+            return metadata.version(self.name)
+        except metadata.PackageNotFoundError:
+            return None
 
 
 @cache

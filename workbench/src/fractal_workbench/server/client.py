@@ -1,8 +1,8 @@
-"""What a user of a fractal-server does with it: collect tasks, and run a workflow."""
+"""Client of a fractal-server: collect tasks, import workflows, and run them."""
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
@@ -11,6 +11,22 @@ from .watchdog import ServerError
 EMAIL = "admin@example.org"
 
 Image = dict[str, Any]
+
+
+class CollectedTask(TypedDict):
+    """A task that a server offers; it has further keys."""
+
+    name: str
+    type: str
+
+
+class TaskGroup(TypedDict):
+    """The tasks of a collected package, in the environment made for it; it has further keys."""
+
+    pkg_name: str
+    version: str
+    venv_path: str
+    task_list: list[CollectedTask]
 
 
 class FractalServer:
@@ -23,12 +39,12 @@ class FractalServer:
         login = {"username": EMAIL, "password": password}
         token = self.call("POST", "/auth/token/login/", data=login)["access_token"]
         self.http.headers["Authorization"] = f"Bearer {token}"
-        made = self.call("POST", "/api/v2/project/", json={"name": project})
-        self.project = f"/api/v2/project/{made['id']}"
+        created = self.call("POST", "/api/v2/project/", json={"name": project})
+        self.project = f"/api/v2/project/{created['id']}"
 
     @property
     def is_old(self) -> bool:
-        """Whether it is of before 2.19, as is the last one for Python 3.11."""
+        """Whether it is older than 2.19, as the last one for Python 3.11 is."""
         return tuple(map(int, self.version.split(".")[:2])) < (2, 19)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
@@ -46,7 +62,7 @@ class FractalServer:
             time.sleep(0.5)
         return answer
 
-    def collect(self, wheel: Path, extras: str = "") -> dict[str, Any]:
+    def collect(self, wheel: Path, extras: str = "") -> TaskGroup:
         """Upload and install a wheel; return the group of its tasks.
 
         Args:
@@ -59,12 +75,12 @@ class FractalServer:
             data={"package_extras": extras} if extras else None,
         )
 
-    def collect_release(self, name: str, version: str) -> dict[str, Any]:
+    def collect_release(self, name: str, version: str | None) -> TaskGroup:
         """Install a package from an index; return the group of its tasks."""
-        given = {"package": name, "package_version": version}
-        return self._collect(f"{name} {version}", data=given)
+        release = {"package": name, "package_version": version}
+        return self._collect(f"{name} {version}", data=release)
 
-    def _collect(self, what: str, **form: Any) -> dict[str, Any]:
+    def _collect(self, what: str, **form: Any) -> TaskGroup:
         """Have the server install a package, and wait for it."""
         url = "/api/v2/task/collect/pip/"
         activity = self.call("POST", url, params={"private": False}, **form)
@@ -72,7 +88,7 @@ class FractalServer:
         activity = self.wait(path, "pending", "ongoing")
         if activity["status"] != "OK":
             raise ServerError(f"{what} was not collected:\n\n{activity['log']}")
-        group: dict[str, Any] = self.call(
+        group: TaskGroup = self.call(
             "GET", f"/api/v2/task-group/{activity['taskgroupv2_id']}/"
         )
         return group

@@ -14,26 +14,37 @@ from typing import Any, NamedTuple
 
 import httpx
 
-# The package's own, in which the session has installed it.
 from ..engine import choices, packages, rules, runner
+from ..engine.history import StepDone
 from ..engine.run_json import as_json
 from ..project import project
-from .client import EMAIL, FractalServer, Image
+from .client import EMAIL, FractalServer, Image, TaskGroup
 from .services import say, start_server
-from .slurm import Requests, check_programs, read_jobs, read_requests, show_jobs
+from .slurm import (
+    Requests,
+    SlurmJob,
+    check_programs,
+    read_jobs,
+    read_requests,
+    show_jobs,
+)
 from .watchdog import ServerError, run
 
 
-class Given(NamedTuple):
-    """A workflow, its packages but this one, and its steps with their tasks.
+class Submission(NamedTuple):
+    """A workflow that was checked, and what it needs.
 
-    If it was given as a template, it is the `data` of that.
+    Attributes:
+        workflow: The workflow, or the `data` of the template.
+        template: The whole file, if it is a template of workflows.
+        packages: Other packages of the workflow, by the names that its steps give.
+        planned: Its steps with their tasks.
     """
 
     workflow: dict[str, Any]
     template: dict[str, Any] | None
-    packages: dict[str, Any]
-    planned: list[Any]
+    packages: dict[str, rules.Package]
+    planned: list[rules.Planned]
 
 
 def relocate(images: list[Image], old: str, new: str) -> list[Image]:
@@ -49,7 +60,7 @@ def relocate(images: list[Image], old: str, new: str) -> list[Image]:
     ]
 
 
-def collect(server: FractalServer, folder: Path) -> dict[str, Any]:
+def collect(server: FractalServer, folder: Path) -> TaskGroup:
     """Build and collect the wheel of this package; return the group of its tasks."""
     run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", folder, project().folder]
@@ -64,24 +75,26 @@ def collect(server: FractalServer, folder: Path) -> dict[str, Any]:
 
 
 def collect_all(
-    server: FractalServer, folder: Path, given: Given | None
-) -> dict[str, dict[str, Any]]:
+    server: FractalServer, folder: Path, submission: Submission | None
+) -> dict[str, TaskGroup]:
     """Collect this package, and others by name and version; return their groups.
 
     Raises:
         ServerError: The server would not import the workflow.
     """
-    tasks = [step["task"] for step in given.workflow["task_list"]] if given else []
+    steps = submission.workflow["task_list"] if submission else []
+    tasks = [step["task"] for step in steps]
     unnamed = [task["name"] for task in tasks if not task.get("version")]
     if unnamed and not server.is_old:
+        version = project().read_version()
+        hint = f'; that of {project().name} is "{version}"' if version else ""
         raise ServerError(
-            f"{', '.join(map(repr, unnamed))}: a server imports no step without the version "
-            f'of its package. Write "version": "..." beside "pkg_name"; that of {project().name} is '
-            f'"{project().read_version()}".'
+            f"{', '.join(map(repr, unnamed))}: a server imports no step without the "
+            f'version of its package. Write "version": "..." beside "pkg_name"{hint}.'
         )
     groups = {project().name: collect(server, folder)}
-    collected: dict[Any, dict[str, Any]] = {}
-    for key, package in given.packages.items() if given else ():
+    collected: dict[tuple[str, str | None], TaskGroup] = {}
+    for key, package in submission.packages.items() if submission else ():
         release = package.name, package.version
         if release not in collected:
             collected[release] = server.collect_release(*release)
@@ -90,14 +103,14 @@ def collect_all(
     return groups
 
 
-def show_group(group: dict[str, Any], said: str = "") -> None:
-    """Say what was collected."""
-    say(f"collected {group['pkg_name']} {group['version']}{said}, which offers")
+def show_group(group: TaskGroup, extra: str = "") -> None:
+    """Print the tasks that were collected."""
+    say(f"collected {group['pkg_name']} {group['version']}{extra}, which offers")
     for task in group["task_list"]:
         print(f"    {task['name']} ({task['type']})")
 
 
-def collected_package(group: dict[str, Any]) -> Any:
+def collected_package(group: TaskGroup) -> rules.Package:
     """Return a package in the environment that the server made for it."""
     venv, module = Path(group["venv_path"]), group["pkg_name"].replace("-", "_")
     (root,) = venv.glob(f"lib/python*/site-packages/{module}")
@@ -108,14 +121,14 @@ def collected_package(group: dict[str, Any]) -> Any:
 def compare(
     server: FractalServer,
     folder: Path,
-    groups: dict[str, dict[str, Any]],
+    groups: dict[str, TaskGroup],
     workflow: dict[str, Any],
     zarr_dir: str,
     images: list[Image],
     requests: Requests | None,
-    told: Path | None,
+    run_json: Path | None,
 ) -> bool:
-    """Run a workflow on the server and locally; return whether both do the same well."""
+    """Run a workflow on the server and locally; return whether both succeed alike."""
     local_dir = str(folder / "local")
     if Path(zarr_dir).exists():
         shutil.copytree(zarr_dir, local_dir, symlinks=True)
@@ -126,15 +139,16 @@ def compare(
     if log:
         print(f"\n{log}\n")
     runner.show_images("image list", theirs, [], "", zarr_dir)
-    if requests is None:
-        jobs, as_asked = [], True
-    else:
+    jobs: list[SlurmJob] = []
+    as_requested = True
+    if requests is not None:
         jobs = read_jobs(folder / "slurm")
-        as_asked = show_jobs(jobs, requests, is_complete=not log)
+        as_requested = show_jobs(jobs, requests, is_complete=not log)
 
     # In the environments that the server made, only the runner is another.
     own, *others = map(collected_package, groups.values())
-    error, steps = None, list[Any]()
+    steps: list[StepDone] = []
+    error: rules.WorkflowError | None = None
     try:
         ours = runner.run_workflow(
             workflow,
@@ -150,15 +164,14 @@ def compare(
         error, ours = failure, failure.images
         print(f"\n{error}\n")
     say(f"the local run has {'failed' if error else 'succeeded'}")
-    if told:
-        said = as_json(steps) | {
-            "server": {
-                "images": theirs,
-                "log": log,
-                "jobs": [j._asdict() for j in jobs],
-            }
+    if run_json:
+        on_server = {
+            "images": theirs,
+            "log": log,
+            "jobs": [job._asdict() for job in jobs],
         }
-        told.write_text(json.dumps(said, indent=2), "utf-8")
+        record = as_json(steps) | {"server": on_server}
+        run_json.write_text(json.dumps(record, indent=2), "utf-8")
 
     expected, actual = (
         json.dumps(
@@ -171,84 +184,77 @@ def compare(
     difference = list(unified_diff(expected, actual, "server", "local", lineterm=""))
     print("\nThe image lists", "differ:" if difference else "are the same.")
     print(*difference, sep="\n")
-    return as_asked and not (log or error or difference)
+    return as_requested and not (log or error or difference)
 
 
 def serve(
-    workflow: str | None,
+    file: str | None,
     zarr_dir: str | None,
-    images: Path | None,
+    images: list[Image],
     *,
     keep: bool,
     slurm: bool,
     run_json: Path | None,
     yes: bool,
-) -> int:
-    """Collect the package, and run a workflow; return the exit code."""
-    try:
-        given = read_workflow(workflow) if workflow else None
-        listed = rules.read_images(images) if images else []
-    except rules.WorkflowError as error:
-        sys.exit(str(error))
-    others = given.packages.values() if given else ()
-    lines = {f"{one.name} {one.version}, from the package index": 0 for one in others}
-    if lines and not packages.confirm([*lines], agreed=yes):
-        sys.exit("nothing was installed: answer y, or agree by --yes")
+) -> bool:
+    """Collect the package, and run a workflow; return whether all of it succeeded.
+
+    Raises:
+        WorkflowError: The workflow is not valid, or the user does not agree to install
+            its packages; nothing was built or started.
+        ServerError: A server does not start.
+    """
+    submission = read_workflow(file) if file else None
+    others = submission.packages.values() if submission else ()
+    lines = [f"{item.name} {item.version}, from the package index" for item in others]
+    if lines and not packages.confirm([*dict.fromkeys(lines)], agreed=yes):
+        raise rules.WorkflowError("nothing was installed: answer y, or agree by --yes")
+    requests: Requests | None = None
+    if slurm:
+        check_programs()
+        own = packages.read_root(project().name, "", project().root, sys.executable)
+        alone = [(None, task) for task in own.tasks.values()]
+        planned = (
+            [(step, task) for step, task, _ in submission.planned]
+            if submission
+            else alone
+        )
+        requests = read_requests(planned)
+    elif submission:  # of which a local backend reads a part
+        read_requests((step, task) for step, task, _ in submission.planned)
     if sys.platform == "linux":  # where the death of nox can be noticed
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as on Ctrl-C
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        requests = None
-        if slurm:
-            check_programs()
-            planned = given and [step[:2] for step in given.planned]
-            own = packages.read_root(project().name, "", project().root, sys.executable)
-            requests = read_requests(
-                planned or [(None, task) for task in own.tasks.values()]
-            )
-        elif given:  # of which a local backend reads a part
-            read_requests(step[:2] for step in given.planned)
-        with start_server(project().root.name, requests) as (server, folder):
-            say(f"fractal-server {server.version} is up")
-            try:
-                groups = collect_all(server, folder, given)
-                template = given and given.template
-                if given and template and (kept := server.import_template(template)):
+    with start_server(project().root.name, requests) as (server, folder):
+        say(f"fractal-server {server.version} is up")
+        try:
+            groups = collect_all(server, folder, submission)
+            success = True
+            if submission:
+                workflow, template = submission.workflow, submission.template
+                if template and (kept := server.import_template(template)):
                     say(
                         f"imported the template {kept['name']!r}, and takes it from there"
                     )
-                    given = given._replace(workflow=kept["data"])
-                zarr_dir = zarr_dir or str(folder / "zarr")
-                success = not given or compare(
-                    server,
-                    folder,
-                    groups,
-                    given.workflow,
-                    zarr_dir,
-                    listed,
-                    requests,
-                    run_json,
+                    workflow = kept["data"]
+                place = zarr_dir or str(folder / "zarr")
+                success = compare(
+                    server, folder, groups, workflow, place, images, requests, run_json
                 )
-            except (ServerError, httpx.TransportError) as error:
-                success = False
-                print(f"\n{error}", file=sys.stderr)
-            if keep:
-                print(f"\nThe server stays up until Ctrl-C: {server.url}/docs")
-                print(f"Login: {EMAIL}, password: {server.password}")
-                print(f"Logs and jobs: {folder}", flush=True)
-                if slurm:
-                    print(f"SLURM_CONF={folder}/slurm/slurm.conf squeue --states=all")
-                signal.pause()
-        return not success
-    except ServerError as error:
-        sys.exit(f"\n{error}")
-    except KeyboardInterrupt:
-        return 130
+        except (ServerError, httpx.TransportError) as error:
+            success = False
+            print(f"\n{error}", file=sys.stderr)
+        if keep:
+            print(f"\nThe server stays up until Ctrl-C: {server.url}/docs")
+            print(f"Login: {EMAIL}, password: {server.password}")
+            print(f"Logs and jobs: {folder}", flush=True)
+            if slurm:
+                print(f"SLURM_CONF={folder}/slurm/slurm.conf squeue --states=all")
+            signal.pause()
+    return success
 
 
-def read_workflow(file: str) -> Given:
+def read_workflow(file: str) -> Submission:
     """Read a workflow, and reject its mistakes before anything is built or started."""
     job = rules.read_job(workflow=file)
     workflow: dict[str, Any] = rules.read_json(Path(file))
@@ -262,4 +268,4 @@ def read_workflow(file: str) -> Given:
     with TemporaryDirectory(prefix="fractal-packages-") as folder:
         found = choices.find_packages(job.workflow, (), (), Path(folder))
     planned = choices.find_tasks(job, found)
-    return Given(workflow, template, found.packages, planned)
+    return Submission(workflow, template, found.packages, planned)

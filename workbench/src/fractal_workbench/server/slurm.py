@@ -99,7 +99,7 @@ def check_programs() -> None:
         )
 
 
-def read_requests(steps: Iterable[tuple[Any, Any]]) -> Requests:
+def read_requests(steps: Iterable[tuple[rules.Step | None, rules.Task]]) -> Requests:
     """Return what tasks ask for, and what the steps of a workflow do instead.
 
     Args:

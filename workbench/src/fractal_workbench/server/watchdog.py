@@ -105,17 +105,17 @@ def kill_strays(folder: Path, patience: float = 5) -> None:
                     strays = True
 
 
-def run(command: list[Any], given: str = "", **options: Any) -> str:
+def run(command: list[Any], stdin: str = "", **options: Any) -> str:
     """Run a command to its end; return its output, or complain with it.
 
     Args:
         command: The command. Other users of the machine see it.
-        given: Its input, which nobody sees.
+        stdin: Its input, which nobody sees.
         **options: What else `subprocess.run` takes.
     """
     done: subprocess.CompletedProcess[str] = subprocess.run(
         command,
-        input=given,
+        input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
