@@ -1,6 +1,5 @@
 """All that the READMEs tell a reader to type works, and what they speak of is there."""
 
-import importlib
 import json
 import re
 import sys
@@ -12,7 +11,7 @@ from readme import Block, read_blocks
 from rendering import ROOT, import_folder, run
 from test_adopt import make_package
 
-rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
+from fractal_workbench.engine import rules
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 IMPORT = {"pkg_name": "my-fractal-tasks", "name": "Import OME-Zarr"}
@@ -24,6 +23,10 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     write_image(data / "image.zarr", "yx")
     step = {"task": IMPORT, "args_non_parallel": {"zarr_name": "image.zarr"}}
     workflow.write_text(json.dumps({"name": "Import", "task_list": [step]}))
+    published = tmp_path / "published.json"
+    core = {"pkg_name": "fractal-tasks-core", "version": "2.1.0"}
+    step = {"task": core | {"name": "Import OME-Zarr"}}
+    published.write_text(json.dumps({"name": "Published", "task_list": [step]}))
     theirs = make_package(tmp_path / "lab-tasks", "0.6")
     replaced = {
         # This test is a part of what the command runs.
@@ -31,12 +34,17 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
         # Nobody is here to answer the questions.
         "copier copy": "copier copy --defaults",
         "<absolute path or URL of this repository>": str(checkout),
+        # Nothing is installed for a plan.
+        "run WORKFLOW.json --zarr-dir DIR\n": f"run {published} --zarr-dir {data} --plan\n",
+        "git+<URL of this repository>#subdirectory=": f"{checkout.as_uri()}/",
         "WORKFLOW.json": str(workflow),
         "DIR": str(data),
         "/path/to/package": str(theirs),
     }
     # The first block has been run: what a reader sees first is what `checkout` makes.
-    first, second, copy, run_workflow, adopt = read_blocks(README, replaced)
+    first, second, copy, run_workflow, without_package, adopt = read_blocks(
+        README, replaced
+    )
     assert "nox -s demo" in first.code
     assert (checkout / "demo" / "out" / "index.html").exists()
 
@@ -44,9 +52,11 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     copy.run(checkout)
     package = checkout / "my-tasks"
     assert import_folder(package).name == "my_fractal_tasks"
-    assert run_workflow.section == "What a workflow did"
+    assert run_workflow.section == "Run a workflow"
     said = run_workflow.run(package, checkout / ".venv" / "bin")
     assert f"What it did: {data / 'report.html'}" in said
+    planned = without_package.run(tmp_path, checkout / ".venv" / "bin")
+    assert "Import OME-Zarr" in planned
     adopt.run(checkout)
     answers = (theirs / ".copier-answers.yml").read_text("utf-8")
     assert f"_src_path: {checkout}\n" in answers
@@ -144,7 +154,8 @@ def test_each_session_that_is_spoken_of_is_there_and_each_is_spoken_of(
 
 
 def test_what_the_table_says_is_shown_by_something_that_is_there() -> None:
-    table = README[: README.index("## ")]
+    _, _, rest = README.partition("## Compared with the official template")
+    table, _, _ = rest.partition("\n## ")
     shown = re.findall(r"\| ([^|\n]+) \|$", table, re.MULTILINE)[1:]
     assert len(shown) >= 8
     for cell in shown:

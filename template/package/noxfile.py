@@ -135,14 +135,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: `-- -k WORD` for some; `nox -s workflow` has those of workflows."""
+    """Run all tests but those of workflows: `-- -k WORD` for some."""
     session.install("-e", ".", *group("test"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(default=False, reuse_venv=True)
 def workflow(session: nox.Session) -> None:
-    """Test the workflows: as installed here, or by `-- .../venv/bin/python` of a server."""
+    """Test the workflows, here or by the `-- .../venv/bin/python` of a server."""
     session.install("-e", ".", *group("test"))
     install_workbench(session, "run", "")
     session.run("pytest", "--workflows", *session.posargs)
