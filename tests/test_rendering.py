@@ -7,16 +7,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import codespell_lib
 import copier
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
-from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, render, run
+from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, run
+from repo_review.processor import process
 
-from template import TEMPLATE_OWNED
+from fractal_workbench.template.command import TEMPLATE_OWNED
 
 # Answers to the questions that have no choices.
 TYPED = {
@@ -73,32 +77,16 @@ class Package:
         return [p for p in found if p.suffix == ".py" and p.name != "task_list.py"]
 
 
-@pytest.fixture(scope="session")
-def packages(template, tmp_path_factory) -> dict[str, Package]:
-    folder = tmp_path_factory.mktemp("packages")
-    return {
-        name: Package(render(template, folder / str(number), **answers), answers)
-        for number, (name, answers) in enumerate(CASES.items())
-    }
-
-
-@pytest.fixture(params=CASES)
-def package(request, packages) -> Package:
-    return packages[request.param]
-
-
-def test_every_question_is_answered_in_more_than_one_way():
-    assert set().union(*CASES.values()) == QUESTIONS.keys()
-
-
-def test_it_records_the_answers(package):
+def check_recorded_answers(package: Package) -> None:
+    """All answers are in the file that updates read."""
     for name, answer in package.given.items():
         assert package.answers[name] == answer
     recorded = {name for name in package.answers if not name.startswith("_")}
     assert recorded - {"scaffold"} == QUESTIONS.keys()
 
 
-def test_no_template_syntax_is_left(package):
+def check_template_syntax(package: Package) -> None:
+    """No template syntax is left."""
     for path in package.files():
         assert not re.search(r"[{}]|jinja", str(path.relative_to(package.folder)))
         text = path.read_text(encoding="utf-8")
@@ -106,21 +94,23 @@ def test_no_template_syntax_is_left(package):
         assert not re.search(r"(?<!\$)\{\{[ -]|\{%|%\}|\{#", text), path
 
 
-def test_it_parses(package):
+def check_syntax(package: Package) -> None:
+    """Python and YAML files parse."""
     for path in package.files("*.py"):
         compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True)
     for path in [*package.files("*.yml"), *package.files("*.yaml")]:
         yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def test_it_is_linted_and_formatted(package):
+def check_lint(package: Package) -> None:
+    """The package passes its own lint."""
     run("ruff", "check", "--no-cache", ".", cwd=package.folder)
     log = run("ruff", "format", "--no-cache", "--check", ".", cwd=package.folder)
     # Ruff passes over a folder such as `.nox` in silence.
     assert "files already formatted" in log
 
 
-def test_the_files_of_the_template_are_linted_and_formatted_by_its_own_rules(package):
+def check_lint_of_the_template(package: Package) -> None:
     """The package leaves to the template what is not in `kit`, and is tested here."""
     config = ("--no-cache", "--config", package.modules / "kit" / "ruff.toml")
     files = package.owned()
@@ -130,7 +120,8 @@ def test_the_files_of_the_template_are_linted_and_formatted_by_its_own_rules(pac
     run("ruff", "format", "--check", *config, *files, cwd=package.folder)
 
 
-def test_the_rules_of_kit_are_those_of_a_fresh_package(package):
+def check_rules_of_the_kit(package: Package) -> None:
+    """The kit is linted by the rules of a fresh package."""
     kit = tomllib.loads((package.modules / "kit" / "ruff.toml").read_text("utf-8"))
     lint = package.pyproject["tool"]["ruff"]["lint"]
     assert kit["lint"]["select"] == lint["select"]
@@ -138,44 +129,16 @@ def test_the_rules_of_kit_are_those_of_a_fresh_package(package):
     assert {*kit["lint"]["ignore"]} <= {*lint["ignore"]}
 
 
-@pytest.mark.parametrize("command", ["check", "format --check"])
-def test_the_rules_of_an_owner_judge_all_files_but_the_templates(
-    packages, tmp_path, command
-):
-    folder = shutil.copytree(packages["defaults"].folder, tmp_path / "package")
-    package = Package(folder, {})
-    text = package.read("pyproject.toml")
-    text = text.replace("[tool.ruff]", "[tool.ruff]\nline-length = 100")
-    text = text.replace("\nselect = [", '\nselect = ["ALL", ')
-    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        ["ruff", *command.split(), "--no-cache", "--output-format=json"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    judged = {Path(finding["filename"]) for finding in json.loads(done.stdout)}
-    assert not judged & {*package.owned()}
-    assert package.modules / "dev" / "task_list.py" in judged
-
-
-def test_nothing_that_the_scientific_python_guide_asks_for_is_missing(packages):
-    """But for what `pyproject.toml` ignores, with its reasons."""
-    run("repo-review", *(package.folder for package in packages.values()))
-
-
-def test_there_are_no_spelling_mistakes(packages):
-    run("codespell", *(package.folder for package in packages.values()))
-
-
-def test_editors_and_hooks_have_no_whitespace_to_repair(package):
+def check_whitespace(package: Package) -> None:
+    """Editors and hooks have no whitespace to repair."""
     for path in package.files():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"[ \t]\n", text), path
         assert not text or re.search(r"[^\n]\n\Z", text), path
 
 
-def test_it_has_exactly_the_chosen_examples(package):
+def check_examples(package: Package) -> None:
+    """The package has exactly the chosen examples."""
     text = "\n".join(path.read_text("utf-8") for path in package.files("task_list.py"))
     for example in EXAMPLES:
         modules = list(package.modules.glob(f"{example}*.py"))
@@ -188,7 +151,8 @@ def test_it_has_exactly_the_chosen_examples(package):
             assert (f'"{module.name}"' in text) == is_program, module
 
 
-def test_the_answers_are_in_the_metadata(package):
+def check_metadata(package: Package) -> None:
+    """The answers are in the metadata."""
     answers, project = package.answers, package.project
     assert project["name"] == answers["project_name"]
     assert package.modules.name == answers["project_name"].replace("-", "_")
@@ -205,7 +169,8 @@ def test_the_answers_are_in_the_metadata(package):
     ]
 
 
-def test_the_license_is_the_chosen_one(package):
+def check_license(package: Package) -> None:
+    """The license is the chosen one."""
     text = package.read("LICENSE")
     title = {
         "BSD-3-Clause": "BSD 3-Clause License",
@@ -218,7 +183,8 @@ def test_the_license_is_the_chosen_one(package):
         assert f"Copyright (c) {package.answers['user_name']}\n" in text
 
 
-def test_it_names_its_repository_only_if_there_is_one(package):
+def check_repository(package: Package) -> None:
+    """The package names its repository only if there is one."""
     user = package.answers["github_user"]
     tasks = json.loads(
         (package.modules / "__FRACTAL_MANIFEST__.json").read_text("utf-8")
@@ -232,7 +198,8 @@ def test_it_names_its_repository_only_if_there_is_one(package):
         assert not any("docs_link" in task for task in tasks)
 
 
-def test_it_publishes_to_pypi_only_if_asked_to(package):
+def check_publishing(package: Package) -> None:
+    """The package publishes to PyPI only if asked to."""
     asked = package.answers["publish_to_pypi"]
     workflows = package.folder / ".github" / "workflows"
     publishing = [
@@ -241,7 +208,8 @@ def test_it_publishes_to_pypi_only_if_asked_to(package):
     assert publishing == (["pypi.yml"] if asked else [])
 
 
-def test_ci_tests_every_supported_python(package):
+def check_pythons_of_ci(package: Package) -> None:
+    """CI tests every supported Python."""
     pattern = re.search(
         r"grep -oP '(.+?)' pyproject", package.read(".github/workflows/ci.yml")
     )
@@ -252,29 +220,14 @@ def test_ci_tests_every_supported_python(package):
     assert pythons == choices[choices.index(package.answers["min_python"]) :]
 
 
-def test_the_workflows_have_no_security_findings(packages, tmp_path):
-    workflows = packages["publish_to_pypi: True"].folder / ".github"
-    run("zizmor", "--offline", "--persona=pedantic", workflows)
+distributions = cache(packages_distributions)
 
 
-def test_the_workflows_contain_no_template_syntax():
-    """Linters and Dependabot read them where they are."""
-    folder = ROOT / "template" / "package" / ".github"
-    for path in folder.rglob("*.y*"):
-        assert path.suffix != ".jinja"
-        assert "{%" not in path.read_text(encoding="utf-8")
-
-
-def test_it_depends_on_exactly_what_it_imports(package, richest_python):
-    imported = imports(package.modules) - {package.modules.name}
-    owners = json.loads(
-        run(
-            richest_python,
-            "-c",
-            "import importlib.metadata, json\n"
-            "print(json.dumps(importlib.metadata.packages_distributions()))",
-        )
-    )
+def check_dependencies(package: Package) -> None:
+    """The package depends on exactly what it imports."""
+    # The manifest is also checked where the workbench is.
+    imported = imports(package.modules) - {package.modules.name, "fractal_workbench"}
+    owners = distributions()
 
     def owner(modules: set[str]) -> set[str]:
         names = {owners[module][0].lower().replace("_", "-") for module in modules}
@@ -295,6 +248,71 @@ def test_it_depends_on_exactly_what_it_imports(package, richest_python):
     tested = imports(package.folder / "tests") - {package.modules.name}
     test_group = package.pyproject["dependency-groups"]["test"]
     assert owner(tested) <= dependencies | declared(test_group)
+
+
+def check_review(package: Package) -> None:
+    """The package has what the Scientific Python guide recommends.
+
+    But for what `pyproject.toml` ignores, with its reasons.
+    """
+    results = process(package.folder).results
+    assert len(results) > 50
+    assert not [result for result in results if result.result is False]
+
+
+def check_spelling(package: Package) -> None:
+    """There are no spelling mistakes."""
+    assert codespell_lib.main(str(package.folder)) == 0
+
+
+CHECKS = [check for name, check in globals().items() if name.startswith("check_")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_package_of_any_answers_keeps_the_rules(case, render, tmp_path, subtests):
+    answers = CASES[case]
+    package = Package(render(tmp_path / "package", **answers), answers)
+    for check in CHECKS:
+        with subtests.test(check.__name__):
+            check(package)
+
+
+def test_every_question_is_answered_in_more_than_one_way():
+    assert set().union(*CASES.values()) == QUESTIONS.keys()
+
+
+@pytest.mark.parametrize("command", ["check", "format --check"])
+def test_the_rules_of_an_owner_judge_all_files_but_the_templates(
+    richest, tmp_path, command
+):
+    folder = shutil.copytree(richest, tmp_path / "package")
+    package = Package(folder, {})
+    text = package.read("pyproject.toml")
+    text = text.replace("[tool.ruff]", "[tool.ruff]\nline-length = 100")
+    text = text.replace("\nselect = [", '\nselect = ["ALL", ')
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["ruff", *command.split(), "--no-cache", "--output-format=json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    judged = {Path(finding["filename"]) for finding in json.loads(done.stdout)}
+    assert not judged & {*package.owned()}
+    assert package.modules / "dev" / "task_list.py" in judged
+
+
+def test_the_workflows_have_no_security_findings(render, tmp_path):
+    package = render(tmp_path / "package", publish_to_pypi=True, examples=[])
+    run("zizmor", "--offline", "--persona=pedantic", package / ".github")
+
+
+def test_the_workflows_contain_no_template_syntax():
+    """Linters and Dependabot read them where they are."""
+    folder = ROOT / "template" / "package" / ".github"
+    for path in folder.rglob("*.y*"):
+        assert path.suffix != ".jinja"
+        assert "{%" not in path.read_text(encoding="utf-8")
 
 
 def imports(folder: Path, pattern: str = "**/*.py") -> set[str]:
