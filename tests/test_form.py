@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import enum
 import fractions
-import importlib.util
 import inspect
 import ipaddress
 import json
@@ -23,7 +22,6 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import numpy as np
@@ -31,23 +29,11 @@ import pydantic
 import pytest
 from fractal_task_tools._args_schemas import create_schema_for_single_task
 from fractal_task_tools._specs import validate_schema
+from fractal_workbench.form import check
+from fractal_workbench.form.model import inline, read_arguments
 from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass
-from rendering import ROOT
 from typing_extensions import TypedDict
-
-
-def load_create_manifest() -> ModuleType:
-    file = ROOT / "template/package/src/{{ package_name }}/dev/create_manifest.py"
-    spec = importlib.util.spec_from_file_location("create_manifest", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-create_manifest = load_create_manifest()
 
 
 class Color(enum.Enum):
@@ -234,9 +220,9 @@ DEAD_BY_AJV = [
 # It stays empty, or a button of it does nothing, for another reason.
 DEAD = [
     (Box, NEVER, "the model Box contains itself"), (Egg | None, None, "the model Egg contains itself"), (list[Box], [], "contains itself"),
-    (Threshold | None, None, "Input should be a valid dictionary"),
+    (Threshold | None, None, "stays empty if None is in the place of a model"),
     (Annotated[list[int], Field(min_length=2, max_length=2)], NEVER, "a tuple has a fixed size, a list has not"), (tuple[()], (), "a tuple has a fixed size"),
-    (dict, {}, r"cannot add a value of any type: take `dict\[str, float\]`"), (dict, {"a": 1}, "cannot add"), (dict[str, Any], {}, "cannot add"), (Loose, Loose(), "cannot add"),
+    (dict, {}, r"cannot add a value of any type: take `dict\[str, float\]`"), (dict, {"a": 1}, "empty if a default has a value of any type: take"), (dict[str, Any], {}, "cannot add"), (Loose, Loose(), "cannot add"),
     (fractions.Fraction, fractions.Fraction(1, 2), "format fraction|take one type"),  # by the version of Pydantic
     (dict[text(pattern="^a"), int], {}, "cannot add"), (text(pattern="(?i:a)b"), NEVER, "JavaScript"),  # of 2024
 ]
@@ -251,14 +237,14 @@ UNSUPPORTED = [
 
 # It calls the default wrong, or sends another one.
 DEFAULTS = [
-    (int, 1.5, "Input should be a valid integer"), (int, "1", "valid integer"), (int, None, "valid integer"), (str, None, "valid string"), (str, 1, "valid string"), (bool, 1, "valid boolean"),
-    (list[int], None, "valid list"), (list[int], ["a"], "0: Input should be a valid integer"), (Model, None, "valid dictionary"), (dict[str, int], None, "valid dictionary"),
-    (float, fractions.Fraction(1, 2), "valid number"), (Literal["a", "b"], "c", "should be 'a' or 'b'"), (tuple[int, int], (1, 2, 3), "at most 2 items"), (Model, {}, "x: Field required"),
-    (Wrong, Wrong(), "`x.x` .* valid integer"), (Wrong, NEVER, "`x.x` .* valid integer"), (list[Wrong], [], "`x.x` .* valid integer"), (OptionalKey, {"x": 1}, "`x.y` its default is lost"),
-    (integer(ge=1), 0, "greater than or equal to 1"), (Annotated[float, Field(gt=0)], 0, "greater than 0"), (Annotated[float, Field(le=1)], 2, "less than or equal to 1"),
-    (integer(multiple_of=2), 3, "multiple of 2"), (Annotated[float, Field(multiple_of=0.1)], 0.3, "count in such steps"), (text(min_length=2), "a", "at least 2 characters"), (text(max_length=2), "abc", "at most 2"), (text(pattern="^[a-z]$"), "A", "match pattern"),
-    (Annotated[list[int], Field(max_length=1)], [1, 2], "at most 1"), (datetime.datetime, MIDNIGHT, "match pattern"), (datetime.time, datetime.time(1), "match pattern"),
-    (float, float("inf"), "finite number"), (float, float("nan"), "finite number"), (list[float], [float("nan")], "0: Input should be a valid number"),
+    (int, 1.5, "1.5 is not of type 'integer'"), (int, "1", "'1' is not of type 'integer'"), (int, None, "None is not of type 'integer'"), (str, None, "not of type 'string'"), (str, 1, "not of type 'string'"), (bool, 1, "not of type 'boolean'"),
+    (list[int], None, "not of type 'array'"), (list[int], ["a"], "0: 'a' is not of type 'integer'"), (Model, None, "not of type 'object'"), (dict[str, int], None, "not of type 'object'"),
+    (float, fractions.Fraction(1, 2), "not of type 'number'"), (Literal["a", "b"], "c", r"'c' is not one of \['a', 'b'\]"), (tuple[int, int], (1, 2, 3), "is too long"), (Needy, {}, "'x' is a required property"), (Model, {}, r"it sends {'x': None, 'y': None} for the default {}"),
+    (Wrong, Wrong(), "`x.x` 1.5 is not of type 'integer'"), (Wrong, NEVER, "`x.x` 1.5 is not of type 'integer'"), (list[Wrong], [], "`x.x` 1.5 is not of type 'integer'"), (OptionalKey, {"x": 1}, "`x.y` its default is lost"),
+    (integer(ge=1), 0, "0 is less than the minimum of 1"), (Annotated[float, Field(gt=0)], 0, "0 is less than or equal to the minimum of 0"), (Annotated[float, Field(le=1)], 2, "2 is greater than the maximum of 1"),
+    (integer(multiple_of=2), 3, "3 is not a multiple of 2"), (Annotated[float, Field(multiple_of=0.1)], 0.3, "count in such steps"), (text(min_length=2), "a", "'a' is too short"), (text(max_length=2), "abc", "'abc' is too long"), (text(pattern="^[a-z]$"), "A", "'A' does not match"),
+    (Annotated[list[int], Field(max_length=1)], [1, 2], "is too long"), (datetime.datetime, MIDNIGHT, "is not a 'date-time'"), (datetime.time, datetime.time(1), "is not a 'time'"),
+    (float, float("inf"), "finite number"), (float, float("nan"), "finite number"), (list[float], [float("nan")], "0: None is not of type 'number'"),
     (float, np.float64(1.5), "its default is lost: take one that JSON can hold"), (float, np.float32(1.5), "its default is lost"), (int, np.int64(3), "its default is lost"),
     (list[float], np.array([1.5]), "its default is lost"), (Lost, NEVER, "`x.x` its default is lost"), (Derived, NEVER, "`x.y` its default is lost"), (OptionalKey, NEVER, "its default is lost"),
     (int, 2**53 + 1, "JavaScript changes 9007199254740993: take no more than 2"), (int | None, -(2**63), "JavaScript changes -92233"), (list[int], [1, 10**400], "JavaScript changes 1000"),
@@ -295,15 +281,13 @@ def schema_of(annotation: Any, default: Any = NEVER) -> dict[str, Any]:
         return create_schema_for_single_task(__file__, task_function=task)
 
 
-def complaint(schema: dict[str, Any]) -> str | None:
+def complaint(schema: dict[str, Any], *, is_old: bool = False) -> str | None:
     """Return what `nox -s manifest` says of the arguments."""
     try:
-        create_manifest.check_arguments(schema)
+        check.check_arguments(schema, is_old=is_old)
     except ValueError as error:
         path = ".".join(reversed(getattr(error, "__notes__", [])))
-        mistakes = error.errors() if isinstance(error, pydantic.ValidationError) else []
-        said = [": ".join([*map(str, m["loc"]), m["msg"]]) for m in mistakes]
-        return f"`{path}` " + "\n".join(said or [str(error)])
+        return f"`{path}` {error}"
     return None
 
 
@@ -326,9 +310,7 @@ def test_what_only_fractal_task_tools_refuses_is_called_that():
         assert complaint(schema) is None, case
         with pytest.raises(ValueError, match=rf"\[{code}\]") as refusal:
             validate_schema(schema=schema, path="Task", root_schema=schema)
-        said = str(refusal.value)
-        remedies = create_manifest.REMEDIES.items()
-        remedy = next(text for key, text in remedies if re.search(key, said))
+        _, _, remedy = check.explain(refusal.value, "T").rpartition(" (")
         assert {"form", "fractal-task-tools"} <= {*re.split(r"[^\w-]+", remedy)}, case
 
 
@@ -344,9 +326,8 @@ def test_arguments_that_the_form_hides_are_refused_but_for_those_that_fractal_se
     assert complaint(schema) is None
 
 
-def test_defaults_are_not_judged_for_an_old_fractal_task_tools(monkeypatch):
+def test_defaults_are_not_judged_for_an_old_fractal_task_tools():
     """Its form leaves out what is empty, and its schemas have no default of None."""
-    monkeypatch.setattr(create_manifest, "OLD", True)
     arguments = {
         "optional": {"type": "integer"},
         "model": {"allOf": [{"$ref": "#/$defs/Model"}], "default": {}},
@@ -355,9 +336,13 @@ def test_defaults_are_not_judged_for_an_old_fractal_task_tools(monkeypatch):
     }
     schema = {"type": "object", "additionalProperties": False, "properties": arguments}
     schema["$defs"] = {"Model": {"type": "object", "properties": {}}}
-    assert complaint(schema) is None
+    assert complaint(schema, is_old=True) is None
+    assert (
+        complaint(schema)
+        == "`optional` its default is lost: take one that JSON can hold"
+    )
     arguments["folder"] = {"type": "string", "format": "path"}
-    assert "`folder` it knows no format path" in complaint(schema)
+    assert "`folder` it knows no format path" in complaint(schema, is_old=True)
 
 
 # What Ajv, the validator of the form, says itself.
@@ -414,32 +399,29 @@ def ajv(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any
     return ask
 
 
-def for_ajv(schema: Any) -> Any:
-    """Return a schema as the form gives it to Ajv: without discriminators."""
-    if isinstance(schema, dict):
-        left_out = "discriminator" if "oneOf" in schema else None
-        return {k: for_ajv(v) for k, v in schema.items() if k != left_out}
-    return [for_ajv(item) for item in schema] if isinstance(schema, list) else schema
+def in_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema as the form gives it to Ajv."""
+    arguments = read_arguments(schema)
+    return inline(arguments.schema, arguments.models)
 
 
 def test_ajv_takes_what_we_accept_with_its_default(ajv):
-    schemas = [for_ajv(schema_of(*case)) for case in SHOWN]
+    schemas = [in_form(schema_of(*case)) for case in SHOWN]
     judged = zip(SHOWN, ajv(schemas=schemas)["schemas"], strict=True)
     assert [(case, error) for case, error in judged if error] == []
 
 
 def test_ajv_refuses_what_we_say_it_refuses(ajv):
-    schemas = [for_ajv(schema_of(*case[:2])) for case in DEAD_BY_AJV]
+    schemas = [in_form(schema_of(*case[:2])) for case in DEAD_BY_AJV]
     judged = zip(DEAD_BY_AJV, ajv(schemas=schemas)["schemas"], strict=True)
     assert [case for case, error in judged if error is None] == []
 
 
 def test_ajv_knows_the_keywords_and_formats_that_we_know(ajv):
-    known, types = ajv(), {"array", "boolean", "integer", "number", "object", "string"}
-    ours = create_manifest.NAMES.keys() - types
+    known, ours = ajv(), {*check.KEYWORDS.split()}
     # The form takes this one out.
     assert ours - {*known["keywords"]} == {"discriminator"}
-    assert {*create_manifest.FORMATS.split()} <= {*known["formats"]}
+    assert {*check.FORMATS.split()} <= {*known["formats"]}
 
 
 def test_javascript_takes_the_patterns_that_we_accept_and_no_others(ajv):
@@ -460,6 +442,6 @@ def test_javascript_takes_the_patterns_that_we_accept_and_no_others(ajv):
             valid.append(pattern)
     assert len(valid) > 1000
     answers = ajv(patterns=valid)["patterns"]
-    ours = [bool(create_manifest.PATTERN.fullmatch(pattern)) for pattern in valid]
+    ours = [bool(check.PATTERN.fullmatch(pattern)) for pattern in valid]
     judged = zip(valid, ours, answers, strict=True)
     assert [p for p, accepted, error in judged if accepted != (error is None)] == []

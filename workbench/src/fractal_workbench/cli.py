@@ -305,6 +305,16 @@ def check_server(workflow: str | None, images: Path | None, **_: Any) -> None:
 # --- tasks ---
 
 
+PACKAGE = click.option(
+    "--package",
+    "requirement",
+    metavar="REQUIREMENT",
+    default="",
+    help="Instead of the package in this folder, one that is installed or published, such "
+    "as `fractal-tasks-core==2.1.0`. Its files are read, and none of its code runs.",
+)
+
+
 @main.command(cls=Verb)
 @click.argument(
     "file",
@@ -313,32 +323,57 @@ def check_server(workflow: str | None, images: Path | None, **_: Any) -> None:
     type=FILE,
     default=Path(".nox", "form", "index.html"),
 )
-def form(file: Path) -> None:
+@PACKAGE
+def form(file: Path, requirement: str) -> None:
     """Show the forms of the tasks in Fractal's web interface, as a page.
 
     The page needs no server and no network: it has the forms, and checks what is typed by
     the rules of the real one. Beside each form is the step of a workflow that it makes.
     """
+    from .engine import rules
     from .form import page
 
-    page.write_page(file)
+    with clean_exit(rules.WorkflowError):
+        page.write_page(file, requirement)
 
 
 @check(form)
-def check_form(file: Path) -> None:
+def check_form(file: Path, requirement: str) -> None:
     """Reject a file that is no page."""
     if file.suffix != ".html" or file.is_dir():
         raise reject(f"FILE.html: {file} must be the name of a file that ends in .html")
 
 
 @main.command("check-manifest", cls=Verb)
-@click.argument("manifest", type=FILE)
-def check_manifest(manifest: Path) -> None:
-    """Check a manifest by the rules of the server and of the web form."""
-    from .form.check import find_mistakes
+@click.argument("manifest", metavar="[MANIFEST.json]", required=False, type=FILE)
+@PACKAGE
+def check_manifest(manifest: Path | None, requirement: str) -> None:
+    """Check a manifest by the rules of the server and of the web form.
 
-    if mistakes := [*find_mistakes(manifest)]:
+    Without a file, it is that of the package in this folder. What is wrong is listed, with
+    the task and the argument, and the exit code is 1.
+    """
+    from .engine import rules
+    from .form.check import find_mistakes
+    from .form.source import find_package
+
+    with clean_exit(rules.WorkflowError, OSError, ValueError):
+        if manifest:
+            content, name = rules.read_json(manifest), str(manifest)
+        else:
+            package = find_package(requirement)
+            content, name = package.manifest.model_dump(mode="json"), package.name
+        mistakes = [*find_mistakes(content)]
+    if mistakes:
         sys.exit("\n".join(mistakes))
+    print(f"{name}: nothing is wrong with its {len(content['task_list'])} tasks")
+
+
+@check(check_manifest)
+def check_check_manifest(manifest: Path | None, requirement: str) -> None:
+    """Reject a file and a package at once."""
+    if manifest and requirement:
+        raise reject("give MANIFEST.json or --package, not both")
 
 
 # --- packages ---

@@ -9,11 +9,11 @@ from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from ..form.model import read_arguments
 from . import rules
 from .packages import Agree, Release, find_installed, find_releases
 
@@ -225,15 +225,7 @@ def find_tasks(job: Any, found: Found) -> list[Any]:
 
 def check_values(step: Any, task: Any, part: str) -> Iterator[str]:
     """Yield what the schema of a task says against arguments of a step."""
-    schema = getattr(task, f"args_schema_{part}") or {}
-    given = getattr(step, f"args_{part}") or {}
-    kept = rules.RESERVED_ARGUMENTS
-    required = [name for name in schema.get("required", ()) if name not in kept]
-    validator = Draft202012Validator(schema | {"required": required})
-    for error in sorted(
-        validator.iter_errors(given), key=lambda error: error.json_path
-    ):
-        if error.validator in ("required", "additionalProperties") and not error.path:
-            continue  # which is said already
-        place = ".".join(map(str, error.absolute_path))
-        yield f"{task.name!r}, {place or f'args_{part}'}: {error.message:.300}"
+    arguments = read_arguments(getattr(task, f"args_schema_{part}"))
+    for place, mistake in arguments.find_mistakes(getattr(step, f"args_{part}") or {}):
+        if place:  # else the names of arguments are wrong, which is said already
+            yield f"{task.name!r}, {place}: {mistake:.300}"

@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..form.model import RESERVED_ARGUMENTS, read_arguments
 from ..kit.fractal import (
     ImageUpdate,
     TaskOutput,
@@ -43,7 +44,6 @@ from ..kit.fractal import (
 from ..project import MANIFEST, Project, find_project
 
 MAX_FILE_NAME = 255  # bytes
-RESERVED_ARGUMENTS = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
 HOW_TO_HAVE_IMAGES = (
     "begin with a converter, or give a list by --images FILE, such as "
     '[{"zarr_url": "/data/image.zarr"}]'
@@ -289,6 +289,7 @@ class Manifest(BaseModel):
     manifest_version: Literal["2"]
     task_list: Annotated[list[Task], AfterValidator(_unique)]
     authors: Text | None = None
+    args_schema_version: str | None = None
 
 
 class Package(BaseModel):
@@ -585,12 +586,12 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
                         "them out"
                     )
             continue
-        schema = getattr(task, f"args_schema_{kind}") or {}
-        known = schema.get("properties", {}).keys() - RESERVED_ARGUMENTS
+        arguments = read_arguments(getattr(task, f"args_schema_{kind}"))
+        known = arguments.fields.keys()
         unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
-        if unknown and schema.get("additionalProperties", True) is False:
+        if unknown and arguments.schema.get("additionalProperties", True) is False:
             yield f"{name!r} knows {sorted(known)}, not {unknown}"
-        if missing := known & {*schema.get("required", [])} - args.keys():
+        if missing := known & arguments.required - args.keys():
             yield f"{name!r} needs {sorted(missing)}, and null counts as not given"
     for key, value in (step.type_filters or {}).items():
         if task.input_types.get(key, value) != value:
@@ -647,83 +648,17 @@ def without_nulls(step: Step, task: Task) -> Step:
     update: dict[str, Any] = {}
     for key in ("args_parallel", "args_non_parallel"):
         args = getattr(step, key)
-        schema = getattr(task, key.replace("args", "args_schema")) or {}
-        models = schema.get("$defs", {}) | schema.get("definitions", {})
-        fields = schema.get("properties", {})
-        own = {k: v for k, v in fields.items() if k not in RESERVED_ARGUMENTS}
+        arguments = read_arguments(getattr(task, key.replace("args", "args_schema")))
         if args:
-            kept = _drop_nulls(args, {"properties": own}, models)
-            update[key] = kept
+            kept = update[key] = arguments.drop_nulls(args)
             for name in args.keys() - kept.keys():
-                if (default := own[name].get("default")) is not None:
+                default = arguments.fields[name].schema.get("default")
+                if default is not None:
                     warn(
                         f"{task.name!r}, {name}: null counts as not given, which is "
                         f"{json.dumps(default)}"
                     )
     return step.model_copy(update=update)
-
-
-def _drop_nulls(value: Any, schema: Any, models: dict[str, Any]) -> Any:
-    """Return a value without the fields that are null and whose schema knows no null."""
-    schema = _resolve(schema, models)
-    if isinstance(value, list):
-        first, rest = schema.get("prefixItems", []), schema.get("items", {})
-        schemas = [*first, *[rest] * len(value)]
-        pairs = zip(value, schemas, strict=False)
-        return [_drop_nulls(item, one, models) for item, one in pairs]
-    if not isinstance(value, dict):
-        return value
-    options = (_resolve(one, models) for one in _options(schema))
-    schema = next((one for one in options if _may_be(value, one, models)), schema)
-    fields, extra = schema.get("properties", {}), schema.get("additionalProperties")
-    return {
-        key: _drop_nulls(item, fields.get(key, extra), models)
-        for key, item in value.items()
-        if item is not None or key not in fields or _takes_null(fields[key], models)
-    }
-
-
-def _resolve(schema: Any, models: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with the model to which it refers."""
-    found: dict[str, Any] = schema if isinstance(schema, dict) else {}
-    match found:
-        case {"$ref": str(ref)}:
-            return _resolve(models.get(ref.rpartition("/")[2]), models) | found
-        case {"allOf": [one]}:
-            return _resolve(one, models) | found
-    return found
-
-
-def _options(schema: dict[str, Any]) -> list[Any]:
-    return [*schema.get("anyOf", []), *schema.get("oneOf", [])]
-
-
-def _takes_null(schema: Any, models: dict[str, Any]) -> bool:
-    """Return whether null is a value by a schema."""
-    schema = _resolve(schema, models)
-    if options := _options(schema):
-        return any(_takes_null(one, models) for one in options)
-    if values := _values(schema):
-        return None in values
-    kind = schema.get("type", "null")
-    return "null" in (kind if isinstance(kind, list) else [kind])
-
-
-def _values(schema: dict[str, Any]) -> list[Any]:
-    """Return the values that a schema lists; none if it lists none."""
-    return [schema["const"]] if "const" in schema else schema.get("enum", [])
-
-
-def _may_be(value: dict[str, Any], schema: dict[str, Any], models: Any) -> bool:
-    """Return whether an object is of this one among several models."""
-    fields = schema.get("properties", {})
-    given = {key: item for key, item in value.items() if item is not None}
-    if not {*schema.get("required", [])} <= given.keys():
-        return False
-    if not fields.keys() >= given.keys():
-        return bool(schema.get("additionalProperties", not fields))
-    listed = {key: _values(_resolve(fields[key], models)) for key in given}
-    return all(given[key] in values for key, values in listed.items() if values)
 
 
 def select_images(

@@ -1,36 +1,80 @@
-"""Checks of a manifest by the rules of the server and of the web form."""
+"""Check of a manifest by the rules of the server and of the web form."""
 
+import json
+import math
 import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jsonschema import FormatChecker
+from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
+
 from ..engine import rules
 from ..kit.fractal import find_remedy
-from .model import check_arguments
+from .model import Argument, Schema, read, read_arguments
 
-# What to do about a mistake, by what is said of it: the first that fits.
-REMEDIES = {
+# Before this, None has no place in a schema, and the form sends no blank.
+NEW = "fractal_schema_v1"
+
+# What the web form knows of JSON Schema: else it stays empty.
+KEYWORDS = """
+    $comment $defs $ref additionalProperties allOf anyOf const contains contentEncoding
+    contentMediaType contentSchema default dependentRequired deprecated description
+    discriminator else enum examples exclusiveMaximum exclusiveMinimum format if items
+    maxContains maxItems maxLength maxProperties maximum minContains minItems minLength
+    minProperties minimum multipleOf not nullable oneOf pattern patternProperties
+    prefixItems properties propertyNames readOnly required then title type
+    unevaluatedItems unevaluatedProperties uniqueItems writeOnly
+"""
+BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]
+FORMATS = "binary date date-time duration email ipv4 ipv6 password regex time uri uuid"
+# The patterns that JavaScript shares with Python, piece by piece.
+CHAR = r"\\(?:[\^$\\.*+?()[\]{}|/fnrtv]|0(?!\d)|x[\da-fA-F]{2}|u[\da-fA-F]{4})"
+KIND = r"\\[dDsSwW]"
+ITEM = rf"(?:[^\\\]]|{CHAR}|\\[-b])"
+PATTERN = re.compile(
+    r"(?:[$^|]|\\[Bb]|\((?:\?(?:[:=!]|<[!=]))?"
+    rf"|(?:[^\\^$.*+?()[\]{{}}|]|[.)]|{CHAR}|{KIND}|\\[1-9]\d*"
+    rf"|\[\^?(?:{ITEM}-{ITEM}|{ITEM}(?!-{KIND})|{KIND}(?!-[^\]]))*\])"
+    r"(?:(?:[*+?]|\{\d+(?:,\d*)?\})\??)?)*"
+)
+# Of the formats, only that of a time tells what Pydantic takes from what the form takes.
+ZONES = FormatChecker(())
+# What to do about what fractal-task-tools says of an argument, by its number.
+NUMBERED = {
     r"\[E05": "give it a default: the form needs none, fractal-task-tools does",
     r"\[E(03|06|08|1[012])": "take words: the form has this, fractal-task-tools has not",
     r"\[E07": "take None: the form has no blank text",
-    r"\[E\d|JsonSchema|core schema": "give it one type, which JSON can hold",
-    "'properties'": "let each argument have a name: no `*args`, and none before a `/`",
-    "'TASK_LIST'|task_models|iterable": "list tasks of fractal_task_tools.task_models",
-    r"executable|\.py'|empty name|StopI": "name a X.py that defines X",
+    r"\[E\d": "give it one type, which JSON can hold",
+}
+EXECUTABLE = "name a X.py that defines X"
+DOCS = "take a text, or file:docs_info/X.md"
+# The same, by the field of a task.
+FIELDS = {
+    "executable": EXECUTABLE,
     "docs_link": "DOCS_LINK begins with https://, or is None",
-    "docs_|codec|directory": "take a text, or file:docs_info/X.md",
-    "meta_": "take what JSON can hold, such as {'mem': 4000}",
-    "should|twice|Extra|stores|required": "correct it, or leave it out",
+    "docs_info": DOCS,
+    "meta": "take what JSON can hold, such as {'mem': 4000}",
+    "name": "correct it",
 }
 
 
-def check_task(entry: dict[str, Any]) -> None:
+@ZONES.checks("date-time")
+@ZONES.checks("time")
+def has_zone(value: Any) -> bool:
+    """Return whether a time says where it is meant."""
+    return not isinstance(value, str) or bool(re.search(r"(Z|[+-]\d\d:\d\d)$", value))
+
+
+def check_task(entry: Schema, version: str | None) -> None:
     """Reject a task of a manifest that no server runs, or that the web form cannot show.
 
     Args:
         entry: What the manifest says of the task.
+        version: The version of the schemas of its arguments.
 
     Raises:
         ValueError: With what is wrong.
@@ -43,20 +87,107 @@ def check_task(entry: dict[str, Any]) -> None:
         )
     for part in ("non_parallel", "parallel"):
         if schema := entry.get(f"args_schema_{part}"):
-            check_arguments(schema)
+            check_arguments(schema, is_old=version != NEW)
 
 
-def find_mistakes(file: Path) -> Iterator[str]:
-    """Yield what is wrong with each task of the manifest in a file."""
+def check_arguments(schema: Schema, *, is_old: bool = False) -> None:
+    """Reject arguments that fractal-task-tools accepts and the web form does not.
+
+    Args:
+        schema: The schema of all arguments of a part of a task.
+        is_old: Whether it has no None, so that nothing can be said of defaults.
+
+    Raises:
+        ValueError: With the argument in its notes, innermost first.
+    """
+    if schema.get("additionalProperties") is not False:
+        raise ValueError("the web form hides `**kwargs`: name each argument")
+    _check(read_arguments(schema), is_old)
+
+
+def _check(argument: Argument, is_old: bool) -> None:
+    argument.check_shown()
+    schema, extra = argument.schema, argument.extra
+    check_words(schema)
+    if lost := [v for v in schema.get("enum", []) if str(v).strip() != str(v or None)]:
+        raise ValueError(f"it loses the options {lost}: take words")
+    if schema.get("additionalProperties") is True or "patternProperties" in schema:
+        raise ValueError("it cannot add a value of any type: take `dict[str, float]`")
+    parts = [*argument.options, *argument.places, *([extra] if extra else [])]
+    if argument.kind == "array":
+        parts.append(argument.item)
+    if keys := schema.get("propertyNames"):
+        parts.append(read({"type": "string"} | keys, argument.models, argument.parents))
+    for part in parts:
+        _check(part, is_old)
+    for name, field in argument.fields.items():
+        try:
+            is_lost = name not in argument.required and "default" not in field.schema
+            if is_lost and not is_old:
+                raise ValueError("its default is lost: take one that JSON can hold")
+            _check(field, is_old)
+        except ValueError as error:
+            error.add_note(name)
+            raise
+    if "default" in schema and not is_old:
+        check_default(argument)
+
+
+def check_words(schema: Schema) -> None:
+    """Reject keywords, formats, patterns and numbers that the web form does not know."""
+    if unknown := schema.keys() - {*KEYWORDS.split()}:
+        raise ValueError(f"it knows no {', '.join(sorted(unknown))}: leave it out")
+    if (name := schema.get("format", "date")) not in FORMATS.split():
+        raise ValueError(f"it knows no format {name}: take a `str`")
+    if not PATTERN.fullmatch(pattern := schema.get("pattern", "")):
+        raise ValueError(f"JavaScript knows no pattern {pattern}: write another")
+    for key in ("default", "enum", "const", *BOUNDS):
+        check_numbers(schema.get(key))
+    if float(schema.get("multipleOf", 1)).as_integer_ratio()[1] > 1024:
+        raise ValueError("JavaScript cannot count in such steps: take none, or 1/2^n")
+
+
+def check_numbers(value: Any) -> None:
+    """Reject numbers that JavaScript changes, or that JSON cannot hold."""
+    match value:
+        case {**fields}:
+            check_numbers([*fields.values()])
+        case [*items]:
+            for item in items:
+                check_numbers(item)
+        case int() if abs(value) > 2**53:
+            raise ValueError(f"JavaScript changes {value}: take no more than 2^53")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"JSON has no {value}: take a finite number, or None")
+        case float() if str(value) == "-0.0":
+            raise ValueError("JavaScript makes 0 of -0.0: take 0")
+
+
+def check_default(argument: Argument) -> None:
+    """Reject a default that the web form changes, or that is none of its values."""
+    default = argument.schema["default"]
+    text = json.dumps(default, separators=(",", ":"))
+    if re.search(r'"(\s|\\[nrt])|(\s|\\[nrt])"|""|"\*+"', text):
+        raise ValueError(f"it strips the default {text}: take another")
+    mistakes = argument.find_mistakes(default, format_checker=ZONES)
+    if lines := [": ".join(filter(None, mistake)) for mistake in mistakes]:
+        raise ValueError("; ".join(lines))
+    if (sent := argument.initial()) != default:
+        raise ValueError(
+            f"it sends {sent} for the default {default}: name all its fields"
+        )
+
+
+def find_mistakes(manifest: Any) -> Iterator[str]:
+    """Yield what is wrong with each task of a manifest."""
     try:
-        manifest = rules.read_json(file)
         rules.Manifest.model_validate(manifest)
-    except (OSError, ValueError) as error:
-        yield f"{file}: {rules.explain(error)}"
+    except ValueError as error:
+        yield rules.explain(error)
         return
     for entry in manifest["task_list"]:
         try:
-            check_task(entry)
+            check_task(entry, manifest.get("args_schema_version"))
         except ValueError as error:
             yield explain(error, entry["name"])
 
@@ -69,31 +200,66 @@ def explain(error: BaseException, place: str, package: Path | None = None) -> st
         place: The task, or the variable of the task list.
         package: The folder of the modules, whose lines are shown.
     """
-    for frame in traceback.extract_tb(error.__traceback__):
-        file = Path(frame.filename)
-        if package and file.is_relative_to(package) and file.stem != "create_manifest":
-            place += f" ({file.name}, line {frame.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [Path(frame.filename) for frame in frames]
+    is_own = [
+        package is not None
+        and file.is_relative_to(package)
+        and file.stem != "create_manifest"
+        for file in files
+    ]
+    for frame, own in zip(frames, is_own, strict=True):
+        if own:
+            place += f" ({Path(frame.filename).name}, line {frame.lineno})"
     if path := ".".join(reversed(getattr(error, "__notes__", []))):
         place += f": argument `{path}` or its default breaks the web form"
     reason = rules.explain(error) if isinstance(error, Exception) else str(error)
     text = f"{place}: {reason or repr(error)}"
-    remedy = package and find_import(error, package)
-    remedies = [remedy, *(REMEDIES[key] for key in REMEDIES if re.search(key, text))]
-    return next((f"{text} ({remedy})" for remedy in remedies if remedy), text)
+    if package and isinstance(error, ImportError):
+        remedy = explain_import(error, package)
+    else:
+        called = [file.stem for file, own in zip(files, is_own, strict=True) if own]
+        remedy = find_way_out(error, called, files[-1].stem if files else "")
+    return f"{text} ({remedy})" if remedy else text
 
 
-def find_import(error: BaseException, package: Path) -> str | None:
+def find_way_out(error: BaseException, own: list[str], last: str) -> str | None:
+    """Return what to do about a mistake, if that is known.
+
+    Args:
+        error: What was raised.
+        own: The modules of the package that were called on the way.
+        last: The module that raised it.
+    """
+    if {*own} - {"task_list"}:
+        return None  # the task's own error
+
+    text = str(error)
+    match error:
+        case ValidationError():
+            location = error.errors()[0]["loc"]
+            field = str(location[0]) if location else ""
+            known = (FIELDS[key] for key in FIELDS if field.startswith(key))
+            return next(known, "correct it, or leave it out")
+        case KeyError(args=("properties",)):
+            return "let each argument have a name: no `*args`, and none before a `/`"
+        case PydanticUserError():
+            return "give it one type, which JSON can hold"
+    return next((NUMBERED[key] for key in NUMBERED if re.match(key, text)), None)
+
+
+def explain_import(error: ImportError, package: Path) -> str | None:
     """Return what to do about what cannot be imported: of the kit, or of another package."""
     kit = f"{package.name}.kit"
-    name = getattr(error, "name", None) or ""
+    name = error.name or ""
     is_missing = isinstance(error, ModuleNotFoundError)
     if is_missing and f"{name}.".startswith(f"{kit}."):
         end = "/__init__.py" if name == kit else ".py"
         return f"`nox -s template -- restore src/{name.replace('.', '/')}{end}` brings it back"
-    if isinstance(error, ImportError) and f"{name}.".startswith(f"{kit}."):
+    if f"{name}.".startswith(f"{kit}."):
         return (
             "the kit has no such name: take one that it lists, or update the template"
         )
     if is_missing and name.startswith(f"{package.name}."):
-        return "name a X.py that defines X"
+        return EXECUTABLE
     return find_remedy(name) if is_missing else None

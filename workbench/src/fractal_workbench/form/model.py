@@ -1,142 +1,329 @@
-"""What Fractal's web form can show of the JSON Schema of a task, and what it makes of it."""
+"""The arguments of a task as Fractal's web form sees them.
 
-import json
-import math
-import re
-from functools import partial
+One model, for the check of a manifest, the page of forms, and the checks of a workflow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from fractal_task_tools import _create_manifest
-from pydantic_core import SchemaValidator
-
-from ..engine.rules import RESERVED_ARGUMENTS
-
 Schema = dict[str, Any]
-# Before fractal-task-tools 0.5, None has no place in a schema, and the form sends no blank.
-OLD = _create_manifest.ARGS_SCHEMA_VERSION == "pydantic_v2"
 
-# What the web form knows of JSON Schema (else it stays empty), and Pydantic's word for it.
-KNOWN = """
-    $comment $defs $ref additionalProperties allOf anyOf array:list boolean:bool const
-    contains contentEncoding contentMediaType contentSchema default dependentRequired
-    deprecated description discriminator else enum examples exclusiveMaximum:lt
-    exclusiveMinimum:gt format if integer:int items maxContains maxItems:max_length
-    maxLength:max_length maxProperties maximum:le minContains minItems:min_length
-    minLength:min_length minProperties minimum:ge multipleOf:multiple_of not nullable
-    number:float object:typed-dict oneOf pattern:pattern patternProperties prefixItems
-    properties propertyNames readOnly required string:str then title type
-    unevaluatedItems unevaluatedProperties uniqueItems writeOnly
-"""
-BOUNDS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]
-NAMES = {word.split(":")[0]: word.partition(":")[2] for word in KNOWN.split()}
-FORMATS = "binary date date-time duration email ipv4 ipv6 password regex time uri uuid"
-# The patterns that JavaScript shares with Python, piece by piece.
-CHAR = r"\\(?:[\^$\\.*+?()[\]{}|/fnrtv]|0(?!\d)|x[\da-fA-F]{2}|u[\da-fA-F]{4})"
-KIND = r"\\[dDsSwW]"
-ITEM = rf"(?:[^\\\]]|{CHAR}|\\[-b])"
-PATTERN = re.compile(
-    r"(?:[$^|]|\\[Bb]|\((?:\?(?:[:=!]|<[!=]))?"
-    rf"|(?:[^\\^$.*+?()[\]{{}}|]|[.)]|{CHAR}|{KIND}|\\[1-9]\d*"
-    rf"|\[\^?(?:{ITEM}-{ITEM}|{ITEM}(?!-{KIND})|{KIND}(?!-[^\]]))*\])"
-    r"(?:(?:[*+?]|\{\d+(?:,\d*)?\})\??)?)*"
-)
+# What Fractal sets itself.
+RESERVED_ARGUMENTS = frozenset({"zarr_url", "zarr_urls", "zarr_dir", "init_args"})
+SCALARS = frozenset({"string", "number", "integer", "boolean"})
 
 
-def check_arguments(schema: Schema) -> None:
-    """Reject arguments that fractal-task-tools accepts and the web form does not.
+def read_arguments(schema: Schema | None) -> "Argument":
+    """Return the arguments of a part of a task as one object, without the reserved ones.
 
     Args:
-        schema: The schema of all arguments of a task, but for those that Fractal sets.
+        schema: What the manifest says of the part; None if it says nothing.
+    """
+    schema = schema or {}
+    fields = schema.get("properties", {})
+    fields = {k: v for k, v in fields.items() if k not in RESERVED_ARGUMENTS}
+    needed = [k for k in schema.get("required", []) if k not in RESERVED_ARGUMENTS]
+    models = schema.get("definitions", {}) | schema.get("$defs", {})
+    return read(schema | {"properties": fields, "required": needed}, models)
+
+
+def read(schema: Any, models: Schema, parents: tuple[str, ...] = ()) -> "Argument":
+    """Return the argument that a schema describes."""
+    schema, parents = _follow(schema, models, parents)
+    match schema.get("anyOf"):
+        case [option, {"type": "null"}]:
+            inner, parents = _follow(option, models, parents)
+            rest = {key: value for key, value in schema.items() if key != "anyOf"}
+            return Argument(inner | rest, models, parents, is_nullable=True)
+    return Argument(schema, models, parents)
+
+
+def _follow(
+    schema: Any, models: Schema, parents: tuple[str, ...]
+) -> tuple[Schema, tuple[str, ...]]:
+    """Return a schema with its model in the place of its name, and the models around it."""
+    seen = len(parents)
+    while isinstance(schema, dict):
+        match schema:
+            case {"$ref": str(ref), **rest}:
+                name = ref.rpartition("/")[2]
+                if name in parents[seen:]:
+                    return {}, (*parents, name)
+                parents = (*parents, name)
+                model = models.get(name)
+                schema = (model if isinstance(model, dict) else {}) | rest
+            case {"allOf": [dict(option)], **rest}:
+                schema = rest | option
+            case _:
+                return schema, parents
+    return {}, parents
+
+
+def inline(schema: Any, models: Schema, parents: tuple[str, ...] = ()) -> Any:
+    """Return a schema as the web form gives it to Ajv: without names of models.
+
+    Discriminators are left out, which are no keyword in its strict mode.
 
     Raises:
-        ValueError: With the argument in its notes, innermost first.
+        ValueError: A model contains itself.
     """
-    if schema.get("additionalProperties") is not False:
-        raise ValueError("the web form hides `**kwargs`: name each argument")
-    fields = schema["properties"].items()
-    fields = {name: field for name, field in fields if name not in RESERVED_ARGUMENTS}
-    form_schema(schema | {"properties": fields}, schema.get("$defs", {}))
+    if isinstance(schema, list):
+        return [inline(item, models, parents) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema, parents = _follow(schema, models, parents)
+    _check_parents(parents)
+    left_out = {"$defs", "discriminator" if "oneOf" in schema else "$defs"}
+    kept = {key: value for key, value in schema.items() if key not in left_out}
+    return {key: inline(value, models, parents) for key, value in kept.items()}
 
 
-def form_schema(schema: Schema, models: Schema) -> Schema:
-    """Return how Pydantic checks what the form sends, if it can show that at all."""
-    match schema:
-        case {"$ref": ref, **rest}:
-            if (name := ref.removeprefix("#/$defs/")) not in models:
-                raise ValueError(f"the model {name} contains itself")
-            others = {key: models[key] for key in models if key != name}
-            return form_schema(models[name] | rest, others)
-        case {"anyOf": [one, {"type": "null"}], **rest} | {"allOf": [one], **rest}:
-            return form_schema(rest | one | {"nullable": True}, models)
-
-    inner, get = partial(form_schema, models=models), schema.get
-    kind, options = str(get("type")), get("enum", [])
-    items, sizes = get("prefixItems"), {get("minItems"), get("maxItems")}
-    fields, extra = get("properties", {}), get("additionalProperties")
-    if not (NAMES.get(kind) or options or "oneOf" in schema):
-        raise ValueError("take one type, or with None, or models with a discriminator")
-    if unknown := schema.keys() - NAMES.keys():
-        raise ValueError(f"it knows no {', '.join(sorted(unknown))}: leave it out")
-    if get("format", "date") not in FORMATS.split():
-        raise ValueError(f"it knows no format {get('format')}: take a `str`")
-    if not PATTERN.fullmatch(get("pattern", "")):
-        raise ValueError(f"JavaScript knows no pattern {get('pattern')}: write another")
-    for key in ("default", "enum", "const", *BOUNDS):
-        check_numbers(get(key))
-    if float(get("multipleOf", 1)).as_integer_ratio()[1] > 1024:
-        raise ValueError("JavaScript cannot count in such steps: take none, or 1/2^n")
-    if lost := [o for o in options if str(o).strip() != (str(o) if o else "None")]:
-        raise ValueError(f"it loses the options {lost}: take words")
-    if sizes != {len(items) if items else None} and (items or len(sizes) == 1):
-        raise ValueError("a tuple has a fixed size, a list has not: take a model")
-    if extra is True or "patternProperties" in schema:
-        raise ValueError("it cannot add a value of any type: take `dict[str, float]`")
-
-    core: Schema = {"type": NAMES.get(kind), "strict": True, "allow_inf_nan": False}
-    core |= {NAMES[key]: schema[key] for key in schema if NAMES[key]}
-    core |= {"regex_engine": "python-re", "fields": {}, "extra_behavior": "allow"}
-    if "oneOf" in schema:
-        core = {"type": "union", "choices": [*map(inner, schema["oneOf"])]}
-    elif options or "const" in schema:
-        core = {"type": "literal", "expected": options or [schema["const"]]}
-    elif items:
-        core = {"type": "tuple", "items_schema": [*map(inner, items)]}
-    elif kind == "array":
-        core["items_schema"] = inner(get("items", {}))
-    elif kind == "object":
-        inner({"type": "string"} | get("propertyNames", {}))
-        core |= {"extras_schema": inner(extra)} if extra else {}
-    elif get("format") in ("date-time", "time"):
-        core["pattern"] = r"(Z|[+-]\d\d:\d\d)$"
-    for name, field in fields.items():
-        try:
-            if not OLD and name not in get("required", []) and "default" not in field:
-                raise ValueError("its default is lost: take one that JSON can hold")
-            core["fields"][name] = {"type": "typed-dict-field", "schema": inner(field)}
-        except ValueError as error:
-            error.add_note(name)
-            raise
-    if get("nullable") and "oneOf" not in schema:
-        core = {"type": "nullable", "schema": core}
-    if "default" in schema and not OLD:
-        text = json.dumps(schema["default"], separators=(",", ":"))
-        if re.search(r'"(\s|\\[nrt])|(\s|\\[nrt])"|""|"\*+"', text):
-            raise ValueError(f"it strips the default {text}: take another")
-        SchemaValidator(core).validate_python(schema["default"])
-    return core
+def _check_parents(parents: tuple[str, ...]) -> None:
+    if len({*parents}) < len(parents):
+        raise ValueError(f"the model {parents[-1]} contains itself")
 
 
-def check_numbers(value: Any) -> None:
-    """Refuse numbers that JavaScript changes, or that JSON cannot hold."""
-    match value:
-        case {**fields}:
-            check_numbers([*fields.values()])
-        case [*items]:
-            for item in items:
-                check_numbers(item)
-        case int() if abs(value) > 2**53:
-            raise ValueError(f"JavaScript changes {value}: take no more than 2^53")
-        case float() if not math.isfinite(value):
-            raise ValueError(f"JSON has no {value}: take a finite number, or None")
-        case float() if str(value) == "-0.0":
-            raise ValueError("JavaScript makes 0 of -0.0: take 0")
+@dataclass(frozen=True)
+class Argument:
+    """An argument, a part of one, or all arguments of a task.
+
+    Attributes:
+        schema: Its JSON Schema, with its model in place.
+        models: The models of the task, by name.
+        parents: The names of the models that it is, or is a part of.
+        is_nullable: Whether it may also be None.
+    """
+
+    schema: Schema
+    models: Schema
+    parents: tuple[str, ...] = ()
+    is_nullable: bool = False
+
+    @property
+    def kind(self) -> str:
+        """How the form shows it: `models`, `choice`, `constant`, `tuple` or a type of JSON.
+
+        It is empty if the form cannot tell.
+        """
+        schema = self.schema
+        if "oneOf" in schema:
+            return "models"
+        if "enum" in schema:
+            return "choice"
+        kind = str(schema.get("type"))
+        if kind == "array" and "prefixItems" in schema:
+            return "tuple"
+        if kind not in {*SCALARS, "object", "array"}:
+            return ""
+        return "constant" if "const" in schema else kind
+
+    @cached_property
+    def fields(self) -> dict[str, "Argument"]:
+        """The fields of a model, or all arguments."""
+        fields = self.schema.get("properties", {})
+        return {name: self._read(field) for name, field in fields.items()}
+
+    @property
+    def required(self) -> set[str]:
+        """The names of the fields that have to be given."""
+        return {*self.schema.get("required", [])}
+
+    @cached_property
+    def options(self) -> list["Argument"]:
+        """The models, or types, of which it is one."""
+        names = ("anyOf", "oneOf")
+        return [self._read(option) for n in names for option in self.schema.get(n, [])]
+
+    @cached_property
+    def places(self) -> list["Argument"]:
+        """The items of a tuple."""
+        return [self._read(item) for item in self.schema.get("prefixItems", [])]
+
+    @cached_property
+    def item(self) -> "Argument":
+        """Any item of a list."""
+        return self._read(self.schema.get("items"))
+
+    @cached_property
+    def extra(self) -> "Argument | None":
+        """Any value of a dictionary, if its type is known."""
+        extra = self.schema.get("additionalProperties")
+        return self._read(extra) if isinstance(extra, dict) else None
+
+    @property
+    def values(self) -> list[Any]:
+        """The values that it may have, if its schema lists them."""
+        schema = self.schema
+        return [schema["const"]] if "const" in schema else schema.get("enum", [])
+
+    @property
+    def discriminator(self) -> str | None:
+        """The field whose value says which of several models it is."""
+        name = self.schema.get("discriminator", {}).get("propertyName")
+        return name if isinstance(name, str) else None
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether None is one of its values."""
+        if self.is_nullable:
+            return True
+        if self.options:
+            return any(option.takes_null for option in self.options)
+        if self.values:
+            return None in self.values
+        kind = self.schema.get("type", "null")
+        return "null" in (kind if isinstance(kind, list) else [kind])
+
+    def _read(self, schema: Any) -> "Argument":
+        return read(schema, self.models, self.parents)
+
+    def without_none(self) -> "Argument":
+        """Return what it is when it is not None."""
+        schema = {**self.schema}
+        if schema.get("default") is None:
+            schema.pop("default", None)
+        return replace(self, schema=schema, is_nullable=False)
+
+    # What the form does.
+
+    def check_shown(self) -> None:
+        """Reject what the web form cannot show; its parts are not looked at.
+
+        Raises:
+            ValueError: With what to do instead.
+        """
+        schema, kind = self.schema, self.kind
+        _check_parents(self.parents)
+        if not kind or (kind == "models" and not self.discriminator):
+            raise ValueError(
+                "take one type, or with None, or models with a discriminator"
+            )
+        if kind == "models" and self.is_nullable and schema.get("default") is None:
+            raise ValueError("it stays empty if None is in the place of a model")
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        is_odd = least == most and least is not None
+        if kind == "tuple":
+            is_odd = {least, most} != {len(self.places)}
+        if is_odd:
+            raise ValueError("a tuple has a fixed size, a list has not: take a model")
+        is_open = schema.get("additionalProperties") is True
+        if is_open and {*(schema.get("default") or {})} - {*self.fields}:
+            raise ValueError(
+                "it stays empty if a default has a value of any type: take `dict[str, float]`"
+            )
+
+    def initial(
+        self, value: Any = None, *, defaults: bool = True, required: bool = False
+    ) -> Any:
+        """Return what the web form sends if nobody touches it.
+
+        Args:
+            value: What is known of the value.
+            defaults: Whether the defaults of the schema count. A default has none in it.
+            required: Whether the argument is required.
+        """
+        schema, kind = self.schema, self.kind
+        if defaults and "default" in schema:
+            if schema["default"] is None:
+                return None
+            return self.initial(schema["default"], defaults=False, required=required)
+        if self.is_nullable and not defaults and value is None:
+            return None
+        if kind == "models":
+            if not value or not isinstance(value, dict):
+                return value or self.options[0].initial()
+            model = self.find_model(value)
+            return model.initial(value, defaults=defaults) if model else value
+        if "const" in schema:
+            return schema["const"]
+        if kind == "choice":
+            return value or None  # it loses such as 0
+        container = {"object": dict, "array": list, "tuple": list}.get(kind)
+        if container is None or (value and not isinstance(value, container)):
+            return value
+        if kind == "object":
+            return self._initial_fields(value or {}, defaults=defaults)
+        if kind == "tuple":
+            known = [*(value or []), *[None] * len(self.places)]
+            return [
+                place.initial(item, defaults=False) if value else None
+                for item, place in zip(known, self.places, strict=False)
+            ]
+        missing = schema.get("minItems", 0) - len(value or []) if required else 0
+        values = [*(value or []), *[None] * missing]
+        return [self.item.initial(item, defaults=defaults) for item in values]
+
+    def _initial_fields(self, value: Schema, *, defaults: bool) -> Schema:
+        fields = {**self.fields}
+        if self.extra:
+            fields |= {key: self.extra for key in value if key not in fields}
+        return value | {
+            name: field.initial(
+                value.get(name), defaults=defaults, required=name in self.required
+            )
+            for name, field in fields.items()
+        }
+
+    def find_model(self, value: Schema) -> "Argument | None":
+        """Return the one of several models that a value says it is of."""
+        key = self.discriminator
+        for option in self.options:
+            field = option.fields.get(key or "")
+            if field and key in value and value[key] in field.values:
+                return option
+        return None
+
+    # What a workflow says.
+
+    def drop_nulls(self, value: Any) -> Any:
+        """Return a value without the fields that are None and may not be.
+
+        Fractal's web interface writes null for each optional argument that is empty.
+        """
+        if isinstance(value, list):
+            items = [*self.places, *[self.item] * len(value)]
+            pairs = zip(value, items, strict=False)
+            return [item.drop_nulls(given) for given, item in pairs]
+        if not isinstance(value, dict):
+            return value
+        options = (option for option in self.options if option._may_be(value))
+        model = next(options, self)
+        return {
+            key: field.drop_nulls(given) if field else given
+            for key, given in value.items()
+            if (field := model.fields.get(key, model.extra)) is None
+            or given is not None
+            or key not in model.fields
+            or field.takes_null
+        }
+
+    def _may_be(self, value: Schema) -> bool:
+        """Return whether an object is of this one among several models."""
+        given = {key: item for key, item in value.items() if item is not None}
+        if not self.required <= given.keys():
+            return False
+        if not self.fields.keys() >= given.keys():
+            return bool(self.schema.get("additionalProperties", not self.fields))
+        values = {key: self.fields[key].values for key in given}
+        return all(given[key] in listed for key, listed in values.items() if listed)
+
+    def find_mistakes(self, value: Any, **formats: Any) -> Iterator[tuple[str, str]]:
+        """Yield where a value breaks the schema, and how.
+
+        Args:
+            value: The value.
+            **formats: `format_checker`, if the formats of texts count.
+        """
+        from jsonschema import Draft202012Validator  # which takes a while
+        from jsonschema.exceptions import best_match
+
+        if value is None and self.is_nullable:
+            return
+        models = {"$defs": self.models, "definitions": self.models}
+        validator = Draft202012Validator(self.schema | models, **formats)
+        errors = validator.iter_errors(value)
+        for error in sorted(errors, key=lambda error: error.json_path):
+            closest = best_match([error])
+            yield ".".join(map(str, closest.absolute_path)), closest.message

@@ -1,0 +1,54 @@
+"""The package whose forms are shown: in this folder, installed, or published."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ..engine import packages, rules
+from ..project import project
+
+
+def find_package(requirement: str = "") -> rules.Package:
+    """Return a package with its manifest; none of its code runs.
+
+    Args:
+        requirement: Its name, with a version or an address, as pip takes it: what is
+            installed here, or else its wheel, is read. By default the package in the
+            current folder.
+
+    Raises:
+        WorkflowError: There is no such package, or no correct manifest in it.
+    """
+    if not requirement:
+        own = project()
+        try:
+            manifest = rules.read_manifest(own.name, own.root)
+        except rules.WorkflowError as error:
+            error.reason += (
+                ". `nox -s manifest`, or `fractal-manifest create`, writes it"
+            )
+            raise
+        name = rules.normalise(own.name)
+        return rules.Package(name=name, root=own.root, manifest=manifest)
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise rules.WorkflowError(f"--package {requirement!r}: {reason}") from error
+    beside = None if wanted.url else rules.find_package(rules.normalise(wanted.name))
+    if beside and wanted.specifier.contains(beside.version or "", prereleases=True):
+        return beside
+    with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
+        releases = packages.find_releases({"": wanted}, Path(folder), _reject_builds)
+    release = releases[""]
+    if isinstance(release, str):
+        raise rules.WorkflowError(f"--package {requirement!r}: {release}")
+    return release.describe()
+
+
+def _reject_builds(lines: Sequence[str]) -> bool:
+    raise rules.WorkflowError(
+        f"{'; '.join(lines)}: give a wheel, or a version of an index"
+    )
