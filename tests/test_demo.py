@@ -1,33 +1,23 @@
 """The demo runs whatever examples a package has, on real cells, and ends with its page."""
 
 import csv
-import importlib
 import json
-import os
 import random
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
-from my_fractal_tasks.kit import open_image, open_label
-from rendering import EXAMPLES, TOOLS, import_folder, run
+from fractal_workbench.kit import open_image, open_label
+from rendering import EXAMPLES, import_folder, workbench
 
-rules = importlib.import_module("my_fractal_tasks.dev.server_rules")
+from fractal_workbench.demo import command
+from fractal_workbench.engine import rules
 
 
 @pytest.fixture
-def demo(richest, monkeypatch):
-    """The tool, for the package with all examples."""
+def in_package(richest, monkeypatch):
+    """The package with all examples is the current folder."""
     monkeypatch.chdir(richest)
-    return importlib.import_module("demo")
-
-
-def run_demo(package: Path, *arguments: str | Path) -> str:
-    """Run the tool for a package that need not be installed."""
-    env = os.environ | {"PYTHONPATH": str(package / "src")}
-    return run(sys.executable, TOOLS / "demo.py", *arguments, cwd=package, env=env)
 
 
 def test_all_examples_find_the_nuclei(checkout):
@@ -74,7 +64,7 @@ def test_all_examples_find_the_nuclei(checkout):
 def test_some_examples_run(render, tmp_path, examples):
     package = render(tmp_path / "package", examples=examples)
     folder = tmp_path / "made"
-    log = run_demo(package, folder, "--wells=1")
+    log = workbench("demo", folder, "--wells=1", cwd=package)
     assert f"The page: {folder / 'index.html'}" in log
     page = (folder / "index.html").read_text("utf-8")
     for task in rules.read_json(import_folder(package) / "__FRACTAL_MANIFEST__.json")[
@@ -89,7 +79,7 @@ def test_some_examples_run(render, tmp_path, examples):
 def test_a_package_without_tasks_has_the_plate(render, tmp_path):
     package = render(tmp_path / "package", examples=[])
     folder = package / ".nox" / "demo-out"
-    log = run_demo(package, "--wells=1")
+    log = workbench("demo", "--wells=1", cwd=package)
     assert f"The page: {folder / 'index.html'}" in log
     assert "No task can run on it yet" in log
     assert "A01" in (folder / "index.html").read_text("utf-8")
@@ -101,21 +91,23 @@ def test_a_package_without_tasks_has_the_plate(render, tmp_path):
     ("arguments", "reason"),
     [([""], "exists: name one that does not"), (["new", "--wells=7"], "--wells")],
 )
-def test_what_cannot_be_is_refused_first(render, tmp_path, arguments, reason):
+def test_invalid_arguments_are_rejected_first(render, tmp_path, arguments, reason):
     package = render(tmp_path / "package", examples=[])
     with pytest.raises(RuntimeError, match=reason) as error:
-        run_demo(package, tmp_path / arguments[0], *arguments[1:])
+        workbench("demo", tmp_path / arguments[0], *arguments[1:], cwd=package)
     assert "Traceback" not in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} == {"package"}
 
 
-def test_each_subset_of_the_examples_has_a_workflow(demo, tmp_path, capsys):
-    tasks = demo.read_tasks()
+def test_each_subset_of_the_examples_has_a_workflow(in_package, tmp_path, capsys):
+    tasks = command.read_tasks()
     assert {*tasks} == {*EXAMPLES}
     for size in range(len(EXAMPLES) + 1):
         for examples in map(set, combinations(EXAMPLES, size)):
             chosen = {name: task for name, task in tasks.items() if name in examples}
-            workflow = demo.make_workflow(demo.wish_steps(tmp_path, chosen), chosen)
+            workflow = command.make_workflow(
+                command.wish_steps(tmp_path, chosen), chosen
+            )
             said = capsys.readouterr().out
             names = [step["task"]["name"] for step in workflow["task_list"]]
             expected = {task.name for task in chosen.values()}
@@ -128,21 +120,23 @@ def test_each_subset_of_the_examples_has_a_workflow(demo, tmp_path, capsys):
             assert said.count("it needs objects") == len(chosen) - len(names)
 
 
-def test_own_tasks_run_if_they_are_parallel_and_need_nothing(demo, tmp_path, capsys):
+def test_own_tasks_run_if_they_are_parallel_and_need_nothing(
+    in_package, tmp_path, capsys
+):
     def task(name, kind="parallel", required=(), **more):
         schema = {"properties": {"zarr_url": {}, "size": {}}, "required": [*required]}
         part = "parallel" if kind == "parallel" else "non_parallel"
         given = {f"executable_{part}": f"{name}.py", f"args_schema_{part}": schema}
         return rules.Task(name=name, type=kind, **given, **more)
 
-    tasks = demo.read_tasks() | {
+    tasks = command.read_tasks() | {
         "good": task("good", required=["zarr_url"]),
         "needs": task("needs", required=["zarr_url", "size"]),
         "whole": task("whole", "non_parallel"),
         "converter": task("converter", "converter_non_parallel"),
         "stack": task("stack", input_types={"is_3D": True}),
     }
-    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    workflow = command.make_workflow(command.wish_steps(tmp_path, tasks), tasks)
     assert len(workflow["task_list"]) == len(EXAMPLES) + 1
     assert workflow["task_list"][-1]["task"]["name"] == "good"
     said = capsys.readouterr().out
@@ -155,10 +149,10 @@ def test_own_tasks_run_if_they_are_parallel_and_need_nothing(demo, tmp_path, cap
         assert reason in said
 
 
-def test_a_change_of_an_example_that_does_not_fit_is_told(demo, tmp_path, capsys):
-    tasks = demo.read_tasks()
+def test_a_change_of_an_example_that_does_not_fit_is_told(in_package, tmp_path, capsys):
+    tasks = command.read_tasks()
     schema = tasks["gaussian_blur"].args_schema_parallel
     schema["required"] = [*schema["required"], "sigma_xy"]
-    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    workflow = command.make_workflow(command.wish_steps(tmp_path, tasks), tasks)
     assert len(workflow["task_list"]) == len(EXAMPLES) - 1
     assert "Gaussian Blur is not in the workflow: " in capsys.readouterr().out

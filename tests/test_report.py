@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from fractal_workbench.engine import costs, history, rules
-from fractal_workbench.report import measured, pick_images, views
-from fractal_workbench.report.page import Report
 from my_fractal_tasks.kit import (
     create_plate,
     derive_label,
@@ -24,6 +21,10 @@ from my_fractal_tasks.kit import (
 )
 from package_images import write_image, write_plate
 from PIL import Image
+
+from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report import measured, pick_images, views
+from fractal_workbench.report.page import Report
 
 
 class Page(HTMLParser):

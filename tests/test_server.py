@@ -1,19 +1,18 @@
 """A generated package on a real fractal-server."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from fractal_workbench.demo import command as demo
-from fractal_workbench.server import services
-from fractal_workbench.server.watchdog import ServerError
 from full_workflow import write_workflow
 from rendering import EXAMPLES, ROOT, import_folder, make_environment, run
 from test_package import find_python, nox
+
+from fractal_workbench.demo import command as demo
+from fractal_workbench.server import services
+from fractal_workbench.server.watchdog import ServerError
 
 
 def test_no_password_is_an_argument_or_in_a_file(monkeypatch, tmp_path):

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fractal_workbench import cli
-from fractal_workbench.engine import rules
-from fractal_workbench.server import client, command, slurm, watchdog
 from full_workflow import write_workflow
 from rendering import import_folder
 from test_package import nox
+
+from fractal_workbench import cli
+from fractal_workbench.engine import rules
+from fractal_workbench.server import client, command, slurm, watchdog
 
 CONVERT = "Convert TIFFs to OME-Zarr"
 PROJECT = "Project Image (HCS Plate)"

@@ -222,8 +222,8 @@ def check_run(workflow: str, zarr_dir: str, images: Path | None, **_: Any) -> No
 @click.option(
     "--wells",
     metavar="N",
-    type=click.IntRange(1, 8),
-    default=8,
+    type=click.IntRange(1, 6),
+    default=6,
     show_default=True,
     help="How many wells the plate has, at most.",
 )
