@@ -1,1 +1,1 @@
-"""What the developers of the tasks need, and a Fractal server does not run."""
+"""Tools of the developers, which a Fractal server does not run."""

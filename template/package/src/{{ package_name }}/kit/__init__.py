@@ -1,4 +1,4 @@
-"""What tasks are made of, in the order in which a task needs it.
+"""The library of the tasks, in the order in which a task needs it.
 
 - Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
   which channel, `NgffVersion` 0.4 or 0.5.
@@ -94,7 +94,7 @@ else:
     MODULES += ["write", "intensity", "tiles", "models", "publish", "create"]
 
     def __getattr__(name: str) -> Any:
-        """Import what is asked for, and no library that it can do without."""
+        """Import a name when it is used, and no library that it does not need."""
         for module in MODULES if name in __all__ else ():
             found = import_module(f"{__name__}.{module}")
             if hasattr(found, name):

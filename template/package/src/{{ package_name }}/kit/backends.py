@@ -1,4 +1,4 @@
-"""How the values of a table are stored: as CSV, JSON, AnnData or Parquet."""
+"""Read and write the values of a table: CSV, JSON, AnnData or Parquet."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def checked(name: Any, values: Any) -> Array:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Reject names of columns that are there twice."""
+    """Reject repeated names of columns."""
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"there are two columns {twice[0]!r}")
 

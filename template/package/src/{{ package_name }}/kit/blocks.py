@@ -79,7 +79,7 @@ def cut_blocks(image: Image, whole: str = "", parts: int = 16) -> list[list[slic
 
 
 def cut_slabs(image: Image, region: Region, whole: str) -> Iterator[Region]:
-    """Parts of a block that a function must see alone: one plane after the other, say.
+    """Split a block into the parts that a function gets alone, such as its planes.
 
     Args:
         image: Image in which the block lies.
@@ -184,7 +184,7 @@ def map_blocks(
 
 
 def check_axes(**arguments: Iterable[str]) -> None:
-    """Refuse what is not a letter of `tczyx`, instead of passing over it.
+    """Reject letters that are not in `tczyx`.
 
     Raises:
         ValueError: An argument has another key or letter.
@@ -232,7 +232,7 @@ def cast(pixels: Array, dtype: DTypeLike) -> Array:
 
 
 class Fit:
-    """Casts what a function returns; knows in the end whether that has lost it."""
+    """Casts the results of a function, and detects results that the cast has lost."""
 
     def __init__(self, dtype: DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
@@ -249,7 +249,7 @@ class Fit:
         return cast(result, self.dtype)
 
     def check(self) -> None:
-        """Reject results that became but zeros and ones.
+        """Reject results that became only zeros and ones.
 
         Raises:
             ValueError: All results were fractions between 0 and 1.

@@ -1,4 +1,4 @@
-"""Compare the files of an array with the keys that its metadata give to its chunks.
+"""Compare the files of an array with the chunk keys of its metadata.
 
 An array whose chunks have other keys reads as its fill value everywhere, without an error.
 """
@@ -19,7 +19,7 @@ ENTRIES, FOLDERS = 100, 16  # how much of an array is looked at: its size must n
 
 
 def check_chunks(array: "zarr.Array[Any]", folder: Path) -> None:
-    """Reject an array whose chunks are on disk where its metadata do not look for them.
+    """Reject an array with chunks under other keys than its metadata say.
 
     Args:
         array: Array, with or without shards; one without any chunk is empty, which is right.
@@ -66,7 +66,7 @@ def _fits(place: tuple[int, ...], grid: list[int]) -> bool:
 
 
 def _keys(folder: Path, names: list[str]) -> Any:
-    """Keys of some chunks below a folder, in which these names are."""
+    """Keys of some chunks below a folder that has these names."""
     todo, looked_at = names[::-1], 0
     while todo and looked_at < FOLDERS:
         key = todo.pop()
@@ -91,7 +91,7 @@ def _beyond(folder: Path, key: str, grid: list[int]) -> str:
 
 
 def _other_key(array: "zarr.Array[Any]", folder: Path, key: str) -> str:
-    """What is wrong with the key of a chunk, and what makes it right."""
+    """Describe the mistake in the key of a chunk, and its remedy."""
     expected = array.metadata.encode_chunk_key((0,) * array.ndim)
     place, file = _numbers(key)[: array.ndim], _metadata_file(folder)
     remedy = f"rename the chunks, or correct {file}"

@@ -1,4 +1,4 @@
-"""Columns of tables: each is of texts, booleans, integers or floating point numbers.
+"""Columns of tables: texts, booleans, integers or floating point numbers.
 
 A text is a number by the grammar below alone. Python takes more for one: `1_2`, `12E3`,
 `INF`, `007` and the digits of other scripts, all of which are names in somebody's data.
@@ -79,7 +79,7 @@ def _of_one_kind(known: list[Any]) -> Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value as Python has it; None if it is missing."""
+    """A value as a Python object; None if it is missing."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         value = None if np.isnat(value) else str(value)
     elif isinstance(value, np.generic):
@@ -123,7 +123,7 @@ def kind_of(values: Array) -> str:
 
 
 def parse_cells(cells: Cells) -> Array:
-    """Values of a column of CSV: one cell that is no number makes all of them texts."""
+    """Values of a column of CSV: all are texts if one cell is not a number."""
     known = {*cells} - {""}
     if known and known <= BOOLEANS.keys():
         return _of_one_kind([BOOLEANS.get(cell) for cell in cells])
@@ -141,7 +141,7 @@ def parse_cells(cells: Cells) -> Array:
 
 
 def parse_as(cells: Cells, kind: str) -> Array:
-    """Values of a column of CSV that the metadata of its table call `kind`.
+    """Values of a column of CSV as the `kind` in the metadata of its table.
 
     Raises:
         ValueError: A cell is something else.
@@ -166,7 +166,7 @@ def _is(cell: str, kind: str) -> bool:
 
 
 def unify(parts: Sequence[Array | Cells]) -> list[Array]:
-    """Make a column of several tables one kind: numbers, if all of its values are.
+    """Give a column the same kind in several tables: numbers if all values are numbers.
 
     Args:
         parts: The column in each table, as cells where it is not known of what kind.
@@ -192,7 +192,7 @@ def unify(parts: Sequence[Array | Cells]) -> list[Array]:
 
 
 def join_columns(arrays: Sequence[Array]) -> Array:
-    """Put the values of columns below each other, and lose none."""
+    """Concatenate columns without a loss of values."""
     dtypes = {values.dtype for values in arrays}
     if len(dtypes) == 1 and dtypes.pop().kind in "biuf":
         return np.concatenate(arrays)

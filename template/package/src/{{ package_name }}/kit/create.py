@@ -1,4 +1,4 @@
-"""Make new images.
+"""Create images.
 
 Importing `ome_zarr` takes a second, which every unit of a task would pay for: only what
 makes new metadata imports it.
@@ -41,7 +41,7 @@ def create_image(
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
-    """Make a new image, with a pyramid by factors of two in y and x.
+    """Create an image, with a pyramid by factors of two in y and x.
 
     Inside the `with`, write into `levels[0]`, and call `build_pyramid` in the end.
 
@@ -133,7 +133,7 @@ def _check(
     version: str,
     chunk_yx: int,
 ) -> None:
-    """Reject an image that cannot be, before anything is written.
+    """Reject an invalid image, before anything is written.
 
     Raises:
         ValueError: An argument is wrong, or does not fit another one.
@@ -164,7 +164,7 @@ def _check_channels(
     wavelengths: Sequence[str],
     colors: Sequence[str],
 ) -> None:
-    """Reject descriptions that are not those of so many channels.
+    """Reject descriptions that do not fit the number of channels.
 
     Raises:
         ValueError: One is missing, too many, given twice, or no description.
@@ -196,7 +196,7 @@ def _write_channels(
     wavelengths: Sequence[str],
     colors: Sequence[str],
 ) -> None:
-    """Write what is known of the channels, with a display range that shows something."""
+    """Write the metadata of the channels, with a display range that fits the pixels."""
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import add_metadata
 

@@ -1,4 +1,4 @@
-"""What a task and Fractal tell each other: Zarr URLs and task outputs.
+"""The interface of a task and Fractal: Zarr URLs and task outputs.
 
 The only module that knows the task API. Its models follow those of fractal-server, so
 that a wrong output fails in the task, with a sentence, and not on the server.
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def storable(value: T) -> T:
-    """Refuse what PostgreSQL, the server's database, cannot store."""
+    """Reject text that PostgreSQL, the server's database, cannot store."""
     if isinstance(value, dict):
         storable([*value, *value.values()])
     elif isinstance(value, list):
@@ -111,7 +111,7 @@ class ImageUpdate(BaseModel, extra="forbid"):
 
 
 class ParallelizationItem(BaseModel, extra="forbid"):
-    """One unit of a compound task: what its compute function is called with.
+    """One unit of a compound task: the arguments of its compute function.
 
     Args:
         zarr_url: The image to compute on.
@@ -124,7 +124,7 @@ class ParallelizationItem(BaseModel, extra="forbid"):
 
 
 class TaskOutput(BaseModel, extra="forbid"):
-    """What a task returns, except the init function of a compound task."""
+    """The output of a task, except of the init function of a compound task."""
 
     image_list_updates: list[ImageUpdate] = []
     image_list_removals: list[ZarrUrl] = []
@@ -141,7 +141,7 @@ class TaskOutput(BaseModel, extra="forbid"):
 
 
 class InitTaskOutput(BaseModel, extra="forbid"):
-    """What the init function of a compound task returns."""
+    """The output of the init function of a compound task."""
 
     parallelization_list: list[ParallelizationItem] = []
 
@@ -183,7 +183,7 @@ def init_task_output(items: Iterable[ParallelizationItem]) -> dict[str, Any]:
 
 
 def find_remedy(module: str) -> str:
-    """Return what to do about a module that is missing, by what this package requires."""
+    """Return the remedy for a missing module, by the dependencies of this package."""
     package, top = __name__.partition(".")[0], module.partition(".")[0]
     if top == package:
         file = f"src/{module.replace('.', '/')}.py"

@@ -83,7 +83,7 @@ class Image:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether its metadata say what a pixel measures; if not, `scale` is 1."""
+        """Whether the metadata have the size of a pixel; if not, `scale` is 1."""
         return coordinates(self.metadata["multiscales"][0])[0] is not None
 
     @property
@@ -113,7 +113,7 @@ class Image:
 
     @property
     def is_label(self) -> bool:
-        """Whether the pixels are labels, which must never be averaged."""
+        """Whether the pixels are labels. Labels must never be averaged."""
         in_image = self.path.parent.name == "labels" and is_zarr(self.path.parents[1])
         return in_image or "image-label" in self.metadata
 
@@ -129,7 +129,7 @@ class Image:
         return unique_names([channel.get("label") for channel in self.channels])
 
     def from_level(self, level: int) -> "Image":
-        """This image without the pyramid levels before `level`, to be worked on in that.
+        """This image with `level` as its first pyramid level.
 
         Raises:
             ValueError: There is no such level.
@@ -204,7 +204,7 @@ class Image:
 
 
 def unique_names(names: Sequence[Any]) -> list[str]:
-    """Names as texts, by which each can be told from all others.
+    """Names as unique texts.
 
     One that is empty, or that several have, gets its position, so that it is not the name
     of another: of `DAPI, DAPI, DAPI1`, the second one becomes `DAPI_1`.
@@ -226,7 +226,7 @@ def unique_names(names: Sequence[Any]) -> list[str]:
 def channels_to_read(
     image: Image, channel: int | Sequence[int] | None
 ) -> int | Sequence[int]:
-    """What a function sees of the channels of an image; None is the only one.
+    """Resolve the `channel` argument; None is the only channel of the image.
 
     Raises:
         ValueError: There are several channels and none is named, or one is not there.

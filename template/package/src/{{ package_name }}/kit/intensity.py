@@ -1,4 +1,4 @@
-"""How bright a channel is, from a histogram of all its pixels."""
+"""Brightness of a channel, from a histogram of all its pixels."""
 
 from functools import reduce
 
@@ -57,7 +57,7 @@ def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array
 def percentile_range(
     image: Image, channel: int, percentiles: tuple[float, float] = (1, 99.8)
 ) -> tuple[float, float]:
-    """Grey values below which there are so many percent of a channel's pixels.
+    """Percentiles of the grey values of a channel.
 
     All blocks, tiles and regions of an image have to be normalised by the same values.
 
@@ -90,7 +90,7 @@ def percentile_range(
 
 
 def display_window(image: Image, channel: int) -> dict[str, float]:
-    """Grey values from which to which a viewer shall show a channel, so that it is seen.
+    """Display range of a channel for viewers.
 
     Args:
         image: An image that is written.

@@ -1,4 +1,4 @@
-"""Labels of objects that may cross the borders of blocks."""
+"""Label objects that cross the borders of blocks."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -40,10 +40,10 @@ class Local(NamedTuple):
 
 
 class Borders:
-    """Compares the faces of blocks as soon as both sides of a border are there."""
+    """Compares the faces of two blocks as soon as both have labels."""
 
     def __init__(self) -> None:
-        """Begin without a block."""
+        """Begin without blocks."""
         self._waiting: dict[tuple[int, int], tuple[Array, int]] = {}
         self._lock = threading.Lock()
         self.pairs: list[tuple[int, int, Array]] = []
@@ -58,7 +58,7 @@ class Borders:
         *,
         is_upper: bool,
     ) -> None:
-        """Take the face of one of two blocks.
+        """Add the face of one of two blocks.
 
         Args:
             lower: Number of the block before the border.
@@ -175,7 +175,7 @@ def label_blocks(
         )
 
     def label_block(region: Region) -> tuple[Array, int]:
-        """Labels of a block, and the highest of them."""
+        """Labels of a block, and the highest label."""
         pixels = image.read(region, channel)
         shape = pixels.shape[-array.ndim :]
         if not whole:

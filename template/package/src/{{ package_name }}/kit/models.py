@@ -1,4 +1,4 @@
-"""Weights of models: fetched once into a cache folder, however many units start.
+"""Weights of models: downloaded once into a cache folder, for all units.
 
 As a program, `python -m PACKAGE.kit.models TASK MODEL` calls `load_model` of a task, which
 fetches what a machine without internet then needs.
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class WrongFileError(ValueError):
-    """A file that is not the model that it should be."""
+    """A file that is not the expected model."""
 
 
 def cache_folder() -> Path:
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
-    """Path of a model in the cache folder; the first unit that needs it fetches it.
+    """Path of a model in the cache folder; the first unit downloads it.
 
     All other units wait for it, on other nodes too. What has the name is taken as it is.
 
@@ -86,7 +86,7 @@ def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
 
 
 def model_file(model: str, check: Callable[[Path], object] | None = None) -> Path:
-    """Path of the file of a model, which may be on the internet.
+    """Path of the file of a model; an address is downloaded once.
 
     A file that is fetched is kept only if it is what it should be. If `model` names no
     checksum, the log says that of the file.
@@ -157,7 +157,7 @@ def sha256(path: Path) -> str:
 
 
 def check_file(path: Path, checksum: str = "", source: str = "") -> None:
-    """Reject a file that is not the model that it should be.
+    """Reject a file that is not the expected model.
 
     Args:
         path: The file.
@@ -195,7 +195,7 @@ def check_file(path: Path, checksum: str = "", source: str = "") -> None:
 
 
 def model_sources(model: str) -> list[Path]:
-    """Files of a model, for a `Step`; none of an address, whose file stays the same.
+    """Files of a model, for a `Step`; none for an address, whose file stays the same.
 
     ONNX may keep weights in a second file, such as `model.onnx.data`.
 
@@ -209,7 +209,7 @@ def model_sources(model: str) -> list[Path]:
 
 
 def main() -> None:
-    """Fetch what a task needs."""
+    """Download the models of a task."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "task",

@@ -1,4 +1,4 @@
-"""Modules of a package that one of them needs, as far as its source says."""
+"""Find the modules of a package that a module imports, from its source."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -54,7 +54,7 @@ def needed_modules(
 
 
 def _imports(text: str, package: str, holder: Name) -> set[Name]:
-    """Names that a module imports from its package; the last of one may be a function."""
+    """Names that a module imports from its package; the last part may be a function."""
     text = IGNORED.sub(" ", text)
     found = {holder}
     for module, names in FROM.findall(text):
@@ -68,7 +68,7 @@ def _imports(text: str, package: str, holder: Name) -> set[Name]:
 
 
 def _resolve(package: str, holder: Name, module: str) -> Name:
-    """Name of a module without that of the package, which may be of another one.
+    """Name of a module, without the name of this package.
 
     What is started by its path finds the modules beside it without the package's name.
     """

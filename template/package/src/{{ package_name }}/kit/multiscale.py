@@ -1,4 +1,4 @@
-"""Metadata of an image: what its pixels measure, and whether all that it says agrees."""
+"""Read and check the scales and pyramid levels in the metadata of an image."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -68,7 +68,7 @@ def _is_number(value: Any) -> bool:
 
 
 def unit_size(axis: Mapping[str, Any]) -> float:
-    """Micrometers, or seconds for `t`, of the unit of an axis; 1 if it says none.
+    """Micrometers, or seconds for `t`, of the unit of an axis; 1 without a unit.
 
     Raises:
         ValueError: The unit is not known.
@@ -83,7 +83,7 @@ def unit_size(axis: Mapping[str, Any]) -> float:
 
 
 def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None:
-    """Reject an image whose metadata do not agree with each other, or with its arrays.
+    """Reject an image whose metadata contradict each other, or its arrays.
 
     Args:
         metadata: OME metadata of the image.
@@ -129,7 +129,7 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
 def check_scales(
     multiscale: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]
 ) -> None:
-    """Reject a pyramid whose pixel sizes are not those that its shapes give.
+    """Reject a pyramid whose pixel sizes do not fit its shapes.
 
     Raises:
         ValueError: They contradict each other, or are no sizes.
@@ -157,7 +157,7 @@ def check_scales(
 
 
 def same_extent(one: tuple[int, float], other: tuple[int, float]) -> bool:
-    """Whether two numbers of pixels of two sizes are as long, but for a pixel.
+    """Whether two lengths in pixels agree, to within a pixel.
 
     Args:
         one: Number and size of pixels.

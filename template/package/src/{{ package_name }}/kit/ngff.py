@@ -1,4 +1,4 @@
-"""Zarr groups and arrays as NGFF wants them: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
+"""Zarr groups and arrays of NGFF: 0.4 is stored as Zarr 2, 0.5 as Zarr 3."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ NgffVersion = Literal["0.4", "0.5"]
 
 
 class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc] # it has no types
-    """Refuses a chunk of the wrong length, which blosc would read past (Zarr 2)."""
+    """Rejects a chunk of the wrong length; blosc would read past its end (Zarr 2)."""
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decompress a chunk."""
@@ -64,7 +64,7 @@ def ome_metadata(group: Any) -> dict[str, Any]:
 
 
 def check_version(group: zarr.Group, entry: Mapping[str, Any]) -> None:
-    """Reject an image, plate or well whose versions of NGFF and Zarr do not fit.
+    """Reject an image, plate or well whose versions of NGFF and Zarr disagree.
 
     Args:
         group: Its Zarr group.
@@ -145,7 +145,7 @@ def new_array(
 
 
 def check_name(name: str, argument: str) -> None:
-    """Refuse what cannot be the name of a folder, or would be hidden.
+    """Reject an invalid name of a folder, and hidden ones.
 
     Raises:
         ValueError: `name` cannot.
@@ -155,7 +155,7 @@ def check_name(name: str, argument: str) -> None:
 
 
 def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:
-    """Path of what metadata name in an image or plate: `inside(path, "labels", name)`.
+    """Path of a name in the metadata of an image or plate: `inside(path, "labels", name)`.
 
     Args:
         root: Folder of the image or plate, which may itself be a link.
@@ -195,7 +195,7 @@ def edit_group(
     change: Callable[[dict[str, Any]], object],
     shared: Path | None = None,
 ) -> None:
-    """Change the attributes of a group, which others do too; make it if it is missing.
+    """Change the attributes of a group that tasks share; create it if it is missing.
 
     Args:
         folder: Folder of the group, which exists.
@@ -258,7 +258,7 @@ def add_to_well(path: Path, like: str) -> None:
 
 
 def drop_consolidated(path: Path) -> None:
-    """Drop the consolidated metadata around `path`, which know nothing of what is new.
+    """Remove the consolidated metadata around `path`, which are out of date.
 
     To write them again would take longer with each image of a plate; all readers can do
     without.

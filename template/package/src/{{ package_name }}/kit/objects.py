@@ -1,4 +1,4 @@
-"""Arithmetic of label arrays: runs, numbering, and objects that touch each other."""
+"""Arithmetic of label arrays: runs, numbers, and objects that touch each other."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from .image import Array
 
 
 class Runs(NamedTuple):
-    """Labels as runs of equal ones, which few objects need little memory for.
+    """Labels as runs of equal values; few objects need little memory.
 
     Attributes:
         starts: First pixel of each run in the flat array.
@@ -60,7 +60,7 @@ class Runs(NamedTuple):
 
 
 def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
-    """Labels as they have to be; an error if they cannot be."""
+    """Validate and convert labels."""
     found = np.asanyarray(found)  # of a function that may return nothing, or a list
     if found.dtype.kind in "bf" or found.shape != shape:
         raise ValueError(
@@ -71,7 +71,7 @@ def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _numbered(labels: Array) -> Array:
-    """Labels without large gaps between their numbers, which would take memory."""
+    """Labels without large gaps between their numbers, to save memory."""
     if labels.max(initial=0) <= labels.size:
         return labels
     numbers, index = np.unique(labels, return_inverse=True)

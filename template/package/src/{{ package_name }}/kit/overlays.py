@@ -1,4 +1,4 @@
-"""Label images of an image, and the pyramid levels of two images that fit each other."""
+"""Label images of an image, and matching pyramid levels of two images."""
 
 import math
 import os
@@ -32,7 +32,7 @@ def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
 
 
 def _check_place(label: Image, image: Image) -> None:
-    """Compare what a label and its image say of where their pixels are.
+    """Compare the positions of the pixels of a label and of its image.
 
     Raises:
         ValueError: They do not agree.
@@ -63,7 +63,7 @@ def _check_place(label: Image, image: Image) -> None:
 
 
 def _extents(one: Image, other: Image, axis: str) -> list[tuple[int, float, float]]:
-    """Number and size of pixels along an axis, and where they begin, of two images.
+    """Number, size and origin of the pixels of two images along an axis.
 
     They are in one unit: that which only one of them says is that of the other. If `one`
     does not say where it begins, this is NaN; `other` then begins at 0.
@@ -86,7 +86,7 @@ def _extents(one: Image, other: Image, axis: str) -> list[tuple[int, float, floa
 
 
 def level_like(image: Image, like: Image, argument: str = "label_name") -> Image:
-    """An image from that pyramid level on which has the shape of another one.
+    """An image from the pyramid level that has the shape of another image.
 
     Args:
         image: Image or label image.
@@ -113,7 +113,7 @@ def level_like(image: Image, like: Image, argument: str = "label_name") -> Image
 
 
 def _without_channels(image: Image) -> list[tuple[str, tuple[int, ...]]]:
-    """Axes and shape of each level, but for the channels."""
+    """Axes and shape of each level, without the channels."""
     kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
     axes = image.axes.replace("c", "")
     return [(axes, tuple(level.shape[dim] for dim in kept)) for level in image.levels]

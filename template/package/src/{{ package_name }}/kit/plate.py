@@ -1,4 +1,4 @@
-"""Make plates, and find places for new images."""
+"""Create plates, and choose paths of new images."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from .wells import listed_image, plate_images
 
 
 def sibling_path(holder: Image | Path, suffix: str) -> Path:
-    """Where to write an image that is derived from another one, or a plate.
+    """Path of an image that is derived from another image or from a plate.
 
     Args:
         holder: `plate.zarr/A/01/0` gives `plate.zarr/A/01/0blurred`, since NGFF allows
@@ -113,7 +113,7 @@ def create_plate(
 
 
 def _acquisitions(plate: Path | None) -> dict[int, dict[str, Any]]:
-    """What a plate says of its acquisitions, by their numbers."""
+    """Metadata of the acquisitions of a plate, by their numbers."""
     if plate is None:
         return {}
     listed = ome_metadata(open_group(plate))["plate"].get("acquisitions") or []
@@ -124,10 +124,10 @@ def _acquisitions(plate: Path | None) -> dict[int, dict[str, Any]]:
 
 
 def _copy_attributes(source: zarr.Group, target: zarr.Group) -> None:
-    """Give a plate the attributes of another one that it lacks."""
+    """Copy attributes from another plate, unless they are there."""
 
     def add(lacking: dict[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
-        """`lacking`, with what is but in `full`; in `ome` and `plate` likewise."""
+        """`lacking`, with keys that are only in `full`; in `ome` and `plate` likewise."""
         both = {**full, **lacking}
         for key in {"ome", "plate"} & lacking.keys() & full.keys():
             both[key] = add(lacking[key], full[key])
@@ -171,7 +171,7 @@ def _extend_plate(
     def edit(
         folder: Path, key: str, write: Callable[[zarr.Group, dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """Write the metadata of a well or plate anew; `write` gets those that it has."""
+        """Rewrite the metadata of a well or plate; `write` gets the present ones."""
         result: dict[str, Any] = {}
 
         def change(attributes: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What made a result: for whoever reads it, and so that the same unit is not run twice.
+"""Provenance of results; a unit that is run again finds its result.
 
 Fractal runs a unit again if it was killed before it could answer, or if its job failed
 elsewhere. A task asks `is_made` first: what the same unit has made stays as it is.
@@ -31,7 +31,7 @@ UNCOUNTED = ("zarr_url", "zarr_urls", "zarr_dir", "overwrite")
 
 
 def _callers() -> list[Path]:
-    """Modules of the package, without its kit and tools, that have led to this call."""
+    """Modules of the package, without `kit` and `dev`, on the stack of this call."""
     package = os.path.realpath(Path(__file__).parents[1])
     names = set()
     frame = sys._getframe()
@@ -49,7 +49,7 @@ def _callers() -> list[Path]:
 
 @dataclass(frozen=True)
 class Step:
-    """What one unit of a task does.
+    """A unit of a task: arguments, sources and code.
 
     It is known by all that decides its result: the attributes below, the module of the
     task, the modules of the package that this one imports, and the kit.
@@ -69,7 +69,7 @@ class Step:
 
     @cached_property
     def known(self) -> dict[Path, str]:
-        """Checksum of the sources by folder, looked at once, before the work.
+        """Checksum of the sources by folder, computed once, before the work.
 
         Of files, it is that of their names, sizes and times: they are not read. Those of
         an image are its chunks at all levels, and its metadata count too.
@@ -92,7 +92,7 @@ class Step:
 
     @cached_property
     def code(self) -> str:
-        """Checksum of the modules that make the step."""
+        """Checksum of the modules of the step."""
         package = Path(__file__).resolve().parents[1]
         kit = [*(package / "kit").glob("*.py")]
         own = [*package.glob(f"{glob.escape(self.task)}.py"), *self.callers]
@@ -129,7 +129,7 @@ class Step:
 
 
 def _ordered(value: Any) -> Any:
-    """An argument whose sets are lists: a set has another order in each process."""
+    """An argument with sets as sorted lists: their order differs between processes."""
     if isinstance(value, BaseModel | Mapping):
         return {key: _ordered(item) for key, item in dict(value).items()}
     if isinstance(value, set | frozenset):
@@ -138,7 +138,7 @@ def _ordered(value: Any) -> Any:
 
 
 def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
-    """Whether this very step has made what is at `path`; finish it if it was killed then.
+    """Whether this very step made the result at `path`; finish it after a kill.
 
     Other arguments, sources that have changed, an edited module that the task needs, or
     another kit are another step. A result that took the place of its source is
@@ -146,7 +146,7 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
 
     Args:
         path: Folder of an image, label, table or plate.
-        step: What this unit would do.
+        step: This unit.
         overwrite: Whether the user wants a result that exists to be made again. One that
             took the place of its source cannot be.
 
@@ -194,13 +194,13 @@ def checksum(image: Image) -> str:
 
 
 def _metadata(image: Image) -> bytes:
-    """Axes, scales and channels, on which a result depends as on the pixels."""
+    """Axes, scales and channels: a result depends on them as on the pixels."""
     known = [image.metadata.get(key) for key in ("multiscales", "omero")]
     return json.dumps(known, sort_keys=True).encode()
 
 
 def _chunks(image: Image) -> Iterator[os.DirEntry[str]]:
-    """Files of the chunks of all levels, in an order that stays."""
+    """Files of the chunks of all levels, in a fixed order."""
     folders = [str(image.path / level.path) for level in image.levels]
     while folders:
         with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:

@@ -1,4 +1,4 @@
-"""Folders that appear under their name complete or not at all, and locks between tasks.
+"""Atomic publication of folders, and locks between processes.
 
 Each writer of a folder has a hidden one of its own beside it, which takes the place of
 that folder when all is well. What a killed task leaves hidden, the next one removes.
@@ -83,12 +83,12 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
 
 
 def take_over(path: Path) -> None:
-    """Remove what others were making of `path`, and what killed tasks left beside it."""
+    """Remove unfinished versions of `path`, and leftovers of killed tasks."""
     remove_leftovers(path, of_the_living=True)
 
 
 def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
-    """Remove what killed tasks left beside `path`; if asked to, all that is to become it."""
+    """Remove leftovers of killed tasks beside `path`; on request, also unfinished versions."""
     path = path.resolve()
     for hidden in path.parent.glob(".*.partial"):
         made_by = HIDDEN.fullmatch(hidden.name)
@@ -113,7 +113,7 @@ def hidden_path(path: Path) -> Path:
 
 @cache
 def _machine() -> str:
-    """Letters that tell where a process number means this process."""
+    """Identify the machine and boot for which a process number is valid."""
     parts = [platform.node()]
     with suppress(OSError):  # elsewhere than on Linux
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
@@ -122,7 +122,7 @@ def _machine() -> str:
 
 
 def _is_dead(machine: str, process: str) -> bool:
-    """Whether a process of this machine has ended; of another one, nobody knows."""
+    """Whether a process of this machine has ended; False for other machines."""
     if machine != _machine() or os.name != "posix":
         return False
     try:
@@ -135,7 +135,7 @@ def _is_dead(machine: str, process: str) -> bool:
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Put `new` in the place of `path`, in one step where the file system can."""
+    """Replace `path` by `new`, in one step where the file system supports it."""
     if not path.exists():
         new.rename(path)
     elif not _exchange(path, new):
@@ -151,7 +151,7 @@ def _replace(path: Path, new: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; only Linux and local file systems can."""
+    """Exchange two folders in one step; only Linux and local file systems support it."""
     if platform.system() != "Linux":
         return False
     at_cwd, rename_exchange = -100, 2  # constants of Linux
@@ -161,7 +161,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def repair(path: Path) -> None:
-    """Undo, or finish, what a task that was killed in `_replace` has left."""
+    """Undo, or finish, a `_replace` of a killed task."""
     path = path.resolve()
     old = path.parent / f".{path.name}.old"
     if not old.exists():
@@ -182,11 +182,11 @@ def is_zarr(path: Path) -> bool:
 
 
 class LockLostError(RuntimeError):
-    """Another task has taken a lock over, since its holder stood still for too long."""
+    """Another task took the lock over, because its holder stood still for too long."""
 
 
 class Lock:
-    """A lock that is held: a folder of its holder, inside of the folder of the lock.
+    """A held lock: a folder of its holder, inside the folder of the lock.
 
     Who takes the lock over moves this folder away. So its holder cannot take the next
     one's lock away, and what it was about to write from here does not arrive.
@@ -201,7 +201,7 @@ class Lock:
         return self.own.is_dir()
 
     def replace(self, file: Path, text: str) -> None:
-        """Write a file in one step, if the lock is held in that very moment.
+        """Write a file in one step, if the lock is held at that moment.
 
         Raises:
             LockLostError: It is not.
@@ -218,7 +218,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, *, long: bool = False) -> Iterator[Lock]:
-    """Wait for the other writers of what tasks share in `path`, also on other nodes.
+    """Wait for other writers of `path`, also on other nodes.
 
     Renaming a folder is atomic on network file systems too, where file locks may not be.
     A holder that stands still may lose its lock: see `Lock.replace` and `while_locked`.
@@ -272,7 +272,7 @@ def locked(path: Path, *, long: bool = False) -> Iterator[Lock]:
 
 
 def _holder(lock: Path) -> tuple[str, int] | None:
-    """Name and last sign of life of who holds a lock."""
+    """Name and last sign of life of the holder of a lock."""
     with suppress(OSError):
         for own in lock.iterdir():
             return own.name, own.stat().st_mtime_ns

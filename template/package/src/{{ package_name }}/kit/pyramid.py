@@ -1,4 +1,4 @@
-"""Make one level of a pyramid of the level before it: means of images, nearest of labels."""
+"""Compute a pyramid level from the level before: means of images, nearest of labels."""
 
 import math
 import threading
@@ -19,7 +19,7 @@ Place = tuple[int, ...]
 
 
 def within(inner: Region, outer: Region) -> Region:
-    """Where a region lies in another one that contains it."""
+    """A region relative to another region that contains it."""
     return tuple(
         slice(i.start - o.start, i.stop - o.start)
         for i, o in zip(inner, outer, strict=True)
@@ -45,7 +45,7 @@ class Writer:
         array[region] = pixels
 
     def _has_empty(self, pixels: Array) -> bool:
-        """Whether a chunk of a block has nothing but the fill value."""
+        """Whether a chunk of a block has only the fill value."""
         fill = self._array.fill_value
         counts = map(range, (0,) * pixels.ndim, pixels.shape, self._array.chunks)
         for corner in product(*counts):
@@ -98,14 +98,14 @@ class Shrink:
             self.stops = [starts + 1 for starts in self.starts]
 
     def seen(self, region: Region) -> Region:
-        """Pixels of which a region of the smaller level is made."""
+        """Pixels that a region of the smaller level is computed from."""
         return tuple(
             slice(int(starts[s.start]), int(stops[s.stop - 1]))
             for s, starts, stops in zip(region, self.starts, self.stops, strict=True)
         )
 
     def __call__(self, block: Array, region: Region) -> Array:
-        """Compute a region of the smaller level, of the pixels that it is made of."""
+        """Compute a region of the smaller level from its pixels in the larger one."""
         if self._factors:
             return _mean(block, region, self._factors)
         picked = [
@@ -116,7 +116,7 @@ class Shrink:
 
 
 def _mean(block: Array, region: Region, factors: Sequence[int]) -> Array:
-    """Means of so many pixels by axis; halves of integers go to the even number."""
+    """Means of some pixels along each axis; halves of integers are rounded to even."""
     sizes = [s.stop - s.start for s in region]
     # The last pixel of an odd size is the mean of one line, not of two.
     missing = [
@@ -157,7 +157,7 @@ class Groups(NamedTuple):
 
 
 class NextLevel:
-    """Writes the level after one that is written block by block, of the same blocks.
+    """Writes the next level of a level that is written block by block.
 
     The blocks that share a chunk of that level are a group, whose last one writes it.
 

@@ -1,4 +1,4 @@
-"""Where in an image to work: in the regions of a ROI table, in the objects of a mask."""
+"""Work in regions of an image: of a ROI table, or the objects of a mask."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ class Regions(BaseModel):
 
 
 def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | None:
-    """Regions to work on, in the order of their tables; each has one time point.
+    """Selected regions, in the order of their tables; each has one time point.
 
     Args:
         image: Image to work on.
@@ -86,7 +86,7 @@ def _objects(image: Image, name: str) -> list[Roi]:
 
 
 def _mask_label(image: Image, name: str, argument: str) -> Image:
-    """The label image of a name, or the one that a masking ROI table of the name names."""
+    """The label image with a name, or of the masking ROI table with that name."""
     if name in image.label_names:
         return open_label(image, name, argument)
     if name not in table_names(image):
@@ -141,7 +141,7 @@ def map_regions(
     copy_rest: bool = True,
     threads: int | None = None,
 ) -> None:
-    """Copy `source` into `target`, but for `function` of the pixels of each region.
+    """Apply `function` to the pixels of each region, and copy the rest of `source`.
 
     As with `map_blocks`, integers are rounded, and what the data type of `target` cannot
     hold is an error. Memory grows with a region and the number of threads.

@@ -1,4 +1,4 @@
-"""Regions of interest (ROIs): their tables, and those around the objects of a label.
+"""Regions of interest (ROIs): their tables, and the ROIs of the objects of a label.
 
 ROI tables are in micrometers from the corner of the image. As for ngio, a region is made
 of all pixels that it touches, but for a hundredth of a pixel.
@@ -46,7 +46,7 @@ class Roi:
     mask: Image | None = None
 
     def inside(self) -> Array:
-        """Where in the region its object lies; everywhere if it has none."""
+        """Mask of the object in the region; all true without an object."""
         if self.mask is None:
             return np.ones([s.stop - s.start for s in self.region], bool)
         return np.asarray(self.mask.read(self.region, 0) == self.label)
@@ -121,7 +121,7 @@ def _numbers(values: Array) -> list[float]:
 
 
 def _names(table: Table, n_rows: int, where: str) -> list[str]:
-    """Names of regions, each of them once.
+    """Unique names of regions.
 
     Raises:
         ValueError: A region has none.
@@ -145,7 +145,7 @@ def _names(table: Table, n_rows: int, where: str) -> list[str]:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The same names, but for those that came before: they get `_2`, `_3` and so on."""
+    """Make names unique: repeated ones get `_2`, `_3` and so on."""
     taken, numbers, unique = {*names}, Counter[str](), []
     for name in names:
         numbers[name] += 1
@@ -159,7 +159,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _labels(table: Table, n_rows: int, where: str) -> Sequence[int | None]:
-    """Labels of the objects in the regions; None if the table does not have them.
+    """Labels of the objects in the regions; None if the table has none.
 
     Raises:
         ValueError: One is no label.
@@ -276,7 +276,7 @@ def roi_tables(image: Image) -> list[str]:
 
 
 def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
-    """Give a new image the ROI and condition tables of the one that it is made of.
+    """Copy the ROI and condition tables of a source to a new image.
 
     Tables of labels stay behind, as labels do.
 

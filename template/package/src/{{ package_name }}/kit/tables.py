@@ -1,6 +1,6 @@
 """Tables beside an image or a plate, as ngio specifies them.
 
-Read in each of ngio's backends, written as CSV, or as Parquet if asked for: any program
+Read in each of ngio's backends, written as CSV, or as Parquet on request: any program
 reads CSV, and it needs no library. Tables of ROIs are written and understood by `regions`.
 """
 
@@ -68,7 +68,7 @@ def _folder(holder: Image | Path) -> Path:
 
 
 def check_links(path: Path, argument: str) -> None:
-    """Reject a table that has links, which would bring in files from elsewhere.
+    """Reject a table with links: they would read files from elsewhere.
 
     Raises:
         ValueError: Its folder, or something in it, is a link.
@@ -106,7 +106,7 @@ def read_table(holder: Image | Path, name: str, argument: str = "table_name") ->
 def read_tables(
     holders: Sequence[Image | Path], name: str, argument: str = "table_name"
 ) -> list[Table]:
-    """Read a table of several images; each column is of one kind in all of them.
+    """Read a table of several images; each column has the same kind in all of them.
 
     CSV does not say of what kind a column is: of wells with the compounds `12E3`, `3E8`
     and `12CA5`, the last one alone shows that these are no numbers.
@@ -130,7 +130,7 @@ def read_tables(
 
 
 def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
-    """Read a table; columns of CSV stay cells unless its metadata say what they are."""
+    """Read a table; columns of CSV stay texts unless its metadata have their kinds."""
     folder, known = _folder(holder), table_names(holder, argument)
     if name not in known:
         raise ValueError(
@@ -165,7 +165,7 @@ def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
 
 
 def _label_name(region: Any) -> str:
-    """Label image whose objects are the rows of a table, by the metadata of that.
+    """Label image whose objects are the rows of a table, by its metadata.
 
     Raises:
         ValueError: It is not beside the table.
@@ -183,7 +183,7 @@ def _label_name(region: Any) -> str:
 def _name_rows(
     columns: dict[str, Array | Cells], attributes: Any, label_name: str
 ) -> str:
-    """Find the column that names the rows, and make it what the metadata say.
+    """Find the column that names the rows, and give it the kind in the metadata.
 
     Raises:
         ValueError: It is something else.

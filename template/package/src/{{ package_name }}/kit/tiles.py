@@ -1,4 +1,4 @@
-"""Labels of a function that sees overlapping tiles, such as a neural network."""
+"""Label objects by a function of overlapping tiles, such as a neural network."""
 
 import logging
 import math
@@ -279,7 +279,7 @@ def _common(one: Region, other: Region) -> Region | None:
 
 
 def _shift(region: Region, whole: Region) -> Region:
-    """A region in the pixels of one that contains it."""
+    """A region relative to another region that contains it."""
     return tuple(
         slice(s.start - own.start, s.stop - own.start)
         for s, own in zip(region, whole, strict=True)
@@ -287,7 +287,7 @@ def _shift(region: Region, whole: Region) -> Region:
 
 
 def _room_for(tiles: Sequence[Tile], folder: Path) -> Any:
-    """An array of labels: of each tile, in a corner of its own row."""
+    """An array for the labels of all tiles, each in a corner of its own row."""
     extents = ([s.stop - s.start for s in one.outer] for one in tiles)
     longest = tuple(map(max, zip(*extents, strict=True)))
     shape = (len(tiles), *longest)

@@ -1,4 +1,4 @@
-"""Units of length and time: those of OME, of NGFF, and what other writers call them.
+"""Units of length and time of OME, NGFF and other writers.
 
 Symbols are as they stand (`Mm` is a million meters, `mm` is not); names may be capital.
 """
@@ -91,6 +91,6 @@ def seconds(unit: Any) -> float:
 
 
 def _spelled(unit: Any) -> str:
-    """A unit with one letter for mu and one for A with a ring, and no escapes of ImageJ."""
+    """A unit with one spelling of mu and of A with a ring, and no escapes of ImageJ."""
     text = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), str(unit))
     return unicodedata.normalize("NFKC", text).strip()

@@ -1,4 +1,4 @@
-"""Plates and wells: which images they list, and where an image lies in a plate."""
+"""Plates and wells: their lists of images, and the position of an image in a plate."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class PlateImage(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a plate lists.
+    """The wells and images of a plate.
 
     Attributes:
         images: The images of all wells that are on disk, by folder, in the order of wells.
@@ -89,7 +89,7 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
 
 
 def listed_image(path: Path) -> dict[str, Any] | None:
-    """Entry of an image in the list of its well; None if it is in none.
+    """Entry of an image in the list of its well; None if there is none.
 
     Raises:
         ValueError: The well is damaged.
@@ -110,7 +110,7 @@ def listed_image(path: Path) -> dict[str, Any] | None:
 
 
 def find_in_plate(path: Path | str) -> PlateImage | None:
-    """Where an image lies in a plate; None for one that no well lists.
+    """Position of an image in a plate; None if no well lists the image.
 
     Raises:
         ValueError: The plate does not list the well, or contradicts it.
@@ -188,12 +188,12 @@ def _metadata(folder: Path, kind: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says; of a key that is missing, its text is but the key."""
+    """Text of an error; the text of a `KeyError` is only the key."""
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[str]:
-    """Row and column of a well: the end of its path, and what the plate says of them.
+    """Row and column of a well, from the end of its path and from the plate.
 
     Raises:
         ValueError: They differ.
@@ -219,7 +219,7 @@ def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[s
 def _acquisition(
     plate: Mapping[str, Any], well: Mapping[str, Any], image: Mapping[str, Any]
 ) -> int | None:
-    """Number of the acquisition of an image: what its well, the plate or the path say.
+    """Number of the acquisition of an image, from its well, the plate or the path.
 
     Raises:
         ValueError: It is none of those of the plate.

@@ -1,4 +1,4 @@
-"""Make images and label images that are derived from another one.
+"""Create images and label images that are derived from another image.
 
 What is made appears under its name complete or not at all; its pixels are written inside
 the `with`.
@@ -44,7 +44,7 @@ def derive_image(
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
-    """Make an image with the axes, scale, channels, chunks and codecs of another one.
+    """Create an image with the axes, scale, channels, chunks and codecs of another image.
 
     It gets the ROI and condition tables of that one, which tasks of others look for, but
     neither its labels nor their tables. Of another data type, what viewers show of each
@@ -111,7 +111,7 @@ def derive_image(
 
 
 def _renew_windows(image: Image) -> None:
-    """Write the display range of the pixels of each channel that had another one."""
+    """Write a new display range for each channel that had one."""
     attributes: dict[str, Any] = deepcopy(image.group.attrs.asdict())
     omero = attributes.get("ome", attributes).get("omero") or {}
     for index, channel in enumerate(omero.get("channels", [])[: len(image.channels)]):
@@ -127,7 +127,7 @@ def _array_like(
     dtype: DTypeLike,
     shape: Sequence[int],
 ) -> None:
-    """Create an array as another one is, but for its data type and shape."""
+    """Create an array like another one, with another data type and shape."""
     if np.dtype(dtype) == level.dtype and tuple(shape) == level.shape:
         zarr.from_array(
             group.store,
@@ -162,7 +162,7 @@ def _array_like(
 def derive_label(
     image: Image, name: str, *, overwrite: bool = False, made_by: Step | None = None
 ) -> Iterator[Image]:
-    """Make a label image (uint32) with the levels of an image and no channel axis.
+    """Create a label image (uint32) with the levels of an image and no channel axis.
 
     Fill it with `map_blocks` or `label_blocks` inside the `with`: at its end the label
     appears in the image and in its list of labels.
@@ -211,7 +211,7 @@ def derive_label(
 
 
 def keep_children(path: Path, partial: Path) -> None:
-    """Link into `partial` what lies in the image at `path` beside its pyramid."""
+    """Link the labels, tables and other children of the image at `path` into `partial`."""
     if not path.exists():
         return
 
