@@ -52,7 +52,7 @@ def create_manifest() -> str:
     except (Exception, SystemExit) as error:
         if workbench:
             sys.exit(workbench.explain(error, place, PACKAGE))
-        sys.exit(f"{place}: {error or repr(error)}")
+        sys.exit(f"{place}: {str(error) or repr(error)}")
     return json.dumps(manifest, indent=2) + "\n"
 
 
