@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from filelock import FileLock
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGE = Path("src", PROJECT["project"]["name"].replace("-", "_"))
@@ -26,6 +27,17 @@ for name in {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"} & {*os.environ}:
     value = os.environ.pop(name)
     logging.getLogger("nox").warning("%s=%s is ignored in all sessions", name, value)
 
+create = nox.virtualenv.VirtualEnv.create
+
+
+def create_alone(environment: nox.virtualenv.VirtualEnv) -> bool:
+    """Create an environment, or wait until another nox has created it."""
+    with FileLock(f"{environment.location}.lock"):
+        return create(environment)
+
+
+nox.virtualenv.VirtualEnv.create = create_alone
+
 
 def group(name: str) -> list[str]:
     """Return the requirements of a dependency group."""
@@ -38,84 +50,85 @@ def editable() -> tuple[str, str]:
     return "-e", ".[model]" if has_extra else "."
 
 
-def find_workbench() -> str:
-    """Return where pip finds the template's workbench, at the version of this package."""
+def find_workbench() -> tuple[str, str]:
+    """Return where pip finds the workbench of this package, and when that has changed."""
     text = ANSWERS.read_text("utf-8") if ANSWERS.exists() else ""
     answers = dict(re.findall(r"^(_\w+): ['\"]?(.+?)['\"]?$", text, re.MULTILINE))
     source = answers.get("_src_path", "").removeprefix("git+")
+    folder = Path(source).expanduser()
     for short, host in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
         source = re.sub(f"^{short}", host, source)
     source = re.sub(r"^(\w+@[^:/]+):(?!//)", r"ssh://\1/", source)
+    if folder.is_absolute():
+        source = folder.as_uri()
     if ":" not in source:
-        if not Path(source).expanduser().is_absolute():
-            raise ValueError(
-                f"_src_path in {ANSWERS} is {source!r}, seen from another folder: write "
-                "the absolute path, or the URL, of the template there"
-            )
-        source = Path(source).expanduser().as_uri()
+        raise ValueError(
+            f"_src_path in {ANSWERS} is {source!r}, seen from another folder: write the "
+            "absolute path, or the URL, of the template there"
+        )
     if "_commit" not in answers:  # made from a plain folder
-        return f"{source}/workbench"
+        patterns = ("copier.yml", "workbench/**/*.*", "template/*/src/*/kit/*")
+        files = [file for pattern in patterns for file in folder.glob(pattern)]
+        changed = max((file.stat().st_mtime for file in files), default=0)
+        return f"{source}/workbench", str(changed)
     # `git describe` writes a tag, or a tag, the commits since, and the last of these.
     revision = re.sub(r".+-\d+-g(?=[0-9a-f]{7,}$)", "", answers["_commit"])
-    return f"git+{source}@{revision}#subdirectory=workbench"
+    return f"git+{source}@{revision}#subdirectory=workbench", ""
 
 
 def install_workbench(
-    session: nox.Session, extra: str, verb: str, *package: str
-) -> bool:
-    """Install the workbench with what a command of it needs, unless it is there.
+    session: nox.Session, extra: str = "", *package: str, check: tuple[str, ...] = ()
+) -> None:
+    """Install the workbench, what an extra of it needs, and a package, unless all is there.
 
-    Return whether the command has arguments to run with: not those of a call for help.
+    Before the last two, a command of the workbench may check the arguments.
     """
-    source = find_workbench()
-    files = [Path("pyproject.toml")]
-    if source.startswith("file:"):
-        folder = Path(source.removeprefix("file://")).parent
-        files += [
-            *folder.glob("workbench/src/**/*.*"),
-            *folder.glob("template/*/src/*/kit/*"),
-        ]
-    state = [source, *package, max(file.stat().st_mtime for file in files)]
+    source, changed = find_workbench()
     record = Path(session.virtualenv.location, "installed.json")
-    if record.exists() and json.loads(record.read_text("utf-8")) == state:
-        return True
-    record.unlink(missing_ok=True)
-    # No password is asked for, and a hook of git is for another repository.
-    git = dict.fromkeys(("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"))
-    session.env.update(git, GIT_TERMINAL_PROMPT="0")
-    again = ("--reinstall-package", "--refresh-package")
-    options = [f"{option}=fractal-workbench" for option in again]
-    options = options if session.venv_backend == "uv" else []
-    try:
-        session.install(*options, f"fractal-workbench @ {source}")
-    except nox.command.CommandFailed:
-        session.error(
-            f"No workbench at {source}. If the template has moved, write where it is now as "
-            f"_src_path into {ANSWERS}. If it lacks the _commit of that file, run `git fetch "
-            "--tags` in it, also with `--unshallow` if it is a shallow clone, or write one "
-            "that it has"
-        )
-    if (
-        verb
-    ):  # what is wrong with its arguments is said before anything large is installed
-        session.run("fractal-workbench", "--check-arguments", verb, *session.posargs)
-        if {"-h", "--help"} & {*session.posargs}:
-            return False
-    if extra or package:
-        session.install(f"fractal-workbench[{extra}] @ {source}", *package)
-    record.write_text(json.dumps(state), "utf-8")
-    return True
+    with FileLock(f"{session.virtualenv.location}.lock"):
+        installed = json.loads(record.read_text("utf-8")) if record.exists() else []
+        if installed[:2] != [source, changed]:
+            record.unlink(missing_ok=True)
+            # No password is asked for, and a hook of git is for another repository.
+            session.env.update(
+                GIT_TERMINAL_PROMPT="0", GIT_DIR=None, GIT_INDEX_FILE=None
+            )
+            again = {"uv": "--reinstall-package=fractal-workbench"}
+            option = again.get(session.venv_backend, "--force-reinstall")
+            try:
+                session.install(option, f"fractal-workbench @ {source}")
+            except nox.command.CommandFailed as error:
+                raise ValueError(
+                    f"No workbench at {source}. If the template has moved, write its place "
+                    f"as _src_path into {ANSWERS}. If it lacks the _commit of that file, run "
+                    "`git fetch --tags` in it, also with `--unshallow` if it is a shallow "
+                    "clone, or write one that it has"
+                ) from error
+            installed = [source, changed]
+            record.write_text(json.dumps(installed), "utf-8")
+        wanted = [extra, *package]
+        if package:
+            wanted.append(Path("pyproject.toml").read_text("utf-8"))
+        if any(wanted) and installed[2:] != wanted:
+            if check:
+                session.run(*check)
+            session.install(f"fractal-workbench[{extra}] @ {source}", *package)
+            record.write_text(json.dumps([source, changed, *wanted]), "utf-8")
 
 
 def workbench(session: nox.Session, extra: str, *package: str) -> None:
     """Run the command of the workbench that has the name of the session."""
-    verb = session.name.replace("_", "-")
+    name, _, _ = session.name.partition("-")  # without the Python of `--force-python`
+    verb = name.replace("_", "-")
+    command = ("fractal-workbench", verb, *session.posargs)
+    check = ("fractal-workbench", "--check-arguments", *command[1:])
     try:
-        is_ready = install_workbench(session, extra, verb, *package)
+        install_workbench(session)
+        if not {"-h", "--help"} & {*session.posargs}:
+            install_workbench(session, extra, *package, check=check)
     except ValueError as error:
         session.error(str(error))
-    if is_ready:
-        session.run("fractal-workbench", verb, *session.posargs)
+    session.run(*command)
 
 
 @nox.session
@@ -144,7 +157,7 @@ def tests(session: nox.Session) -> None:
 def workflow(session: nox.Session) -> None:
     """Test the workflows, here or by the `-- .../venv/bin/python` of a server."""
     session.install("-e", ".", *group("test"))
-    install_workbench(session, "run", "")
+    install_workbench(session, "run")
     session.run("pytest", "--workflows", *session.posargs)
 
 
@@ -161,8 +174,8 @@ def manifest(session: nox.Session) -> None:
     """Regenerate the manifest; `-- --check` shows what would change."""
     session.install("-e", ".")
     try:
-        install_workbench(session, "", "")
-    except (ValueError, nox.command.CommandFailed) as error:
+        install_workbench(session)
+    except ValueError as error:
         session.warn(f"The workbench cannot be had: {error}")
     session.run("python", PACKAGE / "dev" / "create_manifest.py", *session.posargs)
 

@@ -497,9 +497,9 @@ def check_new_task(
 def template(action: str, files: tuple[str, ...]) -> None:
     """Compare this package with the template that it was made from, or update it.
 
-    Without an argument it exits with 0 if nothing is to be done, or with the sum of 2
-    (there is a newer template) and 4 (files of the template have drifted); 1 is an error.
-    `diff [FILE...]` shows what has drifted, `restore FILE...` brings it back.
+    Without an argument, the exit code is 0 if the files of the template are as it has them,
+    also where there is a newer template, and 4 if some have drifted; 1 is an error.
+    `diff [FILE...]` shows what has drifted, and `restore FILE...` brings it back.
     """
     from .template import command
 

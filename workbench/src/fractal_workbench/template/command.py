@@ -109,12 +109,13 @@ def use_plain_git() -> None:
             environment.pop(name, "")
 
 
-def render(folder: Path, **answers: Any) -> Path:
+def render(folder: Path, *exclude: str, **answers: Any) -> Path:
     """Render the recorded version of the template into an empty folder.
 
     Args:
         folder: Where to.
-        answers: What to answer instead of what is recorded.
+        *exclude: Patterns of files to leave out.
+        **answers: Answers in place of the recorded ones.
 
     Raises:
         TemplateError: The template can not be reached, or refuses an answer.
@@ -127,6 +128,7 @@ def render(folder: Path, **answers: Any) -> Path:
             recorded["_src_path"],
             folder,
             data=known | answers,
+            exclude=exclude,
             vcs_ref=recorded.get("_commit"),
             defaults=True,
             quiet=True,
@@ -218,14 +220,31 @@ def difference(fresh: Path, name: str) -> list[str]:
     return list(difflib.unified_diff(theirs, ours, *titles))
 
 
+def read_changes() -> dict[str, str]:
+    """Return what owners have to do after an update to each version, newest first.
+
+    It is in the changelog of the recorded version of the template, which may have none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # The changelog lies beside the folder `template` with all that can be rendered.
+        render(Path(folder), "*", "!/CHANGELOG.md", scaffold="..")
+        file = Path(folder, "CHANGELOG.md")
+        text = file.read_text("utf-8") if file.exists() else ""
+    changes = {}
+    for section in re.split("^## ", text, flags=re.MULTILINE)[1:]:
+        _, _, rest = section.partition("\n### After updating\n")
+        if steps := re.split("^### ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip():
+            changes[section.splitlines()[0].strip()] = steps
+    return changes
+
+
 def check() -> int:
-    """Say whether there is a newer template, and what has drifted from the recorded one."""
-    status = 0
+    """Show whether there is a newer template, and which files differ from the recorded one."""
     with tempfile.TemporaryDirectory() as folder:
         drifted = drifted_files(render(Path(folder)))
-    if version := newer_version():
+    version = newer_version()
+    if version:
         print(f"There is a newer template, {version}: run `nox -s template -- update`.")
-        status += 2
     for name in drifted:
         print(
             f"{name} {'has drifted' if (project().folder / name).exists() else 'is gone'}"
@@ -238,10 +257,10 @@ def check() -> int:
             "To keep yours, name it in pyproject.toml: "
             '[tool.fractal-template] mine = ["noxfile.py"]'
         )
-        status += 4
-    if not status:
-        print("The package is as its template has it, and there is no newer one.")
-    return status
+        return 4
+    newest = ", and there is no newer one" if not version else ""
+    print(f"The package is as its template has it{newest}.")
+    return 0
 
 
 def diff(names: Sequence[str]) -> None:
@@ -305,6 +324,7 @@ def update() -> None:
             what the owner has changed in the template's files is in conflict with it.
     """
     source = recorded_answers()["_src_path"]
+    known = read_changes()
     with tempfile.TemporaryDirectory() as folder:
         before = contents(render(Path(folder, "before")))
         ours = contents(project().folder, [*before, *UNTIL_EDITED])
@@ -332,10 +352,19 @@ def update() -> None:
         if name in after and ours.get(name) == before.get(name):
             (project().folder / name).write_bytes(after[name])
     print(f"The package is at version {recorded_answers()['_commit']} of its template.")
+    now = contents(project().folder, {*ours, *after})
+    for name in sorted({*ours, *now}):
+        if name not in ours and now[name] == after[name]:
+            print(f"  new: {name}")
+        elif name in ours and name not in now:
+            print(f"  deleted: {name}")
+        elif name in ours and now[name] != ours[name]:
+            print(f"  changed: {name}")
     left = [
         name
-        for name, text in contents(project().folder, ours).items()
-        if text == ours[name] and after.get(name) not in (None, before.get(name), text)
+        for name, text in now.items()
+        if text == ours.get(name)
+        and after.get(name) not in (None, before.get(name), text)
     ]
     if left:
         print(
@@ -343,9 +372,12 @@ def update() -> None:
             *left,
             "  nox -s template -- diff FILE...     shows the difference",
             "  nox -s template -- restore FILE...  takes the template's",
-            f"What is new says the CHANGELOG.md of {source}.",
+            f"CHANGELOG.md of {source} says what is new.",
             sep="\n",
         )
+    for version, steps in read_changes().items():
+        if steps not in known.values():
+            print(f"\nAfter updating to {version}:\n\n{steps}")
     marked, lost = find_conflicts(before, ours, after)
     lost |= {path.removesuffix(".rej") for path in rejections() - rejected}
     said = ""
