@@ -50,7 +50,7 @@ def snapshot(folder: Path) -> Path:
 
 def render(template: Path, package: Path, **answers: Any) -> Path:
     """Render a package; copier itself would ignore an answer without a question."""
-    if unknown := answers.keys() - QUESTIONS.keys():
+    if unknown := answers.keys() - {*QUESTIONS, "kit"}:
         raise ValueError(f"copier.yml has no question {sorted(unknown)}")
     copier.run_copy(
         str(template),

@@ -22,6 +22,8 @@ from repo_review.processor import process
 
 from fractal_workbench.template.command import TEMPLATE_OWNED
 
+PACKAGE = ROOT / "template" / "package" / "src" / "{{ package_name }}"
+RULES = PACKAGE / "kit" / "ruff.toml"
 # Answers to the questions that have no choices.
 TYPED = {
     "project_name": ["a", "a-name-of-just-as-many-letters-as-can-be"],
@@ -48,6 +50,7 @@ def cases() -> dict[str, dict[str, Any]]:
         for answer in answers:
             if answer != question["default"]:
                 found[f"{name}: {answer}"] = {name: answer}
+    found["no-example, with the kit"] = {"examples": [], "kit": True}
     return found
 
 
@@ -82,7 +85,16 @@ def check_recorded_answers(package: Package) -> None:
     for name, answer in package.given.items():
         assert package.answers[name] == answer
     recorded = {name for name in package.answers if not name.startswith("_")}
-    assert recorded - {"scaffold"} == QUESTIONS.keys()
+    assert recorded - {"kit", "scaffold"} == QUESTIONS.keys()
+
+
+def check_kit(package: Package) -> None:
+    """The kit, its dependencies and the fixtures for images come with the first task."""
+    has_kit = package.answers["kit"]
+    assert has_kit == bool(package.answers["examples"] or package.given.get("kit"))
+    assert (package.modules / "kit").exists() == has_kit
+    assert ("make_image" in package.read("tests/conftest.py")) == has_kit
+    assert ("zarr" in str(package.project["dependencies"])) == has_kit
 
 
 def check_template_syntax(package: Package) -> None:
@@ -112,7 +124,7 @@ def check_lint(package: Package) -> None:
 
 def check_lint_of_the_template(package: Package) -> None:
     """The package leaves to the template what is not in `kit`, and is tested here."""
-    config = ("--no-cache", "--config", package.modules / "kit" / "ruff.toml")
+    config = ("--no-cache", "--config", RULES)
     files = package.owned()
     # They print, and the tests are named by what they say.
     ignored = "--extend-per-file-ignores=**/dev/*:T20,tests/*:D"
@@ -122,7 +134,7 @@ def check_lint_of_the_template(package: Package) -> None:
 
 def check_rules_of_the_kit(package: Package) -> None:
     """The kit is linted by the rules of a fresh package."""
-    kit = tomllib.loads((package.modules / "kit" / "ruff.toml").read_text("utf-8"))
+    kit = tomllib.loads(RULES.read_text("utf-8"))
     lint = package.pyproject["tool"]["ruff"]["lint"]
     assert kit["lint"]["select"] == lint["select"]
     assert kit["lint"]["pydocstyle"] == lint["pydocstyle"]
@@ -245,7 +257,10 @@ def check_dependencies(package: Package) -> None:
     optional = ({"pyarrow", "pooch"} | of_models) - dependencies
     assert owner(imported) - optional == dependencies
     assert of_models <= owner(imported)
-    tested = imports(package.folder / "tests") - {package.modules.name}
+    tested = imports(package.folder / "tests") - {
+        package.modules.name,
+        "fractal_workbench",
+    }
     test_group = package.pyproject["dependency-groups"]["test"]
     assert owner(tested) <= dependencies | declared(test_group)
 
@@ -278,7 +293,7 @@ def test_a_package_of_any_answers_keeps_the_rules(case, render, tmp_path, subtes
 
 
 def test_every_question_is_answered_in_more_than_one_way():
-    assert set().union(*CASES.values()) == QUESTIONS.keys()
+    assert set().union(*CASES.values()) - {"kit"} == QUESTIONS.keys()
 
 
 @pytest.mark.parametrize("command", ["check", "format --check"])

@@ -64,6 +64,7 @@ def find_answers(package: Package) -> dict[str, Any]:
         "github_user": find_github_user(package),
         "license": LICENSES.get(find_license(package).lower()),
         "examples": [],
+        "kit": True,
         "min_python": find_python(package),
     }
     return {name: value for name, value in answers.items() if value or value == []}

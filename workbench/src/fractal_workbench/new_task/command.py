@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -18,7 +18,7 @@ from typing import Any
 
 from ..cli import MAKES
 from ..project import ANSWERS, project
-from ..template.command import TemplateError, recorded_answers, render
+from ..template.command import TemplateError, kept_files, recorded_answers, render
 from .merge import Refused, task_name, tasks, with_dependencies, with_tasks
 
 RESERVED = (
@@ -60,24 +60,21 @@ def new_task(
     """
     name = name.strip()
     module = module_name(name)
-    render(
-        folder,
+    rendered = render(
+        folder / "task",
         scaffold=f"task/{scaffold}",
         task_name=name,
         task_module=module,
         **answers,
     )
-    files = read(path for path in folder.rglob("*") if path.is_file())
-    files = {
-        project().folder / path.relative_to(folder): text
-        for path, text in files.items()
-    }
+    files = read(rendered)
     entry = files.pop(project().task_list)
     if both := files.keys() & (extra or {}).keys():
         raise Refused(f"{both.pop().name} would be the task, too: choose another name.")
     files |= extra or {}
-    check(files, entry, RESERVED)
-    return files | {project().task_list: with_tasks(entry)}
+    kit = kit_files(folder)
+    check(files, entry, RESERVED, kit)
+    return files | kit | {project().task_list: with_tasks(entry)}
 
 
 def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
@@ -171,14 +168,12 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     function.is_untyped = is_own and not annotations
     scaffold = f"from_{function.makes}"
     files = new_task(name, scaffold, folder, extra, function=function)
-    for path, text in files.items():
-        if path.suffix == ".py" and path not in {project().task_list, *extra}:
-            files[path] = polished(path, text)
-    pyproject = project().pyproject.read_text(encoding="utf-8")
+    task = module_name(name)
+    tests = project().folder / "tests"
+    for path in (project().root / f"{task}.py", tests / f"test_{task}.py"):
+        files[path] = polished(path, files[path])
     if not is_own:
-        files[project().pyproject] = with_dependencies(
-            requirement(module.partition(".")[0])
-        )
+        require(files, requirement(module.partition(".")[0]))
     takes = [f"{function.array} takes the pixels"] if function.array else []
     if function.channels:
         named = ", ".join(one.name for one in function.channels)
@@ -204,9 +199,71 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         print(f"{key}: {kinds}.")
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
-    return {
-        p: t for p, t in files.items() if p != project().pyproject or t != pyproject
-    }
+    return files
+
+
+def require(files: Files, other: str) -> None:
+    """Add the dependencies in another pyproject.toml to that of the package."""
+    file = project().pyproject
+    files[file] = with_dependencies(files.get(file) or file.read_text("utf-8"), other)
+
+
+def kit_files(folder: Path) -> Files:
+    """Return the kit and what comes with it, unless the package has it.
+
+    Args:
+        folder: An empty folder to render into.
+
+    Raises:
+        Refused: Something else has its place.
+    """
+    if recorded_answers().get("kit", True):
+        return {}
+    bare, rendered = (render(folder / f"kit-{kit}", kit=kit) for kit in (False, True))
+    files = read(rendered, "src/*/kit/*", "tests/conftest.py", ANSWERS)
+    for path, text in files.items():
+        if (
+            path.parent.name == "kit"
+            and path.exists()
+            and path.read_text("utf-8") != text
+        ):
+            raise Refused(
+                f"{path.relative_to(project().folder)} exists, and the kit of the template, "
+                "which comes with the first task, has this place: rename yours."
+            )
+    conftest = project().folder / "tests" / "conftest.py"
+    if conftest.exists():
+        base = bare / "tests" / "conftest.py"
+        files[conftest] = merged(conftest, base, rendered / "tests" / "conftest.py")
+    require(files, (rendered / "pyproject.toml").read_text("utf-8"))
+    return files
+
+
+def merged(path: Path, base: Path, new: Path) -> str:
+    """Return a file of the package with what is new between two others.
+
+    Raises:
+        Refused: The owner has changed the same lines.
+    """
+    text = path.read_text("utf-8")
+    if text == base.read_text("utf-8"):
+        return new.read_text("utf-8")
+    name = path.relative_to(project().folder).as_posix()
+    if name in kept_files():
+        print(
+            f"{name} is yours: `nox -s template -- diff {name}` shows what tests need."
+        )
+        return text
+    command: list[str | Path] = ["git", "merge-file", "--stdout", path, base, new]
+    with suppress(FileNotFoundError):
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
+        if done.returncode == 0:
+            return done.stdout
+    raise Refused(
+        f"{name}: you have changed the lines beside which the fixtures for images come. Take "
+        f"the template's by `nox -s template -- restore {name}`, add the task, and write your "
+        "changes again."
+    )
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -270,31 +327,30 @@ def example(name: str, folder: Path) -> Files:
         name: Name of the example.
         folder: An empty folder to render into.
     """
-    alone = render(folder / "alone", examples=[name])
-    files = read(path for path in alone.rglob(f"*{name}*") if path.is_file())
-    files = {
-        project().folder / path.relative_to(alone): text for path, text in files.items()
+    alone = render(folder / "alone", examples=[name], kit=True)
+    files = read(alone, f"**/*{name}*")
+    task_list = alone / project().task_list.relative_to(project().folder)
+    entry = task_list.read_text("utf-8")
+    kit = kit_files(folder)
+    check(files, entry, [], kit)
+
+    chosen = [other for other in recorded_answers()["examples"] if other != name]
+    together = render(folder / "together", examples=[*chosen, name], kit=True)
+    files |= kit | read(together, ANSWERS)  # an update begins with the answers
+    require(files, (alone / "pyproject.toml").read_text("utf-8"))
+    return files | {project().task_list: with_tasks(entry)}
+
+
+def read(rendered: Path, *patterns: str) -> Files:
+    """Return the text of rendered files by where they belong in the package."""
+    paths = {
+        path for pattern in patterns or ["**/*"] for path in rendered.glob(pattern)
     }
-    entry = (alone / project().task_list.relative_to(project().folder)).read_text(
-        encoding="utf-8"
-    )
-    check(files, entry, [])
-
-    chosen = [one for one in recorded_answers().get("examples", []) if one != name]
-    together = render(folder / "together", examples=[*chosen, name])
-    return files | {
-        project().task_list: with_tasks(entry),
-        project().pyproject: with_dependencies(
-            (alone / project().pyproject.name).read_text("utf-8")
-        ),
-        # An update begins with the answers.
-        project().folder / ANSWERS: (together / ANSWERS).read_text(encoding="utf-8"),
+    return {
+        project().folder / path.relative_to(rendered): path.read_text("utf-8")
+        for path in sorted(paths)
+        if path.is_file()
     }
-
-
-def read(paths: Iterable[Path]) -> Files:
-    """Read files."""
-    return {path: path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
 def module_name(name: str) -> str:
@@ -332,13 +388,14 @@ def module_name(name: str) -> str:
 # --- what must not be there yet ---
 
 
-def check(files: Files, entry: str, reserved: list[str]) -> None:
+def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
     """Refuse what exists, or what would hide something else.
 
     Args:
         files: The new files.
         entry: Text of a task list with the new entry.
         reserved: Names that a module must not have.
+        kit: What comes with the first task.
     """
     problems = [
         f"{path.relative_to(project().folder)} exists."
@@ -356,7 +413,7 @@ def check(files: Files, entry: str, reserved: list[str]) -> None:
     if not problems:  # or else a module may be no Python
         problems = [
             f"{path.relative_to(project().folder)} is used, and is not here."
-            for path in sorted(siblings(files) - files.keys())
+            for path in sorted(siblings(files, kit) - {*files, *kit})
             if not path.exists()
         ]
     if problems:
@@ -384,11 +441,12 @@ def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str
         yield f"{module} already means what the task uses: choose another name."
 
 
-def siblings(files: Files) -> set[Path]:
+def siblings(files: Files, kit: Files) -> set[Path]:
     """Return the modules of this package that new modules import."""
-    kit = project().root / "kit" / "__init__.py"
+    init = project().root / "kit" / "__init__.py"
+    text = kit.get(init) or (init.read_text("utf-8") if init.exists() else "")
     homes: dict[str, str] = {}  # of what `kit` offers
-    for node in ast.walk(ast.parse(kit.read_text("utf-8") if kit.exists() else "")):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.level:
             homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
     modules = set()
@@ -426,7 +484,7 @@ def defined_names(text: str) -> list[str]:
 
 def write(files: Files) -> None:
     """Write files, all or none."""
-    before = read(path for path in files if path.exists())
+    before = {path: path.read_text("utf-8") for path in files if path.exists()}
     new = {path: text for path, text in files.items() if before.get(path) != text}
     try:
         for path, text in new.items():
@@ -440,11 +498,12 @@ def write(files: Files) -> None:
                 else:
                     path.unlink(missing_ok=True)
         sys.exit(f"{error!r}\nNothing was written.")
-    for path in new:
-        print(
-            "changed" if path in before else "new    ",
-            path.relative_to(project().folder),
-        )
+    lines = dict.fromkeys(  # of the kit one, since it comes as a whole
+        f"{'changed' if path in before else 'new    '} "
+        f"{(path.parent if path.parent.name == 'kit' else path).relative_to(project().folder)}"
+        for path in new
+    )
+    print(*lines, sep="\n")
 
 
 def add(arguments: SimpleNamespace) -> None:
@@ -460,11 +519,11 @@ def add(arguments: SimpleNamespace) -> None:
                 kind = scaffold(arguments.makes, arguments.type, model=arguments.model)
                 files = new_task(arguments.name, kind, folder)
                 if arguments.model:
-                    files[project().pyproject] = with_dependencies(OF_MODELS)
+                    require(files, OF_MODELS)
     except (Refused, TemplateError, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
-    (test,) = (path.name for path in files if path.parent == project().folder / "tests")
+    (test,) = (path.name for path in files if path.match("tests/test_*.py"))
     loop = (
         "  nox -s format manifest\n"
         "                     after each change: its style, and what a server knows of it\n"

@@ -95,17 +95,21 @@ def with_model(text: str, model: str) -> str:
     return text
 
 
+OWN_DEPENDENCIES = "  # Add your own below this line.\n"
 # Lists of requirements in a pyproject.toml.
 REQUIREMENTS = (
     ("project", "dependencies"),
     ("project", "optional-dependencies", "model"),
     ("dependency-groups", "test"),
+    ("dependency-groups", "types"),
 )
 
 
-def with_dependencies(other: str) -> str:
-    """Return pyproject.toml with those dependencies of another one that it lacks."""
-    document: Any = tomlkit.parse(project().pyproject.read_text(encoding="utf-8"))
+def with_dependencies(text: str, other: str) -> str:
+    """Return a pyproject.toml with those dependencies of another one that it lacks."""
+    # What is appended to a list stands below its last comment.
+    has_own = f"{OWN_DEPENDENCIES}]" not in text
+    document: Any = tomlkit.parse(text.replace(f"{OWN_DEPENDENCIES}]", "]"))
     theirs: Any = tomlkit.parse(other)
     for *tables, last in REQUIREMENTS:
         wanted: Any = theirs
@@ -135,7 +139,11 @@ def with_dependencies(other: str) -> str:
         untyped[0].extend(name for name in untyped[1] if name not in untyped[0])
     # After a table that is new, a blank line.
     table = r"(?m)^\[project\.optional-dependencies\]\n(?:(?!\[|$).*\n)+(?=\[)"
-    return re.sub(table, r"\g<0>\n", tomlkit.dumps(document))
+    result = re.sub(table, r"\g<0>\n", tomlkit.dumps(document))
+    end = OWN_DEPENDENCIES * (not has_own)
+    return re.sub(
+        r"(?ms)^dependencies = \[\n.*?^(?=\])", rf"\g<0>{end}", result, count=1
+    )
 
 
 def _untyped(document: Any) -> Any:
