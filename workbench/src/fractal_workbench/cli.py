@@ -1,4 +1,4 @@
-"""The command line: what each verb takes. What it does is imported when it runs."""
+"""The command line: arguments of all commands. A command imports its code when it runs."""
 
 import re
 import signal
@@ -34,7 +34,7 @@ FILE = click.Path(path_type=Path)
 
 
 class Contents(click.Group):
-    """A command whose help lists its verbs by what they are for."""
+    """A command whose help groups its commands by purpose."""
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -96,7 +96,7 @@ def main(check_arguments: bool) -> None:
 
 @contextmanager
 def clean_exit(*errors: type[Exception]) -> Iterator[None]:
-    """Clean up when told to stop, and show an error of the user without a traceback."""
+    """Clean up on signals, and show an error of the user without a traceback."""
     for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:  # clean up as on Ctrl-C
         signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
@@ -508,7 +508,7 @@ def template(action: str, files: tuple[str, ...]) -> None:
 
 @check(template)
 def check_template(action: str, files: tuple[str, ...]) -> None:
-    """Reject files where none are of use."""
+    """Reject files for actions that take none."""
     if files and action not in ("diff", "restore"):
         raise reject(f"{action} takes no files")
     if action == "restore" and not files:

@@ -71,7 +71,7 @@ def find_answers(package: Package) -> dict[str, Any]:
 
 
 def find_github_user(package: Package) -> str:
-    """Return the owner of the repository, if that has the name of the package."""
+    """Return the owner of the repository, if it has the name of the package."""
     urls = [
         *package.project.get("urls", {}).values(),
         package.answers.get("project_url"),
@@ -131,7 +131,7 @@ def read_commit(folder: Path) -> str | None:
 def compare_files(
     package: Package, rendered: Path
 ) -> tuple[list[str], list[str], dict[str, str]]:
-    """Return what to add, what the package has in another form, what to leave out and why."""
+    """Sort files of the template: to add, different in the package, left out and why."""
     add, kept, left_out = [], [], {}
     documents = {path.stem.lower() for path in package.root.iterdir()}
     if documents & {"licence", "copying"}:
@@ -154,13 +154,13 @@ def compare_files(
 
 
 def is_owned(name: str) -> bool:
-    """Is this a file that the template gives, and never again changes?"""
+    """Whether the owner owns this file: no update changes it."""
     owned = ("README.md", "CHANGELOG.md", "AGENTS.md", "task_list.py", MANIFEST)
     return name.endswith((*owned, "test_workflow.py")) or Path(name).match("src/*/*.py")
 
 
 def find_reason(package: Package, rendered: Path, name: str) -> str:
-    """Return why a file of the template would do harm in this package."""
+    """Return why a file of the template must be left out of this package."""
     file = Path(name)
     workflows = package.root / ".github" / "workflows"
     if file.parts[:2] == (".github", "workflows") and workflows.is_dir():
@@ -190,7 +190,7 @@ def find_reason(package: Package, rendered: Path, name: str) -> str:
 def new_tables(
     package: Package, rendered: Path, add: list[str], names: list[str]
 ) -> str:
-    """Return the tables to add to pyproject.toml: groups, and whose rules hold for what."""
+    """Return the tables to add to pyproject.toml: dependency groups, and rules of tools."""
     tool = package.pyproject.get("tool", {})
     mine = [
         name
@@ -227,7 +227,7 @@ def find_owned(rendered: Path, names: list[str]) -> list[str]:
 def write(
     package: Package, rendered: Path, add: list[str], tables: str, rules: str
 ) -> None:
-    """Add files, tables of pyproject.toml, what ruff leaves alone, and the answers."""
+    """Write files, tables of pyproject.toml, exclusions of ruff, and the answers."""
     file = package.root / RUFF
     if not file.exists():
         file.write_text(rules, encoding="utf-8", newline="\n")
@@ -251,7 +251,7 @@ def report(
     kept: list[str],
     left_out: dict[str, str],
 ) -> Iterator[str]:
-    """Yield what was done, and what is left to do, in lines."""
+    """Yield the lines of the report: changes, and what is left to do."""
     root = package.root
     to_do = list(decisions(package, rendered, add, kept))
     yield f"{package.name} is under this template. `git diff` and `git status` show what is new."

@@ -1,4 +1,4 @@
-"""What an existing package says about itself."""
+"""Read an existing package: metadata, tasks, requirements, license."""
 
 import json
 import os
@@ -24,11 +24,11 @@ LICENSES = {
 
 
 class Refused(Exception):
-    """The package can not be adopted as it is; nothing was written."""
+    """The package cannot be adopted; nothing was written."""
 
 
 class Package(NamedTuple):
-    """What a package says about itself."""
+    """An existing package."""
 
     root: Path
     name: str  # normalised
@@ -84,7 +84,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def find_package(root: Path) -> Package:
-    """Read a package, or refuse it."""
+    """Read a package, or reject it."""
     file = root / "pyproject.toml"
     if not file.is_file():
         raise Refused(f"{root} is no Python package: it has no pyproject.toml.")

@@ -1,4 +1,4 @@
-"""What adopting leaves to a person, and what the tables and rules are that it adds."""
+"""The decisions that adopting leaves to the owner, and the tables that it adds."""
 
 import ast
 import importlib.util
@@ -38,7 +38,7 @@ NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
 
 
 def has_image_layer(package: Package, rendered: Path) -> bool:
-    """Can what the template writes OME-Zarr with be imported in the package?"""
+    """Whether the package has the libraries that the kit writes OME-Zarr with."""
     project = tomllib.loads((rendered / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = read_requirements(project["project"]["dependencies"])
     # The older ones come with zarr 2.
@@ -53,7 +53,7 @@ def has_image_layer(package: Package, rendered: Path) -> bool:
 
 
 def new_groups(package: Package, rendered: Path) -> str:
-    """Return the dependency groups of the template, but for `test`: that is the package's."""
+    """Return the dependency groups of the template, except the package's own `test`."""
     text = (rendered / "pyproject.toml").read_text(encoding="utf-8")
     (groups,) = re.findall(r"^\[dependency-groups\]\n.*?(?=\n+^\[)", text, re.M | re.S)
     (test,) = re.findall(r"^test = \[.*\]$", groups, re.M)
@@ -68,7 +68,7 @@ def new_groups(package: Package, rendered: Path) -> str:
 
 
 def test_requirements(package: Package) -> list[str]:
-    """Return what its own tests run with.
+    """Return the requirements of the package's own tests.
 
     An extra by its name: its requirements, one by one, may resolve to other versions.
     """
@@ -91,13 +91,13 @@ def test_requirements(package: Package) -> list[str]:
 
 
 def has_pixi(package: Package) -> bool:
-    """Does pixi make the environments of the package?"""
+    """Whether pixi makes the environments of the package."""
     is_there = (package.root / "pixi.toml").exists()
     return is_there or "pixi" in package.pyproject.get("tool", {})
 
 
 def ruff_rules(package: Package, add: list[str]) -> str:
-    """Return a configuration by which the owner's rules judge the owner's files only."""
+    """Return a ruff configuration with which the owner's rules apply to own files only."""
     file = "ruff.toml" if (package.root / "ruff.toml").exists() else "pyproject.toml"
     kit = (package.modules / "kit").relative_to(package.root).as_posix()
     added = [name for name in add if name.endswith(".py") or name == "AGENTS.md"]
@@ -116,7 +116,7 @@ def toml_list(names: list[str]) -> str:
 def decisions(
     package: Package, rendered: Path, add: list[str], kept: list[str]
 ) -> Iterator[str]:
-    """Yield what a person has to do before the manifest's check and the tests work."""
+    """Yield what the owner has to do before the manifest's check and the tests work."""
     module = package.modules.relative_to(package.root).as_posix()
     task_list = (package.modules / "dev" / "task_list.py").read_text(encoding="utf-8")
     manifest = package.manifest
@@ -243,7 +243,7 @@ def models_of(task: dict[str, Any]) -> Iterator[str]:
 
 
 def of_tools(package: Package) -> Iterator[str]:
-    """Yield what other tools of the owner would say to what is added."""
+    """Yield conflicts of the added files with other tools of the owner."""
     file = package.root / ".pre-commit-config.yaml"
     hooks = yaml.safe_load(file.read_text("utf-8")) if file.exists() else None
     for hook in (hooks or {}).get("repos") or []:
@@ -268,7 +268,7 @@ def of_tools(package: Package) -> Iterator[str]:
 
 
 def broken(package: Package, rendered: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield tasks with arguments that the web form would not show, which, and why."""
+    """Yield each task with arguments that the web form cannot show, and the reasons."""
     version = package.manifest.get("args_schema_version", "")
     (file,) = rendered.glob("src/*/dev/create_manifest.py")
     spec = importlib.util.spec_from_file_location("rules_of_the_form", file)
@@ -290,7 +290,7 @@ def broken(package: Package, rendered: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def undescribed(task: dict[str, Any]) -> Iterator[str]:
-    """Yield which arguments, and fields of models, the web form shows without a word."""
+    """Yield arguments, and fields of models, without a description."""
     for kind in ("args_schema_non_parallel", "args_schema_parallel"):
         schema = task.get(kind) or {}
         models = {"": schema} | schema.get("$defs", {})

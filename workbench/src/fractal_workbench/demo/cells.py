@@ -69,7 +69,7 @@ WELLS = [
 
 
 def fetch_pictures(folder: Path) -> None:
-    """Take the pictures out of the wheel that has them.
+    """Extract the pictures from their wheel.
 
     Raises:
         OSError: It cannot be downloaded.
@@ -89,7 +89,7 @@ def fetch_pictures(folder: Path) -> None:
 
 
 def read_channel(well: Well, channel: str) -> Array:
-    """Read the whole picture, which is fetched once for all packages."""
+    """Read the whole picture; it is downloaded once for all packages."""
     folder = kit.cached_model(WHEEL.replace("==", "-"), fetch_pictures)
     return np.asarray(tifffile.imread(folder / f"01_{well.place}_{channel[0]}.TIF"))
 
@@ -127,7 +127,7 @@ def write_tiffs(folder: Path, wells: list[Well]) -> None:
 
 
 def write_layout(file: Path, wells: list[Well]) -> None:
-    """Write what is in which well."""
+    """Write the layout of the plate."""
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow(["well", "place", "part"])

@@ -38,7 +38,7 @@ CONTRAST = 0.06  # of the range of the pixels, above which there is a nucleus
 
 
 class Wish(NamedTuple):
-    """A step that the workflow would have.
+    """A possible step of the workflow.
 
     Attributes:
         name: Example whose task it is, or module of a task of the owner.
@@ -66,7 +66,7 @@ def read_tasks() -> dict[str, Any]:
 
 
 def write_network(file: Path) -> None:
-    """Write a network that finds what is brighter than around it.
+    """Write a network that detects pixels brighter than their surroundings.
 
     Nobody has trained it: it is the difference of two blurs. It stands for the weights of
     a real one, which no package registry has.
@@ -143,13 +143,13 @@ def wish_steps(folder: Path, tasks: Mapping[str, Any]) -> list[Wish]:
 
 
 def is_measured(tasks: Collection[str]) -> bool:
-    """Whether the workflow makes the objects that it measures."""
+    """Whether the workflow measures objects that it has segmented."""
     segmentations = {"threshold_segmentation", "model_segmentation"}
     return "measure_features" in tasks and not segmentations.isdisjoint(tasks)
 
 
 def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a workflow of the steps that can run, and say why the others cannot."""
+    """Make a workflow of the steps that can run, with reasons for the others."""
     steps = []
     types = {"is_3D": True}
     version = project().read_version()  # without which no server imports a step
@@ -176,7 +176,7 @@ def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str,
 def write_input(
     folder: Path, tasks: Collection[str], wells: list[Well]
 ) -> list[dict[str, Any]]:
-    """Write what the workflow begins with, and return its image list."""
+    """Write the input of the workflow, and return its image list."""
     if "model_segmentation" in tasks:
         write_network(folder / "contrast.onnx")
     if "convert_tiffs" in tasks:

@@ -46,7 +46,7 @@ Files = dict[Path, str]
 def new_task(
     name: str, scaffold: str, folder: Path, extra: Files | None = None, **answers: Any
 ) -> Files:
-    """Return the new and changed files of a task that is to be filled.
+    """Render a task to fill in; return its new and changed files.
 
     Args:
         name: Name of the task, as users will see it.
@@ -78,7 +78,7 @@ def new_task(
 
 
 def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
-    """Return the folder of the template with a task that is to be filled.
+    """Return the folder of the template with a task to fill in.
 
     Raises:
         Refused: No task of this type makes this.
@@ -98,7 +98,7 @@ def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -
 
 
 def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
-    """Return the new and changed files of a task that calls a function.
+    """Render a task that calls a function; return its new and changed files.
 
     Args:
         name: Name of the task, as users will see it.
@@ -267,7 +267,7 @@ def merged(path: Path, base: Path, new: Path) -> str:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Return name and value of what `--set` says."""
+    """Return name and value of an option `--set`."""
     name, equals, value = text.partition("=")
     if not equals:
         raise Refused(f"--set {text}: write NAME=VALUE")
@@ -278,14 +278,14 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def requirement(package: str) -> str:
-    """Return a pyproject.toml that requires what has an importable package."""
+    """Return a pyproject.toml that requires the distribution of an importable package."""
     names = metadata.packages_distributions().get(package, [])
     lines = [f'"{name}>={metadata.version(name)}"' for name in names[:1]]
     return f"[project]\ndependencies = [{', '.join(lines)}]\n"
 
 
 def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
-    """Return a module as the linter and the formatter of the package want it.
+    """Return a module after the linter and the formatter of the package.
 
     Args:
         path: Where it will be.
@@ -321,7 +321,7 @@ def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
 
 
 def example(name: str, folder: Path) -> Files:
-    """Return the new and changed files of an example, as if it had been chosen at first.
+    """Render an example; return its new and changed files.
 
     Args:
         name: Name of the example.
@@ -354,7 +354,7 @@ def read(rendered: Path, *patterns: str) -> Files:
 
 
 def module_name(name: str) -> str:
-    """Return what the module and function of a task are called.
+    """Return the name of the module and function of a task.
 
     Raises:
         Refused: The name gives no identifier.
@@ -389,7 +389,7 @@ def module_name(name: str) -> str:
 
 
 def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
-    """Refuse what exists, or what would hide something else.
+    """Reject a task that exists, or whose name would hide a module.
 
     Args:
         files: The new files.
@@ -421,7 +421,7 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
 
 
 def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
-    """Yield why a module cannot have this name."""
+    """Yield reasons against this name of a module."""
     there = [project().root / module, project().root / "dev" / f"{module}.py"]
     if module == project().root.name:
         yield f"{module} already means the package: choose another name for the task."
@@ -507,7 +507,7 @@ def write(files: Files) -> None:
 
 
 def add(arguments: SimpleNamespace) -> None:
-    """Add what the command line says."""
+    """Add the task of the command line."""
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -1,4 +1,4 @@
-"""A function of somebody else, as a task would call it.
+"""The user's function: its arguments, and the call of it in a task.
 
 Its arguments come from its signature and its docstring. What the web form of Fractal cannot
 show is left at its default.
@@ -105,7 +105,7 @@ class Argument:
     is_tuple: bool = False
 
     def given(self, text: str) -> str:
-        """What the function gets, as source code, from that of what the task has."""
+        """The argument of the call, as source code."""
         return f"tuple({text})" if self.is_tuple else text
 
     @property
@@ -171,12 +171,12 @@ class Function:
 
     @property
     def names(self) -> set[str]:
-        """Names of its arguments, but for those that take arrays."""
+        """Names of its arguments, except those that take arrays."""
         return {*self.left, *(one.name for one in self.arguments)}
 
     @property
     def imported(self) -> str:
-        """What the task imports."""
+        """Imports of the task."""
         return f"{self.name} as {self.alias}" if self.alias else self.name
 
     @property
@@ -195,7 +195,7 @@ class Function:
 
     @property
     def test_call(self) -> str:
-        """Call of the function with what the test gives to the task, and all defaults."""
+        """Call of the function with the arguments of the test, and all defaults."""
         return self._call(
             {
                 one.name: one.given(one.default or repr(one.value))
@@ -218,7 +218,7 @@ class Function:
 
 
 def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
-    """Import a function; that of a file, anew at each call.
+    """Import a function; one of a file is imported again at each call.
 
     Args:
         place: `package.module:function`, or `FILE.py:function`.
@@ -287,7 +287,7 @@ def is_own(thing: Any, module: types.ModuleType) -> bool:
 
 
 def load(file: Path) -> types.ModuleType:
-    """Import a file, wherever it lies."""
+    """Import a file from any folder."""
     if not file.is_file():
         raise Refused(f"--from {file}: there is no such file")
     if not file.stem.isidentifier():
@@ -312,7 +312,7 @@ def read(
     array: str = "",
     settings: Mapping[str, Any] | None = None,
 ) -> Function:
-    """Find out what the arguments of a function are.
+    """Read the arguments of a function.
 
     Args:
         function: The function.
@@ -535,7 +535,7 @@ def find_arrays(
 
 
 def is_array_type(hint: Any) -> bool:
-    """Whether an annotation means an array, and not a list or a dictionary of some."""
+    """Whether an annotation is an array, and no list or dictionary of arrays."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return is_array_type(inner[0])
@@ -546,7 +546,7 @@ def is_array_type(hint: Any) -> bool:
 
 
 def means_array(hint: Any, text: str) -> bool:
-    """Whether an argument takes an array, or several.
+    """Whether an argument takes one or several arrays.
 
     Args:
         hint: Its annotation, if it has one.
@@ -558,7 +558,7 @@ def means_array(hint: Any, text: str) -> bool:
 
 
 def may_be_simple(hint: Any) -> bool:
-    """Whether an annotation may mean a number or a word: no array, list or dictionary."""
+    """Whether an annotation may be a number or a text: no array, list or dictionary."""
     some = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else [hint]
     return any(
         typing.get_origin(one) is None
@@ -616,7 +616,7 @@ def source(kind: Any) -> str | None:
 
 
 def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:
-    """Return the type of an argument that a form can show, and what else it may be.
+    """Return a type of an argument that a form can show, and its other types.
 
     Args:
         hint: Its annotation, if it has one.
@@ -655,7 +655,7 @@ def is_of(value: Any, kind: Any) -> bool:
 
 
 def documented_type(text: str) -> tuple[Any, str]:
-    """Return the type that a docstring names: of several, the first that a form can show.
+    """Return the type in a docstring; the first of several that a form can show.
 
     Returns:
         None if a form shows none; the others as a text, empty if there are none.

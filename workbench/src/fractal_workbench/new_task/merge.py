@@ -1,4 +1,4 @@
-"""What a new task changes in files of the owner: the task list and the dependencies."""
+"""Add a task to the owner's files: the task list and the dependencies."""
 
 import ast
 import re
@@ -13,11 +13,11 @@ MODELS = "fractal_task_tools.task_models"
 
 
 class Refused(Exception):
-    """What cannot be added."""
+    """The task cannot be added."""
 
 
 def task_list(text: str) -> ast.Assign | ast.AnnAssign | None:
-    """Return the statement that makes project().task_list."""
+    """Return the statement that assigns `TASK_LIST`."""
     for node in ast.parse(text, project().task_list.name).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and re.match(
             r"TASK_LIST\b", ast.unparse(node)
@@ -41,7 +41,7 @@ def task_name(task: ast.expr) -> str:
 
 
 def with_tasks(new: str) -> str:
-    """Return the task list with the entries of another one at its end.
+    """Return the task list with the entries of another list at its end.
 
     Raises:
         Refused: The marker is gone.
@@ -147,7 +147,7 @@ def with_dependencies(text: str, other: str) -> str:
 
 
 def _untyped(document: Any) -> Any:
-    """Return the list of libraries of which mypy is told that they have no types."""
+    """Return mypy's list of libraries without types."""
     overrides = document.get("tool", {}).get("mypy", {}).get("overrides", [])
     found = (one["module"] for one in overrides if one.get("ignore_missing_imports"))
     return next((modules for modules in found if isinstance(modules, list)), None)

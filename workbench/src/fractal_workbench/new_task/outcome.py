@@ -1,4 +1,4 @@
-"""The calls that show what a function makes: an image, labels, features or a row of a table.
+"""Call a function to see its result: an image, labels, features or a row of a table.
 
 What it returns for small images decides. It has to return the same when it is called
 again, on arrays that it cannot write into, after other images, and without a warning.
@@ -31,7 +31,7 @@ Call = Callable[..., Any]
 
 
 class Outcome(NamedTuple):
-    """What a call has returned, and why a task cannot make it, if so."""
+    """The result of a call, or why a task cannot make it."""
 
     result: Any
     trouble: str
@@ -112,7 +112,7 @@ def call(
 
 
 def copy_of(given: Function, key: str, *, returns: bool = True) -> str:
-    """Say what to do with a function that writes into an argument."""
+    """Return the remedy for a function that writes into an argument."""
     end = "" if returns else f", end it with `return {key}`"
     return (
         f"{given.name} writes into {key}, whose pixels a task still needs. Begin it with "
@@ -123,7 +123,7 @@ def copy_of(given: Function, key: str, *, returns: bool = True) -> str:
 def look(
     given: Function, function: Call, again: Callable[[], Call], makes: str, axes: str
 ) -> None:
-    """Call a function on small images, to see what it makes of them.
+    """Call a function on small images, and classify its results.
 
     Args:
         given: Is completed: `makes`, `whole`, `result`, `dtype`.
@@ -160,7 +160,7 @@ def look(
 
 
 def repeat(given: Function, function: Call, again: Call) -> None:
-    """Call a function as a task and its test do: often, on images that others read too.
+    """Call a function repeatedly, on shared images, as a task and its test do.
 
     Args:
         given: The function, as it was read, and what it makes.
@@ -202,7 +202,7 @@ def repeat(given: Function, function: Call, again: Call) -> None:
 
 
 def content(result: Any) -> Any:
-    """Return what of a result becomes pixels, or columns, as a copy."""
+    """Copy the parts of a result that become pixels or columns."""
     result = first(result)
     columns = getattr(result, "columns", None)
     if columns is not None or isinstance(result, Mapping):
@@ -212,7 +212,7 @@ def content(result: Any) -> Any:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two results are the same, also where they are not a number."""
+    """Whether two results are equal; NaN equals NaN."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(
             is_same(value, other[key]) for key, value in one.items()
@@ -223,7 +223,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def decide(given: Function, function: Call, makes: str, axes: str) -> None:
-    """Find out what a function makes.
+    """Decide which kind of task a function becomes.
 
     Args:
         given: Is completed: `makes`, `whole`, `result`, `dtype`.
@@ -298,7 +298,7 @@ def decide(given: Function, function: Call, makes: str, axes: str) -> None:
 
 
 def shape_of(result: Any) -> tuple[int, ...]:
-    """Shape of an array; all else has none."""
+    """Shape of an array; empty for other values."""
     return result.shape if isinstance(result, np.ndarray) else ()
 
 
@@ -309,13 +309,13 @@ def is_number(result: Any) -> bool:
 
 
 def first(result: Any) -> Any:
-    """Return the array of a tuple that begins with one; all else as it is."""
+    """Return the array at the start of a tuple; other values unchanged."""
     is_array = isinstance(result, tuple) and result and len(shape_of(result[0])) >= 2
     return result[0] if is_array else result
 
 
 def what_is(result: Any, shape: tuple[int, ...], given: Function) -> str:
-    """Return what a result is: `image`, `label`, `mask`, `features` or `table`.
+    """Return the kind of a result: `image`, `label`, `mask`, `features` or `table`.
 
     Raises:
         Refused: No task writes such a thing.
@@ -358,7 +358,7 @@ def what_is(result: Any, shape: tuple[int, ...], given: Function) -> str:
 
 
 def describe(result: Any) -> str:
-    """Say what kind of thing a result is."""
+    """Describe a result in words."""
     if inspect.iscoroutine(result):
         result.close()  # or else Python warns
     if isinstance(result, np.ndarray):

@@ -84,11 +84,11 @@ warnings.filterwarnings("error", category=DirtyLocalWarning)
 
 
 class TemplateError(Exception):
-    """The template can not be had, or refuses an answer."""
+    """The template cannot be read, or rejects an answer."""
 
 
 def recorded_answers() -> dict[str, Any]:
-    """Return the answers that this package was made with; they led here."""
+    """Return the recorded answers of this package."""
     answers: dict[str, Any] = yaml.safe_load(
         (project().folder / ANSWERS).read_text(encoding="utf-8")
     )
@@ -97,7 +97,7 @@ def recorded_answers() -> dict[str, Any]:
 
 @cache
 def use_plain_git() -> None:
-    """Have this process, and copier in it, use git as if nobody had configured it."""
+    """Ignore the user's git settings, in this process and in copier."""
     count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     new = {"GIT_CONFIG_COUNT": str(count + len(GIT_SETTINGS))}
     for number, (key, value) in enumerate(GIT_SETTINGS.items(), start=count):
@@ -143,7 +143,7 @@ def render(folder: Path, *exclude: str, **answers: Any) -> Path:
 
 
 def last_line(error: object) -> str:
-    """Return the reason: a failed git command says first what was run, and how.
+    """Return the reason of an error; a failed git command has it in its last line.
 
     What git adds to a reason, it begins with an empty line.
     """
@@ -171,7 +171,7 @@ def newer_version() -> str | None:
 
 
 def kept_files() -> list[str]:
-    """Return which files of the template the owner has changed on purpose.
+    """Return the template's files that the owner changed on purpose.
 
     Raises:
         TemplateError: They can not be read.
@@ -187,7 +187,7 @@ def kept_files() -> list[str]:
 
 
 def drifted_files(fresh: Path) -> dict[str, list[str]]:
-    """Return the template's files that are not as it has them, with the difference.
+    """Return the changed files of the template, with their differences.
 
     Args:
         fresh: What the recorded version of the template renders.
@@ -305,7 +305,7 @@ def restore(names: Sequence[str]) -> None:
 
 
 def contents(folder: Path, names: Iterable[str] | None = None) -> dict[str, bytes]:
-    """Return what is in files of a folder, by default in all but the manifest."""
+    """Return the contents of files in a folder; by default all but the manifest."""
     if names is None:
         paths = (path for path in folder.rglob("*") if path.name != MANIFEST)
         names = sorted(path.relative_to(folder).as_posix() for path in paths)
@@ -396,7 +396,7 @@ def update() -> None:
 
 
 def rejections() -> set[str]:
-    """Return the files in which git leaves what it cannot apply, whatever it ignores."""
+    """Return the `.rej` files of git, also ignored ones."""
     found = set()
     for folder, names, files in os.walk(project().folder):
         # Environments and data are large.
@@ -410,7 +410,7 @@ def rejections() -> set[str]:
 def find_conflicts(
     before: dict[str, bytes], ours: dict[str, bytes], after: dict[str, bytes]
 ) -> tuple[set[str], set[str]]:
-    """Look for conflicts in files, since what git says depends on how it is configured.
+    """Find conflicts in the files themselves, independent of git's settings.
 
     Args:
         before: What the template had rendered.
@@ -440,7 +440,7 @@ def lines_of(text: bytes) -> set[bytes]:
 
 
 def act(action: str, files: Sequence[str]) -> int:
-    """Do what the command line says; return the exit code."""
+    """Run an action of the command line; return the exit code."""
     try:
         if action == "check":
             return check()

@@ -1,4 +1,4 @@
-"""Where the template is that this workbench belongs to."""
+"""The location of this workbench's template."""
 
 import json
 from importlib import metadata
