@@ -52,6 +52,12 @@ NUMBERED = {
 }
 EXECUTABLE = "name a X.py that defines X"
 DOCS = "take a text, or file:docs_info/X.md"
+# The same, by the function of fractal-task-tools that failed.
+STEPS = {
+    "_extract_function": EXECUTABLE,
+    "_get_function_docstring": EXECUTABLE,
+    "read_docs_info_from_file": DOCS,
+}
 # The same, by the field of a task.
 FIELDS = {
     "executable": EXECUTABLE,
@@ -179,17 +185,21 @@ def check_default(argument: Argument) -> None:
 
 
 def find_mistakes(manifest: Any) -> Iterator[str]:
-    """Yield what is wrong with each task of a manifest."""
-    try:
-        rules.Manifest.model_validate(manifest)
-    except ValueError as error:
-        yield rules.explain(error)
-        return
-    for entry in manifest["task_list"]:
+    """Yield what is wrong with each task of a manifest, or else with all of it."""
+    known = manifest if isinstance(manifest, dict) else {}
+    entries, is_right = known.get("task_list"), True
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = str(entry.get("name", "")) if isinstance(entry, dict) else ""
         try:
-            check_task(entry, manifest.get("args_schema_version"))
+            check_task(entry, known.get("args_schema_version"))
         except ValueError as error:
-            yield explain(error, entry["name"])
+            is_right = False
+            yield explain(error, name.strip() or f"TASK_LIST[{number}]")
+    try:
+        if is_right:
+            rules.Manifest.model_validate(manifest)
+    except ValueError as error:
+        yield explain(error, "AUTHORS or names")
 
 
 def explain(error: BaseException, place: str, package: Path | None = None) -> str:
@@ -200,42 +210,37 @@ def explain(error: BaseException, place: str, package: Path | None = None) -> st
         place: The task, or the variable of the task list.
         package: The folder of the modules, whose lines are shown.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    files = [Path(frame.filename) for frame in frames]
-    is_own = [
-        package is not None
-        and file.is_relative_to(package)
-        and file.stem != "create_manifest"
-        for file in files
-    ]
-    for frame, own in zip(frames, is_own, strict=True):
-        if own:
-            place += f" ({Path(frame.filename).name}, line {frame.lineno})"
+    own, functions = [], []
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        functions.append(frame.name if file.stem != "create_manifest" else "")
+        is_own = package and file.is_relative_to(package)
+        if is_own and file.stem != "create_manifest":
+            own.append(file.stem)
+            place += f" ({file.name}, line {frame.lineno})"
     if path := ".".join(reversed(getattr(error, "__notes__", []))):
         place += f": argument `{path}` or its default breaks the web form"
     reason = rules.explain(error) if isinstance(error, Exception) else str(error)
     text = f"{place}: {reason or repr(error)}"
     if package and isinstance(error, ImportError):
         remedy = explain_import(error, package)
+    elif {*own} - {"task_list"}:
+        remedy = None  # the code of a task raised it
     else:
-        called = [file.stem for file, own in zip(files, is_own, strict=True) if own]
-        remedy = find_way_out(error, called, files[-1].stem if files else "")
+        remedy = find_way_out(error, functions)
     return f"{text} ({remedy})" if remedy else text
 
 
-def find_way_out(error: BaseException, own: list[str], last: str) -> str | None:
-    """Return what to do about a mistake, if that is known.
+def find_way_out(error: BaseException, functions: list[str]) -> str | None:
+    """Return what to do about a mistake in a task list, if that is known.
 
     Args:
         error: What was raised.
-        own: The modules of the package that were called on the way.
-        last: The module that raised it.
+        functions: The functions that were called on the way.
     """
-    if {*own} - {"task_list"}:
-        return None  # the task's own error
-
-    text = str(error)
     match error:
+        case SyntaxError():
+            return None
         case ValidationError():
             location = error.errors()[0]["loc"]
             field = str(location[0]) if location else ""
@@ -245,7 +250,11 @@ def find_way_out(error: BaseException, own: list[str], last: str) -> str | None:
             return "let each argument have a name: no `*args`, and none before a `/`"
         case PydanticUserError():
             return "give it one type, which JSON can hold"
-    return next((NUMBERED[key] for key in NUMBERED if re.match(key, text)), None)
+        case AttributeError() | TypeError() if functions[-1:] == [""]:
+            return "list tasks of fractal_task_tools.task_models"
+    numbered = (NUMBERED[key] for key in NUMBERED if re.match(key, str(error)))
+    steps = (STEPS[name] for name in functions if name in STEPS)
+    return next(numbered, next(steps, None))
 
 
 def explain_import(error: ImportError, package: Path) -> str | None:
