@@ -233,16 +233,26 @@ def test_task_lists_that_no_server_collects_are_refused(package, create_manifest
 def test_a_kit_that_is_not_whole_is_told_with_how_to_restore_it(
     create_manifest, monkeypatch
 ):
-    name = "tiny_tasks.kit.fractal"
+    for name, file in {"kit": "kit/__init__.py", "kit.gone": "kit/gone.py"}.items():
+        monkeypatch.setitem(sys.modules, f"tiny_tasks.{name}", None)
+        said = our_refusal(create_manifest, f"import tiny_tasks.{name}")
+        assert f"`nox -s template -- restore src/tiny_tasks/{file}` brings it" in said
 
-    def import_module(asked):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(create_manifest, "import_module", import_module)
-    said = our_refusal(create_manifest, "TASK_LIST = []")
-    assert (
-        "`nox -s template -- restore src/tiny_tasks/kit/fractal.py` brings it" in said
-    )
+def test_no_remedy_is_given_for_errors_of_the_code_of_a_task(create_manifest):
+    """Although their words are those of errors that have one."""
+    texts = {
+        "FileNotFoundError('docs_info.md')": ": docs_info.md$",
+        "ValueError('executable must end with .py')": ": executable must end with .py$",
+        "AttributeError('TASK_LIST')": ": TASK_LIST$",
+        "KeyError('properties')": ": 'properties'$",
+        "ModuleNotFoundError('x', name='tiny_tasks.helper')": "src/tiny_tasks/helper.py is missing",
+    }
+    for number, (raised, says) in enumerate(texts.items()):
+        module = create_manifest.PACKAGE / f"odd_{number}.py"
+        module.write_text(f"raise {raised}")
+        said = our_refusal(create_manifest, task(executable=f"'{module.name}'"))
+        assert re.search(rf"^T \({module.name}, line 1.*{says}", said), said
 
 
 def test_task_lists_are_refused_more_strictly_by_choice(package, create_manifest):

@@ -50,6 +50,8 @@ NUMBERED = {
     r"\[E07": "take None: the form has no blank text",
     r"\[E\d": "give it one type, which JSON can hold",
 }
+# Functions that reject an executable for its path.
+PATHS = {"create_schema_for_single_task", "with_name", "with_suffix"}
 EXECUTABLE = "name a X.py that defines X"
 DOCS = "take a text, or file:docs_info/X.md"
 # The same, by the function of fractal-task-tools that failed.
@@ -223,7 +225,7 @@ def explain(error: BaseException, place: str, package: Path | None = None) -> st
     reason = rules.explain(error) if isinstance(error, Exception) else str(error)
     text = f"{place}: {reason or repr(error)}"
     if package and isinstance(error, ImportError):
-        remedy = explain_import(error, package)
+        remedy = explain_import(error, package.name, of_task=bool(own))
     elif {*own} - {"task_list"}:
         remedy = None  # the code of a task raised it
     else:
@@ -252,23 +254,28 @@ def find_way_out(error: BaseException, functions: list[str]) -> str | None:
             return "give it one type, which JSON can hold"
         case AttributeError() | TypeError() if functions[-1:] == [""]:
             return "list tasks of fractal_task_tools.task_models"
+        case ValueError() if PATHS & {*functions[-1:]}:
+            return EXECUTABLE
     numbered = (NUMBERED[key] for key in NUMBERED if re.match(key, str(error)))
     steps = (STEPS[name] for name in functions if name in STEPS)
     return next(numbered, next(steps, None))
 
 
-def explain_import(error: ImportError, package: Path) -> str | None:
-    """Return what to do about what cannot be imported: of the kit, or of another package."""
-    kit = f"{package.name}.kit"
+def explain_import(error: ImportError, package: str, *, of_task: bool) -> str | None:
+    """Return what to do about what cannot be imported.
+
+    Args:
+        error: What was raised.
+        package: The package of the task list.
+        of_task: Whether a module of the package imports it, and not the manifest.
+    """
     name = error.name or ""
-    is_missing = isinstance(error, ModuleNotFoundError)
-    if is_missing and f"{name}.".startswith(f"{kit}."):
-        end = "/__init__.py" if name == kit else ".py"
-        return f"`nox -s template -- restore src/{name.replace('.', '/')}{end}` brings it back"
-    if f"{name}.".startswith(f"{kit}."):
-        return (
-            "the kit has no such name: take one that it lists, or update the template"
-        )
-    if is_missing and name.startswith(f"{package.name}."):
+    if not isinstance(error, ModuleNotFoundError):
+        is_kit = name.startswith(f"{package}.kit")
+        way_out = "take one that it lists, or update the template"
+        return f"the kit has no such name: {way_out}" if is_kit else None
+    if name.startswith(f"{package}.") and not of_task:
         return EXECUTABLE
-    return find_remedy(name) if is_missing else None
+    return find_remedy(
+        f"{name}.__init__" if name == f"{package}.kit" else name, package
+    )

@@ -182,9 +182,9 @@ def init_task_output(items: Iterable[ParallelizationItem]) -> dict[str, Any]:
     return InitTaskOutput(parallelization_list=list(items)).model_dump(mode="json")
 
 
-def find_remedy(module: str) -> str:
-    """Return the remedy for a missing module, by the dependencies of this package."""
-    package, top = __name__.partition(".")[0], module.partition(".")[0]
+def find_remedy(module: str, package: str = __name__.partition(".")[0]) -> str:
+    """Return the remedy for a missing module, by the dependencies of a package."""
+    top = module.partition(".")[0]
     if top == package:
         file = f"src/{module.replace('.', '/')}.py"
         is_kit = module.startswith(f"{package}.kit.")
