@@ -10,6 +10,7 @@ from package_images import write_image
 from readme import Block, read_blocks
 from rendering import ROOT, import_folder, run
 from test_adopt import make_package
+from test_update import commit
 
 from fractal_workbench.engine import rules
 
@@ -23,43 +24,45 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     write_image(data / "image.zarr", "yx")
     step = {"task": IMPORT, "args_non_parallel": {"zarr_name": "image.zarr"}}
     workflow.write_text(json.dumps({"name": "Import", "task_list": [step]}))
-    published = tmp_path / "published.json"
-    core = {"pkg_name": "fractal-tasks-core", "version": "2.1.0"}
-    step = {"task": core | {"name": "Import OME-Zarr"}}
-    published.write_text(json.dumps({"name": "Published", "task_list": [step]}))
     theirs = make_package(tmp_path / "lab-tasks", "0.6")
+    package = checkout / "my-tasks"
+    run_it = f"run {workflow} --zarr-dir {data}"
     replaced = {
         # This test is a part of what the command runs.
         "/bin/nox\n": "/bin/nox --list\n",
         # Nobody is here to answer the questions.
         "copier copy": "copier copy --defaults",
+        "fractal-workbench run WORKFLOW.json --zarr-dir DIR": f"fractal-workbench "
+        f"{run_it} --yes --with 'my-fractal-tasks @ {package.as_uri()}'",
+        "run -- WORKFLOW.json --zarr-dir DIR": f"run -- {workflow} --zarr-dir {data}",
         "<absolute path or URL of this repository>": str(checkout),
-        # Nothing is installed for a plan.
-        "run WORKFLOW.json --zarr-dir DIR\n": f"run {published} --zarr-dir {data} --plan\n",
-        "git+<URL of this repository>#subdirectory=": f"{checkout.as_uri()}/",
-        "WORKFLOW.json": str(workflow),
-        "DIR": str(data),
+        "<URL of this repository>": checkout.as_uri(),
         "/path/to/package": str(theirs),
     }
     # The first block has been run: what a reader sees first is what `checkout` makes.
-    first, second, copy, run_workflow, without_package, adopt = read_blocks(
-        README, replaced
-    )
+    first, second, copy, in_package, anywhere, adopt = read_blocks(README, replaced)
     assert "nox -s demo" in first.code
     assert (checkout / "demo" / "out" / "index.html").exists()
 
     assert "* tests -> " in second.run(checkout)
     copy.run(checkout)
-    package = checkout / "my-tasks"
     assert import_folder(package).name == "my_fractal_tasks"
-    assert run_workflow.section == "Run a workflow"
-    said = run_workflow.run(package, checkout / ".venv" / "bin")
-    assert f"What it did: {data / 'report.html'}" in said
-    planned = without_package.run(tmp_path, checkout / ".venv" / "bin")
-    assert "Import OME-Zarr" in planned
+    assert {in_package.section, anywhere.section} == {"Run a workflow"}
+    programs = checkout / ".venv" / "bin"
+    log = in_package.run(package, programs)
+    assert f"What it did: {data / 'report.html'}" in log
     adopt.run(checkout)
     answers = (theirs / ".copier-answers.yml").read_text("utf-8")
     assert f"_src_path: {checkout}\n" in answers
+
+    commit(checkout)
+    (data / "report.html").unlink()
+    (tmp_path / "empty").mkdir()
+    log = anywhere.run(tmp_path / "empty", programs)
+    assert f"What it did: {data / 'report.html'}" in log
+    assert "Import OME-Zarr" in (data / "report.html").read_text("utf-8")
+    as_written = read_blocks(README)[4].code
+    assert as_written in (ROOT / "workbench" / "README.md").read_text("utf-8")
 
 
 def test_the_readme_of_a_package(render, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from package_images import write_image, write_plate
 from PIL import Image
 
 from fractal_workbench.engine import costs, history, rules
-from fractal_workbench.report import measured, pick_images, views
+from fractal_workbench.report import measurements, pick_images, views
 from fractal_workbench.report.page import Report
 
 
@@ -392,17 +392,17 @@ def test_a_long_image_list_opens_each_folder_once(tmp_path, monkeypatch):
             return {"plate": {}}
         return {"well": {"images": [{"path": str(n)} for n in range(3000)]}}
 
-    monkeypatch.setattr(measured.kit, "open_group", open_group)
-    monkeypatch.setattr(measured.kit, "ome_metadata", ome_metadata)
+    monkeypatch.setattr(measurements.kit, "open_group", open_group)
+    monkeypatch.setattr(measurements.kit, "ome_metadata", ome_metadata)
     images = [
         {"zarr_url": str(tmp_path / folder / str(n)), "attributes": {}}
         for n in range(4000)
         for folder in ("plate.zarr/A/01", "plate.zarr/A/02", "other/B/03")
     ]
-    wells = measured.find_wells(images, {})
+    wells = measurements.find_wells(images, {})
     assert sum(well is not None for well in wells.values()) == 6000
     assert len(opened) == 4
-    assert measured.find_wells(images, wells) == wells
+    assert measurements.find_wells(images, wells) == wells
     assert len(opened) == 4
 
 

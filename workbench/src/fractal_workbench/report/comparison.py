@@ -1,13 +1,12 @@
-"""What a step has changed in an image: before and after, labels, regions, registration."""
+"""Changes of images by a step: before and after, labels, regions, registration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .pick_images import Sample
+from .pick_images import Image, Sample
 from .pictures import Picture, boxed, grey, outlined, overlaid, plain
 from .pixels import Array
 from .views import Taken, View, first_line, short_name
@@ -22,18 +21,18 @@ class Figure:
     Attributes:
         title: Image or well that they show.
         pictures: One or more.
-        told: Sentences, also in place of pictures.
+        remarks: Sentences, also in place of pictures.
         anchor: Place on the page, if something leads there.
     """
 
     title: str
     pictures: list[Picture] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     anchor: str = ""
 
 
 def compare(
-    images: Sequence[Mapping[str, Any]],
+    images: Sequence[Image],
     before: Mapping[str, Taken],
     after: Mapping[str, Taken],
     sample: Sample,
@@ -56,16 +55,16 @@ def compare(
         url = image["zarr_url"]
         now, name = after[url], short_name(url, zarr_dir)
         if isinstance(now, str):
-            figures.append(Figure(name, told=[now]))
+            figures.append(Figure(name, remarks=[now]))
             continue
         base = before.get(url) or before.get(image.get("origin") or "")
         base = base if isinstance(base, View) else None
         try:
             figure = difference(name, base, now, zarr_dir)
         except Exception as error:
-            figure = Figure(name, told=[f"It cannot be shown: {first_line(error)}"])
+            figure = Figure(name, remarks=[f"It cannot be shown: {first_line(error)}"])
         place = sample.place(url)
-        if figure.pictures or figure.told:
+        if figure.pictures or figure.remarks:
             shown[place] = shown.get(place, 0) + 1
             if shown[place] <= MAX_FIGURES:
                 figures.append(figure)
@@ -78,16 +77,16 @@ def compare(
     for pairs in moved.values():
         overlays += registration(pairs, names, sample)
     if left_out:
-        said = (
+        remark = (
             f"{left_out} more images of these places have changed, and are not shown."
         )
-        figures.append(Figure("", told=[said]))
+        figures.append(Figure("", remarks=[remark]))
     return overlays + figures
 
 
 def difference(name: str, base: View | None, now: View, zarr_dir: Path) -> Figure:
     """Pictures of what differs; none if nothing does."""
-    figure = Figure(name, told=[*now.told])
+    figure = Figure(name, remarks=[*now.remarks])
     known = base.marks if base else {}
     new = [mark for mark, state in now.marks.items() if known.get(mark) != state]
     if not new:
@@ -107,7 +106,7 @@ def difference(name: str, base: View | None, now: View, zarr_dir: Path) -> Figur
             figure.pictures.append(outlined(now, label, name))
     tables = [table for table in now.regions if f"regions {table}" in new]
     if whole := [table for table in tables if is_whole(now, table)]:
-        figure.told.append(f"One region, all of the image: {', '.join(whole)}.")
+        figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
     if parts := [table for table in tables if not is_whole(now, table)]:
         figure.pictures.append(boxed(now, parts, name))
     return figure
@@ -123,11 +122,11 @@ def is_whole(view: View, table: str) -> bool:
 
 def registration(
     pairs: Sequence[tuple[View, View]],
-    acquisitions: Mapping[str, Any],
+    acquisitions: Mapping[str, object],
     sample: Sample,
 ) -> list[Figure]:
     """Overlays of the acquisitions of a well, if the step has moved one of them."""
-    by_acquisition: dict[Any, tuple[View, View]] = {}
+    by_acquisition: dict[object, tuple[View, View]] = {}
     for base, now in pairs:
         key = acquisitions.get(now.url)
         if key not in by_acquisition or base.marks["pixels"] != now.marks["pixels"]:
@@ -136,41 +135,38 @@ def registration(
     if len(keys) < 2 or None in keys:
         return []
     figures = []
-    first, *others = keys
-    for other in others:
-        (base, now), (other_base, other_now) = (
-            by_acquisition[first],
-            by_acquisition[other],
-        )
-        shifts = [shift(base, now), shift(other_base, other_now)]
-        if not any(any(one) for one in shifts):
+    first, *rest = keys
+    base, now = by_acquisition[first]
+    for key in rest:
+        moved_base, moved = by_acquisition[key]
+        if not any((*shift(base, now), *shift(moved_base, moved))):
             continue
-        names = f"acquisition {first}", f"acquisition {other}"
+        names = f"acquisition {first}", f"acquisition {key}"
         figure = Figure(f"{sample.name(now.url)}: {names[0]} and {names[1]}")
         figure.pictures = [
-            overlaid(base, other_base, names, "before"),
-            overlaid(now, other_now, names, "after"),
+            overlaid(base, moved_base, names, "before"),
+            overlaid(now, moved, names, "after"),
         ]
-        figure.told = ["Where both agree, it is grey or white."]
+        figure.remarks = ["Where both agree, it is grey or white."]
         figures.append(figure)
     return figures
 
 
 def shift(base: View, now: View) -> tuple[int, int]:
-    """By how many pixels of a picture what it shows has moved: phase correlation."""
-    one, other = grey(base), grey(now)
-    if one.shape != other.shape:
+    """Return the shift in pixels of a picture, by phase correlation."""
+    pictures = grey(base), grey(now)
+    height, width = pictures[0].shape
+    if pictures[1].shape != (height, width):
         return 0, 0
-    window = np.outer(np.hanning(one.shape[0]), np.hanning(one.shape[1]))
-    spectra = [np.fft.rfft2((p - p.mean()) * window) for p in (one, other)]
+    window = np.outer(np.hanning(height), np.hanning(width))
+    spectra = [np.fft.rfft2((p - p.mean()) * window) for p in pictures]
     product = spectra[1] * np.conj(spectra[0])
     correlation: Array = np.abs(
-        np.fft.irfft2(product / np.maximum(np.abs(product), 1e-9), one.shape)
+        np.fft.irfft2(product / np.maximum(np.abs(product), 1e-9), (height, width))
     )
     y, x = np.unravel_index(int(correlation.argmax()), correlation.shape)
     if correlation.max() < 0.05:  # nothing that both show
         return 0, 0
-    height, width = one.shape
     return (
         int(y - height if y > height / 2 else y),
         int(x - width if x > width / 2 else x),

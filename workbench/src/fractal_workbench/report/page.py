@@ -1,9 +1,8 @@
-"""The page that a workflow leaves: what it did, what that looks like, and what it cost.
+"""The page of a run: what it did, what that looks like, and what it cost.
 
 One HTML file that needs no network and no JavaScript, to be sent to a colleague. It stands
 on Jinja2 for the page (what it shows is escaped), matplotlib for plots and Pillow for
-pictures: `plots` and `pictures` say why. A program that uses this module depends on
-jinja2, matplotlib and pillow; the kit of the package reads the images.
+pictures: `plots` and `pictures` say why. The kit reads the images.
 
 Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
 """
@@ -15,22 +14,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..engine.history import StepDone
+from ..engine.rules import Image
 from . import plots
 from .comparison import Figure, compare
 from .conditions import Conditions
-from .measured import Measured, Well, find_wells, measure, signatures
+from .measurements import (
+    TableGroup,
+    TableState,
+    Well,
+    find_wells,
+    measure,
+    read_states,
+)
 from .pick_images import Sample, place_name
-from .plate import Sheet, make_sheets, measured_figures
+from .plate import FeatureFigure, Sheet, make_sheets, measured_figures
 from .report_tables import arguments, duration, image_table, logs, unit_rows, value
 from .views import Taken, first_line, short_name, try_view
-
-Image = dict[str, Any]
 
 MANY_UNITS = 12  # from which on their costs are plotted
 SECONDS = 45.0  # for the page in all, but for what has to be
@@ -39,7 +43,7 @@ MAX_TABLES = 1000  # images whose tables are looked at
 
 @dataclass
 class Section:
-    """What the page says about a step.
+    """A section of the page, about a step.
 
     Attributes:
         done: The step.
@@ -47,19 +51,19 @@ class Section:
         figures: Pictures.
         tables: Tables that the step has written, with their plots.
         costs: Plots of costs.
-        told: Sentences about what could not be shown.
+        remarks: Sentences about what could not be shown.
     """
 
     done: StepDone
     changed: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
-    tables: list[tuple[Measured, list[Any]]] = field(default_factory=list)
+    tables: list[tuple[TableGroup, list[FeatureFigure]]] = field(default_factory=list)
     costs: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 class Report:
-    """Collects what a run does, and writes it as a page.
+    """Collects the steps of a run, and writes them as a page.
 
     Args:
         title: Name of the workflow.
@@ -76,30 +80,30 @@ class Report:
         self.seconds = 0.0  # that the page itself took
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
-        self._tables: dict[Path, tuple[Any, ...]] = {}
+        self._tables: dict[Path, TableState] = {}
         self._wells: dict[str, Well | None] = {}
         self._conditions = Conditions()
         self._images = images
-        self._told: list[str] = []
+        self._remarks: list[str] = []
         self._safely(
-            self._told, "The images to begin with", lambda: self._begin(images)
+            self._remarks, "The images to begin with", lambda: self._begin(images)
         )
 
     def add(self, done: StepDone) -> None:
-        """Take notice of a step that has just ended: later ones may overwrite what it made."""
+        """Add a step that has just ended: later ones may overwrite its images."""
         section = Section(done)
         self.sections.append(section)
         self._images = done.after
-        self._safely(section.told, "The images", lambda: self._look(section))
-        self._safely(section.told, "The tables", lambda: self._measure(section))
-        self._safely(section.told, "The costs", lambda: self._plot_costs(section))
+        self._safely(section.remarks, "The images", lambda: self._look(section))
+        self._safely(section.remarks, "The tables", lambda: self._measure(section))
+        self._safely(section.remarks, "The costs", lambda: self._plot_costs(section))
 
     def write(self, file: Path) -> None:
-        """Write the page; if that cannot be, say so on the standard error."""
+        """Write the page, or print on the standard error why that fails."""
         sheets: list[Sheet] = []
-        told = [*self._told]
+        remarks = [*self._remarks]
         self._safely(
-            told,
+            remarks,
             "The plates",
             lambda: sheets.extend(
                 make_sheets(
@@ -108,21 +112,21 @@ class Report:
             ),
         )
         try:
-            text = without_dead_links(self._render(sheets, told))
+            text = without_dead_links(self._render(sheets, remarks))
             partial = file.with_name(f".{file.name}.partial")
             partial.write_text(text, encoding="utf-8")
             partial.replace(file)
         except Exception as error:
             print(f"The page {file} cannot be written: {error}", file=sys.stderr)
 
-    def _safely(self, told: list[str], what: str, act: Callable[[], None]) -> None:
-        """Do something; what goes wrong becomes a sentence."""
+    def _safely(self, remarks: list[str], what: str, act: Callable[[], None]) -> None:
+        """Call a function; an error becomes a remark."""
         start = time.monotonic()
         try:
             act()
         except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            told.append(f"{what} cannot be shown: {said}")
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            remarks.append(f"{what} cannot be shown: {reason}")
         self.seconds += time.monotonic() - start
 
     def _time_left(self, most: float) -> float:
@@ -133,7 +137,7 @@ class Report:
         self._sample.learn(images)
         for url in self._sample.pick(image["zarr_url"] for image in images):
             self._views[url] = try_view(url)
-        self._tables = signatures(self._holders(images))
+        self._tables = read_states(self._holders(images))
 
     def _well(self, url: str) -> Well | None:
         """Where an image lies that was in a list."""
@@ -181,14 +185,14 @@ class Report:
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
-        now = signatures(self._holders(section.done.after))
+        now = read_states(self._holders(section.done.after))
         new = [
             table for table, state in now.items() if self._tables.get(table) != state
         ]
         self._tables = now
         conditions = self._conditions.read(now, self._where)
-        for found in measure(new, self._where, self._time_left(10)):
-            section.tables.append((found, measured_figures(found, conditions)))
+        for group in measure(new, self._where, self._time_left(10)):
+            section.tables.append((group, measured_figures(group, conditions)))
 
     def _plot_costs(self, section: Section) -> None:
         """Plot what many units cost."""
@@ -203,7 +207,7 @@ class Report:
                     plots.histogram(np.array(values), label, from_zero=True)
                 )
 
-    def _render(self, sheets: list[Sheet], told: list[str]) -> str:
+    def _render(self, sheets: list[Sheet], remarks: list[str]) -> str:
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
             autoescape=True,
@@ -219,7 +223,7 @@ class Report:
             plan=self.plan,
             sections=self.sections,
             sheets=sheets,
-            told=told,
+            remarks=remarks,
             images=self._images,
             n_places=self._sample.total,
             places=places,

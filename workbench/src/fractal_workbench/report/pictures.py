@@ -31,7 +31,7 @@ class Picture:
         height: In pixels.
         alt: What it shows, for those who cannot see it.
         title: What it is, in two or three words.
-        keys: Colour (or none), name, and what is to be said of it.
+        keys: Colour (or none), name, and a text about it.
         notes: What else has to be known, in words.
         pixelated: Whether its pixels are shown as squares.
     """
@@ -57,15 +57,15 @@ def encode(pixels: Array, *, lossless: bool = False) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def windows(view: View, other: "View | None" = None) -> list[tuple[Window, str]]:
+def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, str]]:
     """Grey values of black and of full colour, and where they are from, by channel.
 
-    By the metadata, if that shows something. Else by the pixels: by those of the other
+    By the metadata, if that shows something. Else by the pixels: by those of the reference
     view if it has the same channels and they do, so that the two can be compared.
     """
     found: list[tuple[Window, str]] = []
-    before = windows(other) if other else []
-    same = bool(other) and len(before) == len(view.channels)
+    before = windows(reference) if reference else []
+    same = bool(reference) and len(before) == len(view.channels)
     for number, channel in enumerate(view.channels):
         if channel.window and shows(channel.pixels, channel.window):
             found.append((channel.window, "by its metadata"))
@@ -160,7 +160,7 @@ def outlines(labels: Array) -> Array:
     padded = np.pad(labels, 1, mode="edge")
     inside = padded[1:-1, 1:-1]
     around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    differs = np.logical_or.reduce([inside != one for one in around])
+    differs = np.logical_or.reduce([inside != neighbour for neighbour in around])
     result: Array = differs & (labels != 0)
     return result
 
@@ -178,20 +178,19 @@ def boxed(view: View, tables: list[str], name: str) -> Picture:
             corners = [left + index, top + index, right - 1 - index, bottom - 1 - index]
             if corners[0] <= corners[2] and corners[1] <= corners[3]:
                 draw.rectangle([round(n) for n in corners], outline=colour)
-        said = f"{len(boxes)} region{'' if len(boxes) == 1 else 's'}"
-        keys.append((colour, table, said))
-    told = ", ".join(f"{key[2]} of {key[1]}" for key in keys)
-    return finish(
-        view, np.asarray(image), f"Boxes of {told} over {name}", "regions", keys, True
-    )
+        count = f"{len(boxes)} region{'' if len(boxes) == 1 else 's'}"
+        keys.append((colour, table, count))
+    counts = ", ".join(f"{count} of {table}" for _, table, count in keys)
+    alt = f"Boxes of {counts} over {name}"
+    return finish(view, np.asarray(image), alt, "regions", keys, True)
 
 
 def overlaid(first: View, second: View, names: tuple[str, str], title: str) -> Picture:
     """Two images of a well in magenta and green: where they agree, it is white or grey."""
-    one, other = grey(first), grey(second)
-    if one.shape != other.shape:
-        other = resize(other, (one.shape[0], one.shape[1]))
-    pixels = (np.stack([one, other, one], axis=2) * 255).astype(np.uint8)
+    magenta, green = grey(first), grey(second)
+    if magenta.shape != green.shape:
+        green = resize(green, (magenta.shape[0], magenta.shape[1]))
+    pixels = (np.stack([magenta, green, magenta], axis=2) * 255).astype(np.uint8)
     keys = [(MAGENTA, names[0], ""), (GREEN, names[1], "")]
     alt = f"{title}: {names[0]} in magenta and {names[1]} in green"
     return finish(first, pixels, alt, title, keys, False)
@@ -205,11 +204,11 @@ def finish(
     keys: list[tuple[str, str, str]],
     lossless: bool,
 ) -> Picture:
-    """Add the scale bar and what is to be said below."""
-    pixels, said = with_bar(view, pixels)
+    """Add the scale bar and the notes below."""
+    pixels, bar = with_bar(view, pixels)
     height, width = view.frame
     enlarged = view.small.shape[1] <= width / 2
-    notes = [*view.small.notes, *said]
+    notes = [*view.small.notes, *bar]
     data = encode(pixels, lossless=lossless or enlarged)
     return Picture(data, width, height, alt, title, keys, notes, enlarged)
 

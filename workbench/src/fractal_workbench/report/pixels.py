@@ -1,4 +1,4 @@
-"""A small array of an OME-Zarr image, whatever its size: what a picture is made of.
+"""Small arrays of OME-Zarr images of any size, for pictures.
 
 A pyramid level that fits is read. Without one, the plane is read if memory bears it, and
 else a piece of its middle: the notes say so.
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+
+from ..kit import Image
 
 Array = NDArray[Any]
 Place = tuple[float, float, float, float]
@@ -43,12 +45,12 @@ class Small:
 
 
 def read_small(
-    image: Any, channels: Sequence[int | None], want: int, place: Place | None = None
+    image: Image, channels: Sequence[int | None], want: int, place: Place | None = None
 ) -> Small:
     """Read some channels of an image.
 
     Args:
-        image: An `Image` of the kit.
+        image: An image, or a label image.
         channels: Positions of channels; None for a label image.
         want: Pixels along the longer side that are enough.
         place: Which part to show; by default all of it, if it can be read.
@@ -95,7 +97,7 @@ def read_small(
 
     def read(channel: int | None) -> Array:
         """The plane of a channel, never with more than the depth of a chunk in memory."""
-        found: Array | None = None
+        plane: Array | None = None
         for first in range(deep.start, deep.stop, steps.get("z", 1)):
             last = min(first + steps.get("z", 1), deep.stop)
             region = {"t": slice(1), "z": slice(first, last), "y": rows, "x": columns}
@@ -104,9 +106,9 @@ def read_small(
                 tuple(region.get(axis, slice(1)) for axis in axes), channel, number
             )
             flat = part.reshape(-1, *part.shape[-2:]).max(axis=0)
-            found = flat if found is None else np.maximum(found, flat)
-        assert found is not None
-        return found
+            plane = flat if plane is None else np.maximum(plane, flat)
+        assert plane is not None
+        return plane
 
     full = dict(zip(image.axes, image.shape, strict=True))
     part_y, part_x = place[2] - place[0], place[3] - place[1]
@@ -115,7 +117,7 @@ def read_small(
     return Small([read(channel) for channel in channels], place, shape, size, notes)
 
 
-def fitting_level(image: Any, want: int) -> int:
+def fitting_level(image: Image, want: int) -> int:
     """Position of the smallest level that has enough pixels."""
     for number in range(len(image.levels) - 1, 0, -1):
         sizes = dict(zip(image.axes, image.levels[number].shape, strict=True))

@@ -1,17 +1,18 @@
-"""A plate at a glance: a map of what was measured, and a sheet of pictures, one per well."""
+"""Plates at a glance: maps of measurements, and sheets with a picture of each well."""
 
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from . import plots
 from .conditions import Condition
-from .measured import Measured, Well, by_well
+from .measurements import TableGroup, Well, by_well
+from .pick_images import Image
 from .pictures import encode, mixed, shows, stretched
 from .views import View, first_line, short_name, take_view
 
@@ -28,12 +29,26 @@ class Thumb(NamedTuple):
     Attributes:
         anchor: Place on the page.
         data: Data URI; empty if there is no picture.
-        said: What it shows, or why there is none.
+        text: What it shows, or why there is none.
     """
 
     anchor: str
     data: str
-    said: str
+    text: str
+
+
+class FeatureFigure(NamedTuple):
+    """The plots of a feature.
+
+    Attributes:
+        feature: Its name.
+        text: What all values are, if they are the same.
+        plots: SVG elements.
+    """
+
+    feature: str
+    text: str
+    plots: list[str]
 
 
 @dataclass
@@ -45,14 +60,14 @@ class Sheet:
         columns: Names of the columns.
         rows: Name of each row, and its wells.
         keys: Colour, name and window of each channel.
-        told: Sentences.
+        remarks: Sentences.
     """
 
     name: str
     columns: list[str]
     rows: list[tuple[str, list[Thumb | None]]]
     keys: list[tuple[str, str, str]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def anchor(plate: Path | str, well: str) -> str:
@@ -61,49 +76,51 @@ def anchor(plate: Path | str, well: str) -> str:
 
 
 def measured_figures(
-    found: Measured, conditions: Mapping[Well, Condition]
-) -> list[tuple[str, str, list[str]]]:
-    """Name of each feature, a sentence, and plots of how its values are distributed."""
-    figures: list[tuple[str, str, list[str]]] = []
-    plates = [plate for plate in dict.fromkeys(found.plates.tolist()) if plate]
-    groups = groups_of(found, conditions)
-    for feature, values in found.features.items():
+    group: TableGroup, conditions: Mapping[Well, Condition]
+) -> list[FeatureFigure]:
+    """Plots of the values of each feature."""
+    figures: list[FeatureFigure] = []
+    plates = [plate for plate in dict.fromkeys(group.plates.tolist()) if plate]
+    groups = groups_of(group, conditions)
+    for feature, values in group.features.items():
         known = values[np.isfinite(values)]
         if not len(known):
             continue
         label = f"{feature} of an image" if feature == "objects" else feature
         if np.ptp(known) == 0:
             several = f" in all {len(known)}" if len(known) > 1 else ""
-            figures.append((feature, plots.short(known[0]) + several, []))
+            text = plots.short(known[0]) + several
+            figures.append(FeatureFigure(feature, text, []))
             continue
         drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
         for of, names in groups.items():
             drawn.append(plots.boxes(plots.by_group(names, values), label, of))
         for plate in plates:
-            by = by_well(found, plate, feature)
+            by = by_well(group, plate, feature)
             by = {well: value for well, value in by.items() if plots.has_place(well)}
             if len({v for v in by.values() if np.isfinite(v)}) > 1:
                 links = {}
                 for well in by:
-                    done = conditions.get(Well(Path(plate), well))
-                    said = done.values if done else ""
-                    links[well] = plots.Link(f"#{anchor(plate, well)}", said)
+                    condition = conditions.get(Well(Path(plate), well))
+                    text = condition.values if condition else ""
+                    links[well] = plots.Link(f"#{anchor(plate, well)}", text)
                 what = "sum of" if feature == "objects" else "median of"
                 title = f"{what} {feature}" if len(known) > len(by) else feature
                 drawn.append(plots.plate_map(by, title, links))
-        figures.append((feature, "", drawn or [plots.histogram(known, label)]))
+        drawn = drawn or [plots.histogram(known, label)]
+        figures.append(FeatureFigure(feature, "", drawn))
     return figures
 
 
 def groups_of(
-    found: Measured, conditions: Mapping[Well, Condition]
+    group: TableGroup, conditions: Mapping[Well, Condition]
 ) -> dict[str, list[str]]:
     """Names of the group of each row, by what the groups are: wells, conditions, or both."""
-    wells = found.wells.tolist()
-    pairs = zip(found.plates.tolist(), wells, strict=True)
-    done = [conditions.get(Well(Path(plate), well)) for plate, well in pairs]
-    kinds = [one.values if one else "none" for one in done]
-    names = next((one.names for one in done if one), "")
+    wells = group.wells.tolist()
+    pairs = zip(group.plates.tolist(), wells, strict=True)
+    by_row = [conditions.get(Well(Path(plate), well)) for plate, well in pairs]
+    kinds = [condition.values if condition else "none" for condition in by_row]
+    names = next((condition.names for condition in by_row if condition), "")
     groups = {}
     if 1 < len({*wells}) <= MAX_GROUPS:
         groups["well"] = wells
@@ -114,7 +131,7 @@ def groups_of(
 
 
 def make_sheets(
-    images: Sequence[dict[str, Any]],
+    images: Sequence[Image],
     well: Callable[[str], Well | None],
     zarr_dir: Path,
     seconds: float,
@@ -150,10 +167,10 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
     first = next(iter(views.values()), None)
     for number, channel in enumerate(first.channels if first else []):
         same = [v.channels[number] for v in views.values() if len(v.channels) > number]
-        pixels = np.concatenate([one.pixels.ravel()[::7] for one in same])
+        pixels = np.concatenate([c.pixels.ravel()[::7] for c in same])
         by_metadata = channel.window and shows(pixels, channel.window)
         window = channel.window if channel.window and by_metadata else stretched(pixels)
-        said = (
+        source = (
             "by the metadata"
             if by_metadata
             else "1st to 99.8th percentile of the plate"
@@ -163,7 +180,7 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
             (
                 channel.colour,
                 channel.name,
-                f"{window[0]:.4g} to {window[1]:.4g}, {said}",
+                f"{window[0]:.4g} to {window[1]:.4g}, {source}",
             )
         )
     places = {name: plots.well_place(name) for name in wells}
@@ -171,13 +188,13 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
     for name, url in wells.items():
         view = views.get(name)
         shown = short_name(url, zarr_dir)
-        said = f"{name}: {shown}" + ("" if view else f", {reasons[name]}")
+        text = f"{name}: {shown}" + ("" if view else f", {reasons[name]}")
         data = ""
         if view:
             n = min(len(view.channels), len(chosen))
             data = encode(mixed(view.channels[:n], chosen[:n]))
-        thumbs[places[name]] = Thumb(anchor(plate, name), data, said)
-    n_rows, n_columns = (max(one) + 1 for one in zip(*places.values(), strict=True))
+        thumbs[places[name]] = Thumb(anchor(plate, name), data, text)
+    n_rows, n_columns = (max(axis) + 1 for axis in zip(*places.values(), strict=True))
     rows = [
         (
             plots.row_name(row),
@@ -185,8 +202,8 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
         )
         for row in range(n_rows)
     ]
-    told = [*dict.fromkeys(first.small.notes if first else [])]
+    remarks = [*dict.fromkeys(first.small.notes if first else [])]
     if missing := len(wells) - len(views):
-        told.append(f"{missing} of {len(wells)} wells have no picture")
+        remarks.append(f"{missing} of {len(wells)} wells have no picture")
     name = short_name(str(plate), zarr_dir)
-    return Sheet(name, [str(n + 1) for n in range(n_columns)], rows, keys, told)
+    return Sheet(name, [str(n + 1) for n in range(n_columns)], rows, keys, remarks)

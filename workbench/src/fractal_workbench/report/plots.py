@@ -46,10 +46,10 @@ WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
 
 
 class Link(NamedTuple):
-    """Where a click on a well leads, and what more to say about it."""
+    """The target of a click on a well, and a text about the well."""
 
     url: str
-    said: str
+    text: str
 
 
 def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
@@ -194,12 +194,12 @@ def plate_map(
         )
         bar.outline.set_visible(False)
         bar.set_label(label)
-        said = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
+        title = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
         titles = {}
         for well, link in links.items():
             value = short(values[well]) if np.isfinite(values[well]) else "none"
-            titles[link.url] = ", ".join(filter(None, [f"{well}: {value}", link.said]))
-        return as_svg(figure, f"Map of the plate: {said}", titles)
+            titles[link.url] = ", ".join(filter(None, [f"{well}: {value}", link.text]))
+        return as_svg(figure, f"Map of the plate: {title}", titles)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

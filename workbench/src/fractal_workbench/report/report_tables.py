@@ -1,15 +1,16 @@
-"""What the page says about a step in rows and columns: arguments, images, units, logs."""
+"""Tables of the page about a step: arguments, images, units, logs."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
+from ..engine.costs import Costs
 from ..engine.history import StepDone
+from ..engine.rules import Image
+from ..form.model import RESERVED_ARGUMENTS
 from .views import short_name
-
-Image = dict[str, Any]
 
 MAX_ROWS = 60  # of an image list
 MAX_LOGS = 10
@@ -23,22 +24,19 @@ def arguments(done: StepDone) -> list[tuple[str, str, bool]]:
         given = getattr(done.step, f"args_{part}") or {}
         schema = getattr(done.task, f"args_schema_{part}") or {}
         known = schema.get("properties", {})
-        reserved = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
         for name in dict.fromkeys([*known, *given]):
             if name in given:
                 rows.append((name, value(given[name]), False))
-            elif name not in reserved and "default" in known[name]:
+            elif name not in RESERVED_ARGUMENTS and "default" in known[name]:
                 rows.append((name, value(known[name]["default"]), True))
     return rows
 
 
-def value(given: Any) -> str:
+def value(argument: object) -> str:
     """A value as the workflow has it."""
-    return (
-        given
-        if isinstance(given, str) and given
-        else json.dumps(given, ensure_ascii=False)
-    )
+    if isinstance(argument, str) and argument:
+        return argument
+    return json.dumps(argument, ensure_ascii=False)
 
 
 def duration(seconds: float) -> str:
@@ -52,7 +50,9 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def image_table(images: Sequence[Image], marked: Sequence[str], zarr_dir: Path) -> Any:
+def image_table(
+    images: Sequence[Image], marked: Sequence[str], zarr_dir: Path
+) -> tuple[list[str], list[tuple[bool, str, list[str]]], int]:
     """Head and rows of an image list, and how many rows are left out."""
     kinds = ("attributes", "types")
     columns = sorted(
@@ -70,31 +70,63 @@ def image_table(images: Sequence[Image], marked: Sequence[str], zarr_dir: Path) 
     return [name for _, name in columns], rows, max(len(images) - MAX_ROWS, 0)
 
 
-def unit_rows(done: StepDone) -> list[dict[str, Any]]:
-    """What the units of each part cost, and what they ask for."""
+class UnitRow(NamedTuple):
+    """The costs of the units of one part of a task.
+
+    Attributes:
+        part: How often that part runs, in words.
+        units: How many units there were.
+        failed: How many of them failed.
+        reused: How many were taken from an earlier run.
+        measured: How many have costs.
+        requested: The requested resources, with what was measured.
+        complaints: Sentences about these.
+        seconds: Median and largest time of a unit.
+        cpu_seconds: The same of its processors.
+        memory: The same of its peak memory.
+    """
+
+    part: str
+    units: int
+    failed: int
+    reused: int
+    measured: int
+    requested: Costs | None
+    complaints: list[str]
+    seconds: tuple[float, float] | None
+    cpu_seconds: tuple[float, float] | None
+    memory: tuple[float, float] | None
+
+
+def unit_rows(done: StepDone) -> list[UnitRow]:
+    """Costs of the units of each part, and the requested resources."""
     rows = []
     for part in ("non_parallel", "parallel"):
         units = [unit for unit in done.units if unit.part == part]
         if not units:
             continue
         costs = [unit.cost for unit in units if unit.cost]
-        asked = next(
-            (one for one in done.costs if one.part == part and one.units), None
+        requested = next((c for c in done.costs if c.part == part and c.units), None)
+        rows.append(
+            UnitRow(
+                part="once for all" if part == "non_parallel" else "for each",
+                units=len(units),
+                failed=sum(unit.reason is not None for unit in units),
+                reused=sum(unit.reused for unit in units),
+                measured=len(costs),
+                requested=requested,
+                complaints=[*requested.complaints()] if requested else [],
+                seconds=_middle([cost.seconds for cost in costs]),
+                cpu_seconds=_middle([cost.cpu_seconds for cost in costs]),
+                memory=_middle([cost.memory for cost in costs]),
+            )
         )
-        row: dict[str, Any] = {
-            "part": "once for all" if part == "non_parallel" else "for each",
-            "units": len(units),
-            "failed": sum(unit.reason is not None for unit in units),
-            "reused": sum(unit.reused for unit in units),
-            "costs": len(costs),
-            "asked": asked,
-            "complaints": list(asked.complaints()) if asked else [],
-        }
-        for name in ("seconds", "cpu_seconds", "memory"):
-            values = [getattr(cost, name) for cost in costs]
-            row[name] = (median(values), max(values)) if values else None
-        rows.append(row)
     return rows
+
+
+def _middle(values: list[float]) -> tuple[float, float] | None:
+    """Median and largest of the values, if there are any."""
+    return (median(values), max(values)) if values else None
 
 
 def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:

@@ -46,9 +46,9 @@ def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) ->
                 element.set(name, prefix + value)
         if element.tag == "a" and (title := titles.get(element.get("href", ""))):
             element.attrib.pop("target", None)
-            told = ElementTree.Element("title")
-            told.text = title
-            element.insert(0, told)
+            tooltip = ElementTree.Element("title")
+            tooltip.text = title
+            element.insert(0, tooltip)
     drop_unused(root)
     width, height = (size * 72 * POINT for size in figure.get_size_inches())
     root.attrib |= {"width": f"{width:.0f}", "height": f"{height:.0f}"}

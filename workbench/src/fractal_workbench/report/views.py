@@ -1,11 +1,12 @@
-"""What can be seen of an image now: small pixels, labels, regions, with what they mean.
+"""Views of an image: small pixels, labels and regions, with what they mean.
 
 Views are taken right after a step, since a later one may overwrite the image.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import kit
+from ..kit import Image
 from .pixels import Array, Small, frame_of, nearest, read_small, resize
 
 LONGER = 320  # pixels of the longer side of a picture
@@ -22,6 +24,7 @@ MAX_REGIONS = 500  # of a table
 # Told apart on a dark ground, also by most of those who see no red or green.
 COLOURS = ("#4cc9f0", "#f72585", "#b8e04a", "#ffb703")
 Box = tuple[float, float, float, float]
+Metadata = Mapping[str, Any]
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Channel:
 
 @dataclass
 class View:
-    """What can be seen of an image.
+    """What is visible of an image.
 
     Attributes:
         url: Folder of the image.
@@ -52,8 +55,8 @@ class View:
         unit: Of its pixel sizes.
         labels: Labels by the name of the label image, of the size of the picture.
         regions: Boxes by name of the table: top, left, bottom, right in the picture.
-        told: Sentences about what cannot be shown.
-        marks: What tells whether something has changed, by what it is.
+        remarks: Sentences about what cannot be shown.
+        marks: Digests of the pixels, and of each label image and ROI table.
     """
 
     url: str
@@ -62,7 +65,7 @@ class View:
     unit: str
     labels: dict[str, Array] = field(default_factory=dict)
     regions: dict[str, dict[str, Box]] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -85,9 +88,7 @@ def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> V
     """
     image = kit.open_image(url)
     metadata = image.channels
-    shown = [
-        n for n, one in enumerate(metadata) if one.get("active", True) is not False
-    ]
+    shown = [n for n, c in enumerate(metadata) if c.get("active", True) is not False]
     shown = (shown or [*range(len(metadata))])[:MAX_CHANNELS]
     small = read_small(image, shown, want=longer * 4 // 5)
     if len(shown) < len(metadata):
@@ -103,7 +104,7 @@ def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> V
     for plane in small.planes:
         mark.update(np.ascontiguousarray(plane).tobytes())
     small.planes = []
-    axes = {one["name"]: one for one in image.metadata["multiscales"][0]["axes"]}
+    axes = {axis["name"]: axis for axis in image.metadata["multiscales"][0]["axes"]}
     unit = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}
     view = View(
         url=url,
@@ -118,13 +119,15 @@ def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> V
     return view
 
 
-def look_at_labels(image: Any, view: View) -> None:
+def look_at_labels(image: Image, view: View) -> None:
     """Add the label images."""
     names = list(image.label_names)
     if len(names) > MAX_LABELS:
-        view.told.append(f"{len(names)} label images, of which {MAX_LABELS} are shown")
+        view.remarks.append(
+            f"{len(names)} label images, of which {MAX_LABELS} are shown"
+        )
     for name in names[:MAX_LABELS]:
-        with Telling(view, f"the label image {name!r}"):
+        with remark_on_error(view, f"the label image {name!r}"):
             label = kit.open_label(image, name)
             small = read_small(label, [None], max(view.frame), view.small.place)
             (plane,) = small.planes
@@ -133,14 +136,14 @@ def look_at_labels(image: Any, view: View) -> None:
             view.marks[f"label {name}"] = mark.hexdigest()
 
 
-def look_at_regions(image: Any, view: View) -> None:
+def look_at_regions(image: Image, view: View) -> None:
     """Add the ROI tables."""
     top, left, bottom, right = view.small.place
     sizes = dict(zip(image.axes, image.shape, strict=True))
     axes = image.axes.replace("c", "")
     for name in kit.table_names(image):
         folder = image.path / "tables" / name
-        with Telling(view, f"the table {name!r}"):
+        with remark_on_error(view, f"the table {name!r}"):
             kind = kit.open_group(folder).attrs.get("type")
             if not str(kind).endswith("roi_table"):
                 continue
@@ -160,49 +163,40 @@ def look_at_regions(image: Any, view: View) -> None:
                 )
                 boxes[roi.name] = (y[0], x[0], y[1], x[1])
             if len(boxes) > MAX_REGIONS:
-                said = (
+                view.remarks.append(
                     f"{len(boxes)} regions in {name}, of which {MAX_REGIONS} are shown"
                 )
-                view.told.append(said)
             view.regions[name] = dict([*boxes.items()][:MAX_REGIONS])
             mark = hashlib.sha256(json.dumps(boxes).encode())
             view.marks[f"regions {name}"] = mark.hexdigest()
 
 
-class Telling:
-    """Turns what goes wrong into a sentence of the view."""
-
-    def __init__(self, view: View, what: str) -> None:
-        self.view, self.what = view, what
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        """Keep what happened as a sentence."""
-        if not isinstance(error, Exception):
-            return False
-        self.view.told.append(f"{self.what} cannot be shown: {first_line(error)}")
-        return True
+@contextmanager
+def remark_on_error(view: View, name: str) -> Iterator[None]:
+    """Add a remark to the view in place of what cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        view.remarks.append(f"{name} cannot be shown: {first_line(error)}")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the first line of the message of an error."""
     lines = str(error).strip().splitlines() or [""]
     return lines[0][:300] or type(error).__name__
 
 
-def channel_colours(channels: list[Mapping[str, Any]]) -> list[str]:
+def channel_colours(channels: Sequence[Metadata]) -> list[str]:
     """Colours by the metadata; others where several channels have the same, or none."""
-    found = [str(one.get("color") or "").lstrip("#").lower()[:6] for one in channels]
-    right = all(len(c) == 6 and set(c) <= set("0123456789abcdef") for c in found)
-    if right and len(set(found)) == len(found) and "000000" not in found:
-        return [f"#{colour}" for colour in found]
-    return ["#ffffff"] if len(found) == 1 else list(COLOURS[: len(found)])
+    colours = [str(c.get("color") or "").lstrip("#").lower()[:6] for c in channels]
+    valid = all(len(c) == 6 and set(c) <= set("0123456789abcdef") for c in colours)
+    if valid and len(set(colours)) == len(colours) and "000000" not in colours:
+        return [f"#{colour}" for colour in colours]
+    return ["#ffffff"] if len(colours) == 1 else list(COLOURS[: len(colours)])
 
 
-def omero_window(channel: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The window of a channel, if its metadata say one that makes sense."""
+def omero_window(channel: Metadata) -> tuple[float, float] | None:
+    """The window of a channel, if its metadata have a valid one."""
     window = channel.get("window") or {}
     try:
         low, high = float(window["start"]), float(window["end"])
@@ -220,9 +214,9 @@ def short_name(url: str, zarr_dir: Path) -> str:
 Taken = View | str
 
 
-def try_view(url: str, take: Callable[..., View] = take_view, **options: Any) -> Taken:
-    """Look at an image; if that fails, say why."""
+def try_view(url: str) -> Taken:
+    """Look at an image; if that fails, return the reason."""
     try:
-        return take(url, **options)
+        return take_view(url)
     except Exception as error:
         return f"It cannot be shown: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""What tables say: which have changed, and their features by image and by well."""
+"""Measurements in tables: which have changed, and their features by image and by well."""
 
 import re
 import time
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kit
+from .pick_images import Image
 from .pixels import Array
 from .views import first_line
 
@@ -24,6 +25,8 @@ POSITIONS = re.compile(
     re.IGNORECASE,
 )
 LESS = re.compile(r"(^|_)(min|max|std|var|sum)(_|$)|minimum|maximum", re.IGNORECASE)
+# Changes when a table does: its inode, and the time and size of its files.
+TableState = tuple[int, tuple[tuple[int, int], ...]]
 LISTS_OF_PLACES = (
     "roi_table",
     "masking_roi_table",
@@ -40,7 +43,7 @@ class Well(NamedTuple):
 
 
 @dataclass
-class Measured:
+class TableGroup:
     """The tables of one name, of all images or plates that a step gave them.
 
     Attributes:
@@ -52,7 +55,7 @@ class Measured:
         features: Numbers by name of the column.
         wells: Well of each row; empty if it has none.
         plates: Plate of each row, likewise.
-        told: Sentences about what could not be read.
+        remarks: Sentences about what could not be read.
     """
 
     name: str
@@ -63,11 +66,11 @@ class Measured:
     features: dict[str, Array] = field(default_factory=dict)
     wells: Array = field(default_factory=lambda: np.zeros(0, str))
     plates: Array = field(default_factory=lambda: np.zeros(0, str))
-    told: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def find_wells(
-    images: Iterable[dict[str, Any]], known: dict[str, Well | None]
+    images: Iterable[Image], known: dict[str, Well | None]
 ) -> dict[str, Well | None]:
     """Where images lie, of which a folder is opened once for all images in it.
 
@@ -79,18 +82,18 @@ def find_wells(
     is_plate = cache(lambda folder: "plate" in metadata_of(folder))
     listed = cache(
         lambda folder: {
-            one["path"] for one in metadata_of(folder).get("well", {})["images"]
+            image["path"] for image in metadata_of(folder).get("well", {})["images"]
         }
     )
-    found = {}
+    wells = {}
     for image in images:
         url = image["zarr_url"]
-        found[url] = known[url] if url in known else well_of(image, is_plate, listed)
-    return found
+        wells[url] = known[url] if url in known else well_of(image, is_plate, listed)
+    return wells
 
 
 def well_of(
-    image: dict[str, Any],
+    image: Image,
     is_plate: Callable[[Path], bool],
     listed: Callable[[Path], set[str]],
 ) -> Well | None:
@@ -116,33 +119,29 @@ def well_of(
 def metadata_of(folder: Path) -> dict[str, Any]:
     """The OME metadata of a group; nothing where there is none."""
     try:
-        found: dict[str, Any] = kit.ome_metadata(kit.open_group(folder))
+        return kit.ome_metadata(kit.open_group(folder))
     except Exception:
         return {}
-    return found
 
 
-def signatures(folders: Iterable[Path]) -> dict[Path, tuple[Any, ...]]:
-    """What tells whether a table has changed, without a look into it, by its folder."""
-    found = {}
+def read_states(folders: Iterable[Path]) -> dict[Path, TableState]:
+    """Return the state of each table in some folders, without reading the table."""
+    states = {}
     for folder in folders:
         try:
             for table in (folder / "tables").iterdir():
                 if table.is_dir() and not table.name.startswith("."):
                     files = [file.stat() for file in sorted(table.rglob("*"))]
-                    state = table.stat()
-                    found[table] = (
-                        state.st_ino,
-                        *((file.st_mtime_ns, file.st_size) for file in files),
-                    )
+                    times = tuple((file.st_mtime_ns, file.st_size) for file in files)
+                    states[table] = table.stat().st_ino, times
         except OSError:
             continue
-    return found
+    return states
 
 
 def measure(
     tables: Sequence[Path], well: Callable[[Path], Well | None], seconds: float
-) -> list[Measured]:
+) -> list[TableGroup]:
     """Read tables, those of one name together, within limits of time and size.
 
     Args:
@@ -155,8 +154,8 @@ def measure(
         of = "images" if well(table.parents[1]) or is_image(table) else "plates"
         groups.setdefault((table.name, of), []).append(table)
     end = time.monotonic() + seconds
-    found = [collect(Measured(*key), paths, well, end) for key, paths in groups.items()]
-    return [one for one in found if one.features or one.told]
+    read = [collect(TableGroup(*k), paths, well, end) for k, paths in groups.items()]
+    return [group for group in read if group.features or group.remarks]
 
 
 def is_image(table: Path) -> bool:
@@ -168,35 +167,38 @@ def is_image(table: Path) -> bool:
 
 
 def collect(
-    found: Measured, paths: list[Path], well: Callable[[Path], Well | None], end: float
-) -> Measured:
+    group: TableGroup,
+    paths: list[Path],
+    well: Callable[[Path], Well | None],
+    end: float,
+) -> TableGroup:
     """Read the tables of one name, spread evenly if there is no time for all."""
-    found.total = len(paths)
+    group.total = len(paths)
     parts: list[dict[str, Array]] = []
     wells: list[Array] = []
     plates: list[Array] = []
     for path in spread(paths):
-        if parts and (time.monotonic() > end or found.n_rows > MAX_ROWS):
+        if parts and (time.monotonic() > end or group.n_rows > MAX_ROWS):
             break
         holder = path.parents[1]
         try:
             table = kit.read_table(holder, path.name)
         except Exception as error:
-            found.told.append(f"A table cannot be shown: {first_line(error)}")
-            found.total -= 1
+            group.remarks.append(f"A table cannot be shown: {first_line(error)}")
+            group.total -= 1
             continue
         if table.type in LISTS_OF_PLACES:
-            found.total -= 1
+            group.total -= 1
             continue
         columns = table.columns
         n = len(next(iter(columns.values()), []))
         features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
-        if found.of == "images":
+        if group.of == "images":
             features["objects"] = np.full(n, np.nan)
             features["objects"][:1] = n
         where = well(holder)
-        found.read += 1
-        found.n_rows += n
+        group.read += 1
+        group.n_rows += n
         parts.append(features)
         name = where.name if where else ""
         own = columns.get("well", np.full(n, name)) if not where else np.full(n, name)
@@ -204,16 +206,16 @@ def collect(
         plates.append(np.full(n, str(where.plate if where else holder)))
     names = chosen(parts)
     for column in names:
-        found.features[column] = np.concatenate(
+        group.features[column] = np.concatenate(
             [
                 part.get(column, np.full(len(w), np.nan))
                 for part, w in zip(parts, wells, strict=True)
             ]
         ).astype(float)
     if parts:
-        found.wells, found.plates = np.concatenate(wells), np.concatenate(plates)
-    del found.told[3:]
-    return found
+        group.wells, group.plates = np.concatenate(wells), np.concatenate(plates)
+    del group.remarks[3:]
+    return group
 
 
 def is_feature(name: str, values: Array, index: str) -> bool:
@@ -253,13 +255,13 @@ def spread(paths: list[Path]) -> Iterator[Path]:
         step //= 2
 
 
-def by_well(found: Measured, plate: str, feature: str) -> dict[str, float]:
+def by_well(group: TableGroup, plate: str, feature: str) -> dict[str, float]:
     """Median of a feature by well; the sum of numbers of objects."""
-    values = found.features[feature]
+    values = group.features[feature]
     result = {}
-    here = (found.plates == plate) & (found.wells != "")
-    for name in np.unique(found.wells[here]):
-        mine = values[here & (found.wells == name)]
+    here = (group.plates == plate) & (group.wells != "")
+    for name in np.unique(group.wells[here]):
+        mine = values[here & (group.wells == name)]
         mine = mine[np.isfinite(mine)]
         total = np.sum if feature == "objects" else np.median
         result[str(name)] = float(total(mine)) if len(mine) else float("nan")
