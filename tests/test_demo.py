@@ -106,7 +106,7 @@ def test_each_subset_of_the_examples_has_a_workflow(in_package, tmp_path, capsys
         for examples in map(set, combinations(EXAMPLES, size)):
             chosen = {name: task for name, task in tasks.items() if name in examples}
             workflow = command.make_workflow(
-                command.wish_steps(tmp_path, chosen), chosen
+                command.list_candidates(tmp_path, chosen), chosen
             )
             said = capsys.readouterr().out
             names = [step["task"]["name"] for step in workflow["task_list"]]
@@ -136,7 +136,7 @@ def test_own_tasks_run_if_they_are_parallel_and_need_nothing(
         "converter": task("converter", "converter_non_parallel"),
         "stack": task("stack", input_types={"is_3D": True}),
     }
-    workflow = command.make_workflow(command.wish_steps(tmp_path, tasks), tasks)
+    workflow = command.make_workflow(command.list_candidates(tmp_path, tasks), tasks)
     assert len(workflow["task_list"]) == len(EXAMPLES) + 1
     assert workflow["task_list"][-1]["task"]["name"] == "good"
     said = capsys.readouterr().out
@@ -153,6 +153,6 @@ def test_a_change_of_an_example_that_does_not_fit_is_told(in_package, tmp_path, 
     tasks = command.read_tasks()
     schema = tasks["gaussian_blur"].args_schema_parallel
     schema["required"] = [*schema["required"], "sigma_xy"]
-    workflow = command.make_workflow(command.wish_steps(tmp_path, tasks), tasks)
+    workflow = command.make_workflow(command.list_candidates(tmp_path, tasks), tasks)
     assert len(workflow["task_list"]) == len(EXAMPLES) - 1
     assert "Gaussian Blur is not in the workflow: " in capsys.readouterr().out

@@ -125,7 +125,7 @@ def test_the_official_client_imports_the_workflows_that_we_write(
     """That of the demo, and that of a package, which is a template of workflows."""
     monkeypatch.chdir(richest)
     tasks = demo.read_tasks()
-    workflow = demo.make_workflow(demo.wish_steps(tmp_path, tasks), tasks)
+    workflow = demo.make_workflow(demo.list_candidates(tmp_path, tasks), tasks)
     assert len(workflow["task_list"]) == len(EXAMPLES)
     files = [tmp_path / "workflow.json", tmp_path / "unnamed.json"]
     files[0].write_text(json.dumps(workflow), "utf-8")

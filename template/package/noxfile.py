@@ -217,7 +217,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(default=False, reuse_venv=True)
 def server(session: nox.Session) -> None:
     """Collect the wheel on a fractal-server, and run there: `-- WORKFLOW.json`."""
-    workbench(session, "server", *editable())
+    workbench(session, "server")
 
 
 @nox.session(default=False, reuse_venv=True)

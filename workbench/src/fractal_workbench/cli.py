@@ -234,10 +234,10 @@ def demo(folder: Path | None, wells: int) -> None:
     workflow has all examples that the package has, and its own parallel tasks that need no
     argument.
     """
-    from .demo.command import make
+    from .demo.command import run_demo
 
     with clean_exit():
-        make(folder, wells)
+        run_demo(folder, wells)
 
 
 @check(demo)

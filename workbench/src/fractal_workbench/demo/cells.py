@@ -24,8 +24,8 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# The package's own, in which the session has installed it.
 from .. import kit
+from ..engine.rules import Image
 
 WHEEL = "cellprofiler==4.2.8.1"
 SOURCE = "CellProfiler's ExampleFly (© Broad Institute, BSD-3-Clause)"
@@ -138,7 +138,7 @@ def write_layout(file: Path, wells: list[Well]) -> None:
 
 def write_plate(
     path: Path, wells: list[Well], *, label: str = "", table: str = ""
-) -> list[dict[str, Any]]:
+) -> list[Image]:
     """Write the plate as OME-Zarr.
 
     Args:
@@ -181,7 +181,7 @@ def write_plate(
     return images
 
 
-def draw_nuclei(image: Any, pixels: Array, label: str, table: str) -> None:
+def draw_nuclei(image: kit.Image, pixels: Array, label: str, table: str) -> None:
     """Write the bright objects of a channel as a label, and their sizes as a table."""
     bright = ndimage.gaussian_filter(pixels, (0, 1, 1)) > NUCLEUS
     labels, count = ndimage.label(bright)

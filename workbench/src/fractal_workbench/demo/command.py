@@ -12,9 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from scipy import ndimage
 
-# The package's own, in which the session has installed it.
 from ..engine import rules
 from ..engine.command import run
+from ..engine.rules import Image, Task
 from ..project import project
 from ..report.page import Report
 from .cells import (
@@ -37,23 +37,23 @@ PART = 0.8  # of the wide one that is subtracted
 CONTRAST = 0.06  # of the range of the pixels, above which there is a nucleus
 
 
-class Wish(NamedTuple):
+class Candidate(NamedTuple):
     """A possible step of the workflow.
 
     Attributes:
         name: Example whose task it is, or module of a task of the owner.
         parallel: Arguments of what runs for each image.
         non_parallel: Arguments of what runs once.
-        lacks: What it needs, and the package cannot give.
+        missing: What it needs, and the package cannot give.
     """
 
     name: str
     parallel: dict[str, Any] | None = None
     non_parallel: dict[str, Any] | None = None
-    lacks: str = ""
+    missing: str = ""
 
 
-def read_tasks() -> dict[str, Any]:
+def read_tasks() -> dict[str, Task]:
     """Read the tasks of the package, by the name of their example or module."""
     file = project().root / "__FRACTAL_MANIFEST__.json"
     tasks = {}
@@ -99,7 +99,7 @@ def write_network(file: Path) -> None:
     onnx.save(helper.make_model(graph, ir_version=8, opset_imports=opset), file)
 
 
-def wish_steps(folder: Path, tasks: Mapping[str, Any]) -> list[Wish]:
+def list_candidates(folder: Path, tasks: Mapping[str, Task]) -> list[Candidate]:
     """List the steps of a workflow of all examples and of the owner's parallel tasks."""
     dapi = {"mode": "label", "identifier": "DAPI"}
     tiffs = {
@@ -112,34 +112,34 @@ def wish_steps(folder: Path, tasks: Mapping[str, Any]) -> list[Wish]:
     segmentation = {"channel": dapi, "min_size": 30}
     model = {"model": str(folder / "contrast.onnx"), "label_name": "nuclei"}
     label = "nuclei" if "model_segmentation" in tasks else "objects"
-    lacks = ""
+    missing = ""
     if not is_measured(tasks):
         label = DRAWN
         if "convert_tiffs" in tasks:
-            lacks = "it needs objects: add a segmentation, and a measurement"
+            missing = "it needs objects: add a segmentation, and a measurement"
     measurements = [
-        Wish("measure_features", {"label_name": label}, lacks=lacks),
-        Wish("aggregate_tables", non_parallel={"rows": "wells"}, lacks=lacks),
+        Candidate("measure_features", {"label_name": label}, missing=missing),
+        Candidate("aggregate_tables", non_parallel={"rows": "wells"}, missing=missing),
     ]
-    wishes = [
-        Wish("convert_tiffs", non_parallel=tiffs),
-        Wish("import_ome_zarr", non_parallel={"zarr_name": PLATE}),
+    candidates = [
+        Candidate("convert_tiffs", non_parallel=tiffs),
+        Candidate("import_ome_zarr", non_parallel={"zarr_name": PLATE}),
         *([] if is_measured(tasks) else measurements),  # before there are new images
-        Wish("register_acquisitions", {"channel": dapi}),
-        Wish("project_image"),
-        Wish("gaussian_blur"),
-        Wish("threshold_segmentation", segmentation),
-        Wish("model_segmentation", segmentation | model | {"overlap": 64}),
+        Candidate("register_acquisitions", {"channel": dapi}),
+        Candidate("project_image"),
+        Candidate("gaussian_blur"),
+        Candidate("threshold_segmentation", segmentation),
+        Candidate("model_segmentation", segmentation | model | {"overlap": 64}),
         *(measurements if is_measured(tasks) else []),
-        Wish("check_images", non_parallel={"read_pixels": True}),
+        Candidate("check_images", non_parallel={"read_pixels": True}),
     ]
-    examples = {wish.name for wish in wishes}
+    examples = {candidate.name for candidate in candidates}
     for name, task in tasks.items():
         if name not in examples:
             parallel = task.type == "parallel"
-            lacks = "" if parallel else "of your own tasks, parallel ones are tried"
-            wishes.append(Wish(name, lacks=lacks))
-    return [wish for wish in wishes if wish.name in tasks]
+            missing = "" if parallel else "of your own tasks, parallel ones are tried"
+            candidates.append(Candidate(name, missing=missing))
+    return [candidate for candidate in candidates if candidate.name in tasks]
 
 
 def is_measured(tasks: Collection[str]) -> bool:
@@ -148,34 +148,34 @@ def is_measured(tasks: Collection[str]) -> bool:
     return "measure_features" in tasks and not segmentations.isdisjoint(tasks)
 
 
-def make_workflow(wishes: Iterable[Wish], tasks: Mapping[str, Any]) -> dict[str, Any]:
+def make_workflow(
+    candidates: Iterable[Candidate], tasks: Mapping[str, Task]
+) -> dict[str, Any]:
     """Make a workflow of the steps that can run, with reasons for the others."""
     steps = []
     types = {"is_3D": True}
     version = project().read_version()  # without which no server imports a step
-    for wish in wishes:
-        task = tasks[wish.name]
-        named = {"pkg_name": project().name, "version": version, "name": task.name}
-        step: dict[str, Any] = {"task": named}
-        if wish.parallel:
-            step["args_parallel"] = wish.parallel
-        if wish.non_parallel:
-            step["args_non_parallel"] = wish.non_parallel
+    for candidate in candidates:
+        task = tasks[candidate.name]
+        reference = {"pkg_name": project().name, "version": version}
+        step: dict[str, Any] = {"task": reference | {"name": task.name}}
+        if candidate.parallel:
+            step["args_parallel"] = candidate.parallel
+        if candidate.non_parallel:
+            step["args_non_parallel"] = candidate.non_parallel
         mistakes = rules.find_mistakes(rules.Step.model_validate(step), task)
-        lacks = wish.lacks or "; ".join(mistakes)
-        if not lacks and not task.input_types.items() <= types.items():
-            lacks = f"it takes images of the types {task.input_types}"
-        if lacks:
-            print(f"{task.name} is not in the workflow: {lacks}")
+        missing = candidate.missing or "; ".join(mistakes)
+        if not missing and not task.input_types.items() <= types.items():
+            missing = f"it takes images of the types {task.input_types}"
+        if missing:
+            print(f"{task.name} is not in the workflow: {missing}")
         else:
             steps.append(step)
             types |= task.output_types
     return {"name": TITLE, "task_list": steps}
 
 
-def write_input(
-    folder: Path, tasks: Collection[str], wells: list[Well]
-) -> list[dict[str, Any]]:
+def write_input(folder: Path, tasks: Collection[str], wells: list[Well]) -> list[Image]:
     """Write the input of the workflow, and return its image list."""
     if "model_segmentation" in tasks:
         write_network(folder / "contrast.onnx")
@@ -191,13 +191,13 @@ def write_input(
     return [] if "import_ome_zarr" in tasks else images
 
 
-def make(given: Path | None, wells: int) -> None:
+def run_demo(chosen: Path | None, wells: int) -> None:
     """Make the plate and the workflow, and run it."""
-    folder = (given or project().folder / ".nox" / "demo-out").resolve()
+    folder = (chosen or project().folder / ".nox" / "demo-out").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     try:
         tasks = read_tasks()
-        workflow = make_workflow(wish_steps(folder, tasks), tasks)
+        workflow = make_workflow(list_candidates(folder, tasks), tasks)
         (folder / "zarr").mkdir(parents=True)
         images = write_input(folder, tasks, WELLS[:wells])
         file, page = folder / "workflow.json", folder / "index.html"
