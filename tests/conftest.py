@@ -10,14 +10,29 @@ from typing import Any
 
 import pytest
 import rendering
+from hypothesis import settings
+
+settings.register_profile("push", max_examples=100)
+settings.register_profile("weekly", max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fractal-web", metavar="CHECKOUT", help="for `real_form.py`")
+    parser.addoption("--weekly", action="store_true", help="run all cases")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: at the end, one processor would wait for it."""
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("weekly" if config.getoption("--weekly") else "push")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what is `weekly`; begin with what takes long, so that nothing waits for it."""
+    if not config.getoption("--weekly"):
+        left_out = [item for item in items if item.get_closest_marker("weekly")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("weekly")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

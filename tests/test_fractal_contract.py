@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import itertools
 import json
 import math
 import shlex
@@ -44,6 +45,23 @@ REAL_PROCESSES = [
     in ("parallel, half an object beside a good unit", "filtered zarr_urls")
     or case.name.startswith("arguments of")
 ]
+
+
+# Each answer is tried on a parallel task, and on one further type at each push.
+FURTHER = ("non_parallel", "converter_non_parallel", "compound", "converter_compound")
+NUMBERS = {type_: itertools.count() for type_ in FURTHER}
+
+
+def once(case: Case) -> Any:
+    """Mark a case as weekly if another one of its rule runs at each push."""
+    type_, _, answer = case.name.partition(", ")
+    if answer and type_ in FURTHER:
+        number = next(NUMBERS[type_]) + FURTHER.index(type_)
+        is_repeated = bool(number % len(FURTHER))
+    else:
+        is_repeated = answer.endswith(" beside a good unit")
+    marks = [pytest.mark.weekly] if is_repeated else []
+    return pytest.param(case, id=case.name, marks=marks)
 
 
 def both(case: Case, folder: Path) -> tuple[Any, Any]:
@@ -110,7 +128,7 @@ def assert_agreement(case: Case, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", map(once, CASES))
 def test_run_workflow_agrees_with_the_server(case: Case, tmp_path: Path) -> None:
     assert_agreement(case, tmp_path)
 
@@ -241,7 +259,7 @@ def assert_alike(
         assert our_verdict == their_verdict
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(deadline=None)
 @given(URLS)
 def test_zarr_url_is_read_as_on_the_server(url: str) -> None:
     ours = TypeAdapter(fractal_io.ZarrUrl), TypeAdapter(fractal_io.ZarrDir)
@@ -254,7 +272,7 @@ def test_zarr_url_is_read_as_on_the_server(url: str) -> None:
         )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(deadline=None)
 @given(UPDATES)
 def test_image_update_is_read_as_on_the_server(update: Any) -> None:
     assert_alike(
@@ -264,7 +282,7 @@ def test_image_update_is_read_as_on_the_server(update: Any) -> None:
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(deadline=None)
 @given(st.lists(OUTPUTS, min_size=1, max_size=2))
 def test_task_outputs_are_read_and_merged_as_on_the_server(outputs: list[Any]) -> None:
     def ours(outputs: list[Any]) -> BaseModel:
@@ -284,7 +302,7 @@ def test_task_outputs_are_read_and_merged_as_on_the_server(outputs: list[Any]) -
     assert_alike(ours, theirs, outputs)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(deadline=None)
 @given(INIT_OUTPUTS)
 def test_parallelization_list_is_read_as_on_the_server(output: Any) -> None:
     assert_alike(
