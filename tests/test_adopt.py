@@ -9,14 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import adopt
 import copier
 import pytest
 import rendering
 import yaml
 from test_package import nox
 from test_update import append, commit
-
-import adopt
 
 TASK = '''"""Make an image brighter."""
 

@@ -29,11 +29,12 @@ import pydantic
 import pytest
 from fractal_task_tools._args_schemas import create_schema_for_single_task
 from fractal_task_tools._specs import validate_schema
-from fractal_workbench.form import check
-from fractal_workbench.form.model import inline, read_arguments
 from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
+
+from fractal_workbench.form import check
+from fractal_workbench.form.model import inline, read_arguments
 
 
 class Color(enum.Enum):

@@ -97,7 +97,7 @@ NOT_IMPORTED = {
     "adopt": {"fractal-task-tools"},
     "demo": {"pooch"},
     "form": {"linkify-it-py"},
-    "new-task": {"ruff"},
+    "new-task": {"ruff", "scipy"},  # of which a task may call a function
     "run": OF_KIT | {"pip"},
     "server": {
         "build",
