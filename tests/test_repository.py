@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nox.project
 import pytest
+import yaml
 from rendering import ROOT, run
 from test_rendering import distributions, imports
 
@@ -137,6 +138,16 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert "run: .ci/run" in workflow
+
+
+def test_ci_runs_all_cases_once_a_week():
+    file = ROOT / ".github" / "workflows" / "ci.yml"
+    workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert workflow[True]["schedule"]  # `on` is a truth value in YAML
+    *_, tests = workflow["jobs"]["tests"]["steps"]
+    assert tests["run"] == ".ci/run"
+    options = tests["env"]["PYTEST_ADDOPTS"]
+    assert options == "${{ github.event_name == 'schedule' && '--weekly' || '' }}"
 
 
 def test_its_workflows_have_no_security_findings():
