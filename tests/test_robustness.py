@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from full_workflow import write_network
 from killed_task import HIDDEN, run_and_kill, run_both
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.kit import (
@@ -34,7 +35,6 @@ from my_fractal_tasks.kit import (
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import PACKAGE, write_image, write_plate
 from scipy.ndimage import gaussian_filter
-from test_server import write_network
 
 
 def visible_images(folder, known=()):

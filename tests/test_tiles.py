@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pooch
 import pytest
+from full_workflow import write_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.kit import (
@@ -45,7 +46,6 @@ from package_images import write_image
 from rendering import ROOT
 from scipy import ndimage
 from test_package import nox
-from test_server import write_network
 
 publish = importlib.import_module("my_fractal_tasks.kit.publish")
 
