@@ -16,13 +16,19 @@ from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
-from my_fractal_tasks.kit import open_image, plate_images, write_table
+from my_fractal_tasks.kit import (
+    build_pyramid,
+    open_image,
+    plate_images,
+    write_table,
+)
 from my_fractal_tasks.kit import read_table as read_any_table
 from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import read_table, write_image, write_plate
+from scipy.ndimage import gaussian_filter
 
 STACK = np.random.default_rng(0).integers(0, 4000, (5, 40, 50), np.uint16)
 
@@ -339,27 +345,46 @@ def test_fields_are_registered_with_the_same_field(tmp_path):
         register_acquisitions_init(zarr_urls=urls[2:], zarr_dir=str(tmp_path))
 
 
-def test_an_empty_well_is_registered_without_a_warning(tmp_path):
-    blank = np.zeros((2, 60, 70), np.uint16)
+def test_an_empty_well_stays_where_it_is_and_no_library_warns(tmp_path, caplog):
+    blank = np.full((2, 60, 70), 7, np.uint16)
     reference, later = write_plate(
         tmp_path / "plate.zarr", {"A/01": [0, 1]}, axes="cyx", pixels=blank
     )
     with warnings.catch_warnings(action="error"):  # a server would flag the unit
-        register_acquisitions_compute(
+        output = register_acquisitions_compute(
             zarr_url=str(later), init_args={"reference": str(reference)}
         )
+    (update,) = output["image_list_updates"]
+    image = open_image(update["zarr_url"])
+    assert (image.levels[0][...] == 7).all()  # where it moved, it would be 0
+    assert not any(image.group.attrs["registration"]["shift"].values())
+    assert "its shift onto the reference" in caplog.text
 
 
-def test_images_with_different_pyramids_are_registered(tmp_path):
-    plate = tmp_path / "plate.zarr"
-    reference, later = write_plate(plate, {"A/01": [0, 1]}, axes="yx")
+def test_images_with_different_pyramids_are_registered(tmp_path, monkeypatch):
+    """The shift is searched in the smallest level that both have."""
+    module = importlib.import_module("my_fractal_tasks.register_acquisitions_compute")
+    monkeypatch.setattr(module, "MAX_VOXELS", 0)
+    scene = gaussian_filter(np.random.default_rng(3).normal(size=(200, 240)), 4)
+    pixels = (scene * 20000 + 5000).clip(0).astype(np.uint16)
+    reference, later = write_plate(
+        tmp_path / "plate.zarr", {"A/01": [0, 1]}, axes="yx", pixels=pixels
+    )
+    image = open_image(later, mode="r+")
+    image.levels[0][...] = np.roll(pixels, (4, -9), (0, 1))
+    build_pyramid(image)
     group = zarr.open_group(reference, mode="r+")
     attributes = group.attrs.asdict()
     attributes["multiscales"][0]["datasets"].pop()
     group.update_attributes(attributes)
-    register_acquisitions_compute(
+    assert len(open_image(reference).levels) < len(image.levels)
+
+    output = register_acquisitions_compute(
         zarr_url=str(later), init_args={"reference": str(reference)}
     )
+    (update,) = output["image_list_updates"]
+    moved = np.asarray(open_image(update["zarr_url"]).levels[0])
+    assert (moved[:-4, 9:] == pixels[:-4, 9:]).all()
 
 
 def test_a_plate_that_lacks_a_well_is_refused(tmp_path):

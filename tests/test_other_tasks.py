@@ -207,7 +207,7 @@ def test_the_masking_table_is_that_of_ngio(mixed: Path) -> None:
 def test_both_imports_list_the_same_images(
     mixed: Path, core: Tasks, ours: Tasks
 ) -> None:
-    for plate in {mixed / "before.zarr", *mixed.glob("plate_mip.zarr")}:
+    for plate in (mixed / "before.zarr", mixed / "plate_mip.zarr"):
         for tasks in (core, ours):
             step = tasks("Import OME-Zarr", zarr_name=plate.name)
             images = run_steps(mixed, [], step)
@@ -224,7 +224,9 @@ def run_with_ngio(core: Tasks, *arguments: str | Path) -> Any:
 def test_ngio_of_two_ages_opens_all_that_both_packages_wrote(
     mixed: Path, core: Tasks
 ) -> None:
-    for plate in mixed.glob("plate*.zarr"):
+    plates = [*mixed.glob("plate*.zarr")]
+    assert plates
+    for plate in plates:
         seen = describe(plate)
         assert with_ngio.describe(str(plate)) == seen
         assert run_with_ngio(core, "describe", plate) == seen
