@@ -14,6 +14,7 @@ from rendering import EXAMPLES, QUESTIONS, ROOT, import_folder, make_environment
 
 # Quotes, a backslash and other scripts have to survive the build of a wheel as well.
 AUTHOR = 'Zoë "Zed" O\'Neill, 李 \\ 🐍'
+RICHEST = {"user_name": AUTHOR, "github_user": "fractal-lab"}
 
 
 def find_python(version: str) -> str:
@@ -42,11 +43,11 @@ def nox(package: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("answers", "version"),
     [
-        ({"user_name": AUTHOR, "github_user": "fractal-lab"}, "3.11"),
-        ({"min_python": "3.13"}, "3.13"),
-        ({"examples": []}, "3.11"),
+        # The tests of the oldest Python run at each push with the oldest dependencies.
+        pytest.param({}, "3.11", id="richest-3.11", marks=pytest.mark.weekly),
+        pytest.param(RICHEST | {"min_python": "3.13"}, "3.13", id="richest-3.13"),
+        pytest.param({"examples": []}, "3.11", id="smallest"),
     ],
-    ids=["richest-3.11", "richest-3.13", "smallest"],
 )
 def test_all_checks_of_a_fresh_package_pass(render, tmp_path, answers, version):
     package = render(tmp_path / "package", **answers)
@@ -104,10 +105,23 @@ def test_the_oldest_dependencies_that_it_allows_pass_its_tests(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        # There, ome-zarr is another: what it and others read and write.
+        pytest.param(("pixels", "other_tools"), (), id="push"),
+        # What a killed task leaves behind depends on neither.
+        pytest.param(
+            ("pixels", "blocks", "robustness", "other_tools", "odd_input"),
+            ("--weekly", "-k", "not killed"),
+            id="weekly",
+            marks=pytest.mark.weekly,
+        ),
+    ],
+)
 def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
-    richest, tmp_path
+    richest, tmp_path, names, options
 ):
-    """There, ome-zarr is another. What a killed task leaves behind depends on neither."""
     python = make_environment(
         tmp_path / "venv",
         *("--editable", richest),
@@ -115,12 +129,9 @@ def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
         *("onnx", "onnxruntime", "pooch"),
         python=find_python("3.13"),
     )
-    names = ("pixels", "blocks", "robustness", "other_tools", "odd_input")
     modules = [f"tests/test_{name}.py" for name in names]
-    left_out = ("killed", "0.4", "0.5-0", "0.5-1", "0.5-4")  # the last ones are layouts
-    words = " and ".join(f"not {word}" for word in left_out)
-    options = ("-q", "-p", "no:cacheprovider", "-k", words)
-    run(python, "-m", "pytest", *options, *modules, cwd=ROOT)
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    run(python, *command, *options, *modules, cwd=ROOT)
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def test_known_shifts_of_volumes_are_found():
 
 
 @pytest.mark.long
+@pytest.mark.weekly
 def test_195_of_200_known_shifts_are_found_and_no_wrong_one_without_a_warning():
     exact, wrong, uncertain = count_results(range(200))
     assert exact >= 195

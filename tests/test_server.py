@@ -148,7 +148,7 @@ def test_the_official_client_imports_the_workflows_that_we_write(
 
 
 @pytest.mark.long
-def test_the_newest_server_has_the_same_rules(richest, tmp_path):
+def test_the_newest_server_has_the_same_rules(richest, tmp_path, request):
     """It needs a newer Python than the oldest that the tests run on."""
     python = make_environment(
         tmp_path / "venv",
@@ -157,4 +157,6 @@ def test_the_newest_server_has_the_same_rules(richest, tmp_path):
         python=find_python("3.13"),
     )
     modules = ["tests/test_fractal_contract.py", "tests/test_run_workflow.py"]
-    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *modules, cwd=ROOT)
+    weekly = ["--weekly"] if request.config.getoption("--weekly") else []
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *weekly]
+    run(python, *command, *modules, cwd=ROOT)
