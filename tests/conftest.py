@@ -71,14 +71,16 @@ def richest(render: rendering.Render, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def richest_python(richest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def richest_python(
+    richest: Path, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Interpreter with what a generated package, and the tools of its template, need.
 
     But for the servers: their client is enough to check types.
     """
     return rendering.make_environment(
         tmp_path_factory.mktemp("environment") / "venv",
-        richest,
+        *(richest, template / "workbench"),
         *("docstring-parser", "ruff~=0.17.6", "tomlkit"),
         "--group",
         f"{richest / 'pyproject.toml'}:dev",
