@@ -1,4 +1,4 @@
-"""What is on disk: each array, table and group of an OME-Zarr, and each folder of files.
+"""Digests of arrays, tables and groups of OME-Zarr, and of folders of files.
 
 Chunks and files are known by their names, sizes and times: none of them is read.
 """
@@ -35,12 +35,12 @@ def scan(roots: Iterable[str]) -> Nodes:
 
 
 def made_by(path: str) -> Any:
-    """Return what a node says that made it; nothing, if it does not say it."""
+    """Return the provenance of a node; empty without any."""
     return _attributes(Path(path)).get("made_by")
 
 
 def _scan(folder: str, found: Nodes, *, is_root: bool = False) -> None:
-    """Add a folder, and what is below it; hidden names are of those that still write."""
+    """Add a folder and its content; hidden names are unfinished and left out."""
     entries = _entries(folder)
     names = {entry.name for entry in entries}
     folders = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
@@ -100,7 +100,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _below(folder: str, start: int) -> Iterator[str]:
-    """Yield a line for each file below a folder, but for what is being written."""
+    """Yield a line for each file below a folder, except unfinished ones."""
     for entry in _entries(folder):
         if entry.is_dir():
             yield from () if entry.name[0] == "." else _below(entry.path, start)

@@ -1,4 +1,4 @@
-"""Packages that are not installed yet: looked at as data, and installed once agreed to.
+"""Published packages: read as data, and installed after a confirmation.
 
 Each gets an environment of its own, in the user's cache folder, for this workflow and for
 those to come.
@@ -60,7 +60,7 @@ class Release(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where its environment is kept."""
+        """The folder of its environment."""
         return environment(self.requirement, self.version or "")
 
     @property
@@ -73,7 +73,7 @@ class Release(NamedTuple):
     def describe(
         self, python: str = sys.executable, root: Path = Path()
     ) -> rules.Package:
-        """Return what a workflow has to know of the package."""
+        """Return the package as a workflow needs it."""
         return rules.Package(
             name=rules.normalise(self.requirement.name),
             version=self.version,
@@ -83,7 +83,7 @@ class Release(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """Say what it is, and where it comes from."""
+        """Name the package and its source."""
         extras = f"[{','.join(sorted(self.requirement.extras))}]"
         name = self.requirement.name + (extras if self.requirement.extras else "")
         source = "the package index"
@@ -94,12 +94,12 @@ class Release(NamedTuple):
 
 
 def without_password(url: str) -> str:
-    """Return an address as it may be shown."""
+    """Return an address without its password."""
     return re.sub("//[^/@]*@", "//", url)
 
 
 def confirm(lines: Sequence[str], *, agreed: bool) -> bool:
-    """List what is going to be installed or built, and ask whether the user agrees.
+    """List packages to install or build, and ask for confirmation.
 
     Args:
         lines: What it is.
@@ -118,7 +118,7 @@ def confirm(lines: Sequence[str], *, agreed: bool) -> bool:
 
 
 def agree_to(releases: Iterable[Release], agree: Agree) -> None:
-    """Ask before anything is installed; what is kept from an earlier run needs no question.
+    """Ask before an installation; kept environments need no confirmation.
 
     Raises:
         WorkflowError: The user does not agree.
@@ -131,7 +131,7 @@ def agree_to(releases: Iterable[Release], agree: Agree) -> None:
 
 
 def find_installed(wanted: Requirement, python: str) -> rules.Package:
-    """Return a package that another interpreter has."""
+    """Return a package of another interpreter."""
     name = rules.normalise(wanted.name)
     module = name.replace("-", "_")
     text = f"--env {wanted}={python}"
@@ -157,7 +157,7 @@ def read_root(name: str, version: str, root: Path, python: str) -> rules.Package
 def find_releases(
     requirements: Mapping[str, Requirement], folder: Path, agree: Agree
 ) -> dict[str, Release | str]:
-    """Return packages that are to be installed, or why one cannot be had.
+    """Return packages to install, or the reasons against them.
 
     Wheels are looked at, and what is in a folder; nothing is built. What a version is like
     is kept for later runs.
@@ -207,14 +207,14 @@ def find_releases(
 
 
 def is_source(requirement: Requirement) -> bool:
-    """Return whether what the user gave the address of has to be built."""
+    """Whether the package at the user's address has to be built."""
     address = urlsplit(requirement.url or "x.whl")
     is_folder = address.scheme == "file" and Path(url2pathname(address.path)).is_dir()
     return is_folder or "+" in address.scheme or not address.path.endswith(".whl")
 
 
 def read_source(requirement: Requirement) -> Release | None:
-    """Return a package in a folder as its files tell it, if they do so without a build."""
+    """Read a package in a folder, if its files are enough without a build."""
     address = urlsplit(requirement.url or "")
     if address.scheme != "file" or not is_source(requirement):
         return None
@@ -242,7 +242,7 @@ def read_source(requirement: Requirement) -> Release | None:
 
 
 def fetch(wanted: Requirement, folder: Path) -> Release:
-    """Unpack a package, and look at it. What the user has agreed to is built."""
+    """Download and read a package; build it only after a confirmation."""
     done = unpack([wanted], folder)
     if done.returncode:  # whose errors we cannot explain
         done = unpack([wanted], folder, by_pip=True)
@@ -255,7 +255,7 @@ def fetch(wanted: Requirement, folder: Path) -> Release:
 def unpack(
     requirements: Sequence[Requirement], folder: Path, *, by_pip: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """Put packages into a folder, for whatever Python, without what they need.
+    """Unpack packages into a folder, for any Python, without dependencies.
 
     Of an index, only wheels: they are unpacked, and run nothing.
     """
@@ -275,7 +275,7 @@ def unpack(
 
 
 def uv_install(requirements: Sequence[Requirement], python: str) -> list[str]:
-    """Return the command by which uv, which is faster, installs packages, if it is there."""
+    """Return the command by which uv installs packages; uv is faster, but optional."""
     if (uv := shutil.which("uv")) is None:
         return []
     # It would not see that what is at an address has changed.
@@ -290,7 +290,7 @@ def pip_install(requirements: Sequence[Requirement], python: str) -> list[str]:
 
 
 def look_at(requirement: Requirement, folder: Path) -> Release:
-    """Read what an unpacked package says of itself, and its manifest."""
+    """Read the metadata and the manifest of an unpacked package."""
     name, shown = rules.normalise(requirement.name), without_password(str(requirement))
     found = metadata.distributions(name=name, path=[str(folder)])
     if (package := next(iter(found), None)) is None:
@@ -318,7 +318,7 @@ def look_at(requirement: Requirement, folder: Path) -> Release:
 
 
 def read_release(requirement: Requirement) -> Release | None:
-    """Return a version of a package that an earlier run has looked at."""
+    """Return a version of a package from the records of earlier runs."""
     version = pinned(requirement)
     if version is None:
         return None
@@ -330,7 +330,7 @@ def read_release(requirement: Requirement) -> Release | None:
 
 
 def keep(release: Release) -> Release:
-    """Keep what a package is like for later runs, if it is that of a version."""
+    """Record a package with a fixed version, for later runs."""
     if pinned(release.requirement) is not None:
         release.folder.mkdir(parents=True, exist_ok=True)
         file = release.folder / "release.json"
@@ -345,14 +345,14 @@ def pinned(requirement: Requirement) -> str | None:
 
 
 def environment(requirement: Requirement, version: str) -> Path:
-    """Return where the environment of a package is kept."""
+    """Return the folder of a package's environment."""
     extras = "".join(f"+{extra}" for extra in sorted(requirement.extras))
     running = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return private_folder() / f"{requirement.name}{extras}-{version}-{running}"
 
 
 def private_folder() -> Path:
-    """Return the folder of environments; what others can change there is not run.
+    """Return the folder of environments; reject one that others can change.
 
     Raises:
         WorkflowError: Others can change it, or the user has no folder of a cache.
@@ -375,7 +375,7 @@ def private_folder() -> Path:
 
 
 def explain(wanted: Requirement, said: str) -> str:
-    """Return the sentence in which pip says why there is no such package."""
+    """Return pip's reason for a missing package."""
     if other := re.search(r"produced metadata for project name (\S+?)\.", said):
         return f"what is there is called {other[1]}"
     errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
@@ -399,7 +399,7 @@ def explain(wanted: Requirement, said: str) -> str:
 
 
 def install(release: Release) -> rules.Package:
-    """Install a package, unless that was done before; return where it is."""
+    """Install a package, unless it is installed; return its folder."""
     if not release.files:
         release = build(release)
     folder = release.folder
@@ -419,7 +419,7 @@ def install(release: Release) -> rules.Package:
 
 
 def build(release: Release) -> Release:
-    """Build what is in a folder; it must have the tasks that were checked."""
+    """Build the package in a folder; it must have the tasks that were checked."""
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         built = fetch(release.requirement, Path(folder))
     if built.manifest != release.manifest:
@@ -431,14 +431,14 @@ def build(release: Release) -> Release:
 
 
 def constraints() -> str:
-    """Return what limits the versions of what is installed with a package."""
+    """Return the constraints on the dependencies of a package."""
     files = [os.environ.get(f"{tool}_CONSTRAINT", "") for tool in ("UV", "PIP")]
     paths = [Path(file) for file in " ".join(files).split()]
     return "".join(path.read_text("utf-8") for path in paths if path.is_file())
 
 
 def fill(venv: Path, python: Path, release: Release) -> None:
-    """Make an environment, and install a package in it."""
+    """Create an environment, and install a package in it."""
     fits = SpecifierSet(release.python).contains(sys.version.split()[0])
     if uv := shutil.which("uv"):
         which = sys.executable if fits else release.python
@@ -456,7 +456,7 @@ def fill(venv: Path, python: Path, release: Release) -> None:
 
 
 def run(command: list[str]) -> str:
-    """Run a command to its end; return what it printed."""
+    """Run a command to its end; return its output."""
     done = subprocess.run(
         command,
         capture_output=True,

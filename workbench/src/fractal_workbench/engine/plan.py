@@ -1,4 +1,4 @@
-"""What a workflow is going to do, told before anything runs."""
+"""The plan of a workflow: expected inputs and outputs of each step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -58,7 +58,7 @@ def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
 
 
 def _units(task: Task) -> str:
-    """How often the executables of a task are started."""
+    """Describe the number of units of a task."""
     if task.type == "parallel":
         return "once for each of them"
     once = "once" if task.is_converter else "once for all of them"
@@ -72,7 +72,7 @@ def _units(task: Task) -> str:
 def _why_none(
     images: Sequence[Image], types: Types, attributes: Mapping[str, Sequence[Any]]
 ) -> str:
-    """Which condition no image meets, and what there is instead."""
+    """Explain why no image passes the filters."""
     if not images:
         return f"there are none: {rules.HOW_TO_HAVE_IMAGES}"
     for key, value in types.items():

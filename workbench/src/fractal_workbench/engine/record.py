@@ -1,4 +1,4 @@
-"""Turn a run of a workflow into a test: what it worked on, and what it gave."""
+"""Record a run as a test: its input and its results."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Recording:
     def __init__(
         self, name: str, workflow: Any, zarr_dir: Path, images: list[dict[str, Any]]
     ) -> None:
-        """Copy what the workflow is going to work on.
+        """Copy the input of the workflow.
 
         Args:
             name: Of the test: a word of Python.
@@ -81,7 +81,7 @@ class Recording:
             raise
 
     def _replace(self, value: Any, copies: dict[Path, str]) -> Any:
-        """Return values with names in place of what is at another path in the test."""
+        """Replace paths that differ in the test by names."""
         if isinstance(value, dict):
             return {key: self._replace(item, copies) for key, item in value.items()}
         if isinstance(value, list):
@@ -97,7 +97,7 @@ class Recording:
         return f"<input>/{copies[path]}"
 
     def finish(self, images: list[dict[str, Any]]) -> None:
-        """Write the test, with what the run gave."""
+        """Write the test, with the results of the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         summary = recorded.summarise(images, self.zarr_dir)
         for name, content in (("workflow", self.given), ("expected", summary)):
@@ -107,7 +107,7 @@ class Recording:
         print(f"\nIt is a test now: {self.test}, and its data in {self.folder}")
 
     def discard(self) -> None:
-        """Leave nothing of a run that failed."""
+        """Remove the recording of a failed run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""A run of a workflow that was recorded, run again: it has to give the same.
+"""Replay a recorded run, and compare the results.
 
 `nox -s run -- ... --record NAME` writes a folder `tests/recorded/NAME`, of which `input`
 has what the workflow works on, and a test that replays it.
@@ -28,7 +28,7 @@ def replay(
     zarr_dir: Path,
     run_workflow: Callable[..., list[dict[str, Any]]] = run_workflow,
 ) -> None:
-    """Run a recorded workflow, and compare what it gives with what was recorded.
+    """Run a recorded workflow, and compare with the recorded results.
 
     Args:
         folder: What was recorded.
@@ -53,7 +53,7 @@ def replay(
 
 
 def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
-    """Return what can be compared of images: list, pixels, labels and tables."""
+    """Summarize images: image list, pixels, labels and tables."""
     summary: Summary = {"images": [], "arrays": {}, "tables": {}}
     root = f"{zarr_dir}/"
     plates = set()
@@ -82,7 +82,7 @@ def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
 
 
 def _describe_image(image: Any) -> Summary:
-    """Pixels of an image or label at all levels, and what they mean."""
+    """Describe an image or label: pixels at all levels, and metadata."""
     (first, *others) = [_describe(level[...]) for level in image.levels]
     return first | {
         "axes": image.axes,
@@ -102,7 +102,7 @@ def _describe(pixels: Any) -> Summary:
 
 
 def _describe_blocks(array: Any) -> list[list[float]]:
-    """Numbers of each block that say what is in it and where.
+    """Describe each block by numbers for its content and position.
 
     They are the mean, two sums with random weights, which see any other order of the
     pixels, the same of what is not finite, and the mean and maximum of all sizes.
@@ -132,7 +132,7 @@ def _describe_blocks(array: Any) -> list[list[float]]:
 
 
 def _compare_blocks(expected: Any, found: Any, place: str) -> list[str]:
-    """Compare blocks of pixels by what a rounding can change in them."""
+    """Compare blocks of pixels, to within rounding."""
     if np.shape(expected) != np.shape(found):
         return [f"{place}: {len(found)} blocks, and {len(expected)} were recorded"]
     recorded, new = np.asarray(expected), np.asarray(found)
@@ -155,7 +155,7 @@ def _columns(owner: Path, table: str) -> Mapping[str, Any]:
 
 
 def compare(expected: Any, found: Any, place: str = "") -> list[str]:
-    """Return where two summaries differ, by more than a rounding."""
+    """Return the differences of two summaries beyond rounding."""
     if isinstance(expected, dict) and isinstance(found, dict):
         lines = []
         for key in sorted({*expected, *found}):

@@ -1,4 +1,4 @@
-"""What the units of a run gave back, and what they made, kept beside the images to resume it."""
+"""Outputs and results of units, recorded beside the images to resume a run."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ Stage = tuple[int, str]  # number of a step, and part of its task
 
 
 class Finished:
-    """The units that ended well.
+    """The successful units of a run.
 
     A unit is known by its step, its code and its arguments. It is true as long as what it
     made, and what it was given, is on disk as the run left it. As soon as one of a step has
@@ -37,7 +37,7 @@ class Finished:
     """
 
     def __init__(self, folder: str | Path, *, resume: bool) -> None:
-        """Read what was done in a folder, or forget it.
+        """Read the record of a folder, or discard it.
 
         Args:
             folder: The folder of the images.
@@ -80,7 +80,7 @@ class Finished:
                             yield record
 
     def _judge(self, records: Sequence[Record]) -> None:
-        """Find out what is no longer as the run left it, and which units that concerns."""
+        """Find changed results and inputs, and the units that they concern."""
         made: dict[str, Record] = {}
         for record in records:
             after = {path: pair[1] for path, pair in record["changed"].items()}
@@ -115,7 +115,7 @@ class Finished:
         return sorted(root for root in roots if not _is_in(self.folder, root))
 
     def find(self, units: Sequence[Unit]) -> int:
-        """Return how many of all units of a stage need not run, and make room for the others.
+        """Count the units of a stage to reuse, and make room for the others.
 
         Raises:
             WorkflowError: One would work on what it, or a later step, has overwritten.
@@ -161,7 +161,7 @@ class Finished:
                 new.replace(self.file)
 
     def _make_room(self, record: Record, *, same: bool) -> None:
-        """Put aside what a unit has made, unless the unit will know it as its own."""
+        """Move the results of a unit aside, unless the unit will recognize them."""
         tops = [path for path in record["tops"] if Path(path).exists()]
         now = nodes.scan([*tops, *self._ours(record["roots"])])
         whole = all(now.get(path) == digest for path, digest in record["made"].items())
@@ -186,7 +186,7 @@ class Finished:
             self._put_aside(Path(path))
 
     def _put_aside(self, path: Path) -> None:
-        """Rename what the last run made; what somebody has changed since then is kept."""
+        """Rename results of the last run; edited ones are kept."""
         if not path.exists():
             return
         now = nodes.scan([str(path)])
@@ -204,7 +204,7 @@ class Finished:
         self.aside[str(path)] = hidden
 
     def _settle(self, path: Path) -> None:
-        """Finish what a run that was killed had put aside."""
+        """Settle the results that a killed run moved aside."""
         hidden = _hidden(path)
         if hidden.exists() and not path.exists():
             hidden.rename(path)
@@ -212,7 +212,7 @@ class Finished:
             shutil.rmtree(hidden, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove what was made anew of what was put aside, and put back the rest."""
+        """Remove replaced results, and restore the others."""
         for name, hidden in self.aside.items():
             path = Path(name)
             if not path.exists() and path.parent.exists():
@@ -224,7 +224,7 @@ class Finished:
         self.aside = {}
 
     def run(self, call: Callable[[Unit], Any], unit: Unit) -> Any:
-        """Return what a unit gives back, or gave back."""
+        """Run a unit, or return its recorded output."""
         record = self.known[unit.step, unit.part].get(_key(unit))
         if record and record.get("good"):
             unit.folder.mkdir(parents=True)
@@ -257,7 +257,7 @@ class Finished:
         return output
 
     def forget(self, unit: Unit) -> None:
-        """Have a unit run again, since what it gave back is wrong."""
+        """Forget a unit whose output is wrong; it will run again."""
         self._add(
             unit, self.known[unit.step, unit.part].get(_key(unit), {}), good=False
         )
@@ -265,7 +265,7 @@ class Finished:
     def _keep(
         self, unit: Unit, roots: list[str], seen: nodes.Nodes, **rest: Any
     ) -> None:
-        """Record what a unit gave back, and what is new and other on disk."""
+        """Record the output of a unit, and its new and changed files."""
         outputs = [path for path in _outputs(rest.get("output")) if path not in roots]
         with self.lock:
             now = nodes.scan([*roots, *self._ours(outputs)])
@@ -306,7 +306,7 @@ class Finished:
         self._add(unit, record, **rest)
 
     def _top(self, path: str) -> str | None:
-        """Return the first folder on the way to a path that was not there before."""
+        """Return the first new folder on the way to a path."""
         for folder in (*reversed(Path(path).parents), Path(path)):
             listing = self.listings.get(str(folder.parent))
             if listing is not None and folder.name not in listing:
@@ -329,7 +329,7 @@ def _line(record: Record) -> str:
 
 
 def _exists(record: Record) -> bool:
-    """Whether a unit ended well, and the images are there that it made."""
+    """Whether a unit succeeded, and its images exist."""
     try:
         exist = [os.access(path, os.F_OK) for path in _updates(record["output"])]
         return bool(record["good"]) and all(exist)
@@ -342,7 +342,7 @@ def _updates(output: Any) -> list[str]:
 
 
 def _outputs(output: Any) -> list[str]:
-    """Paths of images that a unit has made, or has asked to be made."""
+    """Paths of images that a unit has made, or has requested."""
     with suppress(AttributeError, KeyError, TypeError):
         items = (output or {}).get("parallelization_list", ())
         return [*_updates(output), *(item["zarr_url"] for item in items)]
@@ -350,7 +350,7 @@ def _outputs(output: Any) -> list[str]:
 
 
 def _paths(value: Any, key: str = "") -> set[str]:
-    """Absolute paths in arguments, and the tables of plates that images in them are of."""
+    """Absolute paths in arguments, and the tables of plates of their images."""
     if isinstance(value, dict):
         return {path for k, v in value.items() for path in _paths(v, k)}
     if isinstance(value, list):
@@ -380,7 +380,7 @@ def _is_in(path: str, folder: str) -> bool:
 
 
 def _key(unit: Unit) -> str:
-    """What a unit is known by: the code of its task, and its arguments."""
+    """The identity of a unit: the code of its task, and its arguments."""
     package = unit.package
     own = rules.find_own()
     version = None if own and package.root == own.root else package.version
@@ -391,7 +391,7 @@ def _key(unit: Unit) -> str:
 
 @cache
 def _code(root: Path, executable: Path) -> str:
-    """Checksum of a module, and of those of its package that it imports."""
+    """Checksum of a module, and of its imports from the package."""
     root, executable = root.resolve(), executable.resolve()
     digest = hashlib.sha256()
     for file in modules.needed_modules(root, [executable]):

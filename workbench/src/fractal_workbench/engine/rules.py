@@ -1,4 +1,4 @@
-"""The rules of fractal-server, as far as they can be known without running anything.
+"""The rules of fractal-server that need no run: formats, filters, image lists.
 
 What a workflow and a manifest may say, which images a task gets, and how its outputs
 change the image list. What the server accepts although it will hurt prints a warning.
@@ -72,35 +72,35 @@ class WorkflowError(Exception):
 
     @property
     def summary(self) -> str:
-        """Say why: what a unit raised comes before its exit code."""
+        """Give the reason: the exception of a unit comes before its exit code."""
         _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
         raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
         cause = re.split(r"\n\w+ failed: ", raised[0])[0].strip() if raised else ""
         return f"{cause} ({self.reason})" if cause else self.reason
 
     def __str__(self) -> str:
-        """Say where, why, and what was printed."""
+        """Give place, reason and log."""
         where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
         lines = map(printable, where_and_why.split("\n"))
         return "\n".join(lines) + (self.log and f"\n\n{self.log}")
 
 
 class OutputsLost(WorkflowError):
-    """A mistake of one unit for which the server loses the outputs of all."""
+    """A mistake of a unit for which the server loses the outputs of all units."""
 
 
 def printable(text: str) -> str:
-    """Return a text of strangers that hides nothing, and commands no terminal."""
+    """Escape control characters in the text of strangers."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def warn(text: str) -> None:
-    """Print what the server accepts although it will hurt."""
+    """Print a warning about input that the server accepts."""
     print(f"  warning: {printable(text)}", flush=True)
 
 
 def explain(error: Exception) -> str:
-    """Say what is wrong, in a line for each mistake."""
+    """Describe an error, in a line for each mistake."""
     if not isinstance(error, ValidationError):
         return str(error)
     mistakes = [
@@ -116,7 +116,7 @@ def explain(error: Exception) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file holds; the error for one that is not JSON names it."""
+    """Read a JSON file; an error names the file."""
     try:
         # Bytes may be of any encoding of Unicode, with a byte order mark or without.
         return json.loads(
@@ -180,7 +180,7 @@ def _truth(value: Any) -> bool:
 
 
 class Resources(BaseModel):
-    """What a part of a task requests of the server for each of its units."""
+    """Requested resources of each unit of a part of a task."""
 
     cpus_per_task: PositiveInt = 1
     mem: Annotated[PositiveInt, BeforeValidator(megabytes)] = 1000
@@ -197,7 +197,7 @@ class Resources(BaseModel):
 
 
 class TaskReference(BaseModel, extra="forbid"):
-    """How a workflow names a task."""
+    """The reference to a task in a workflow."""
 
     pkg_name: Text
     version: Text | None = None
@@ -256,7 +256,7 @@ class Task(BaseModel):
 
     @property
     def is_converter(self) -> bool:
-        """Whether the task makes images from something else."""
+        """Whether the task is a converter."""
         return self.type.startswith("converter")
 
     @model_validator(mode="after")
@@ -325,7 +325,7 @@ class Package(BaseModel):
 
 
 class Job(BaseModel, extra="forbid"):
-    """All that a run is given, of which a workflow is enough to check it."""
+    """The input of a run; a workflow is enough to check it."""
 
     workflow: Workflow
     zarr_dir: ZarrDir = "/"
@@ -356,7 +356,7 @@ class Job(BaseModel, extra="forbid"):
 
 
 class Planned(NamedTuple):
-    """A step of a workflow, its task, and the package of that."""
+    """A step of a workflow, its task, and the package of the task."""
 
     step: Step
     task: Task
@@ -377,7 +377,7 @@ def version_of(name: str) -> str | None:
 
 
 def read_manifest(name: str, root: Path) -> Manifest:
-    """Return the manifest in the folder of a package; the error for a wrong one names it."""
+    """Read the manifest in the folder of a package; an error names the file."""
     try:
         manifest = read_json(root / MANIFEST)
         if not isinstance(manifest, dict):
@@ -394,7 +394,7 @@ def read_manifest(name: str, root: Path) -> Manifest:
 
 
 def check_package_name(name: str) -> None:
-    """Reject what is no name of a package; a server takes one written otherwise for another."""
+    """Reject an invalid name of a package; servers distinguish spellings."""
     if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
         # A requirement, an address or a path is none: it would be built and run.
         likely = normalise(name.strip(".-_"))
@@ -419,7 +419,7 @@ def find_package(name: str) -> Package | None:
 
 
 def check_kind(workflow: Any, file: str) -> None:
-    """Reject what is no workflow, or an old one, with what to give instead."""
+    """Reject a file that is no workflow, or an old one, with the remedy."""
     match workflow:
         case {"manifest_version": _}:
             kind, way_out = "the manifest of a package", "give a workflow"
@@ -453,7 +453,7 @@ def check_kind(workflow: Any, file: str) -> None:
 
 
 def drop_unknown(updates: Any, where: str) -> None:
-    """Delete what the server ignores of images, with a warning for each key."""
+    """Delete keys of images that the server ignores, with a warning for each."""
     unknown: dict[str, list[Any]] = {}
     with suppress(AttributeError, TypeError):  # the model is to complain
         for update in updates:
@@ -465,7 +465,7 @@ def drop_unknown(updates: Any, where: str) -> None:
 
 
 def read_images(file: Path) -> list[Any]:
-    """Return the image list that a file holds."""
+    """Read the image list in a file."""
     try:
         images = read_json(file)
     except ValueError as error:
@@ -479,14 +479,14 @@ def read_images(file: Path) -> list[Any]:
 
 
 def find_own() -> Project | None:
-    """Return the package in the current folder, if it is one of tasks."""
+    """Return the task package in the current folder, if there is one."""
     own = find_project()
     files = (own.root / MANIFEST, own.task_list) if own else ()
     return own if any(file.exists() for file in files) else None
 
 
 def read_job(**given: Any) -> Job:
-    """Read the files among what was given, and validate all of it."""
+    """Read the files of the input, and validate all of it."""
     if "package_root" not in given and (own := find_own()):
         given["package_root"] = own.root
     if given.get("package_root"):
@@ -519,7 +519,7 @@ def read_job(**given: Any) -> Job:
 
 
 def find_tasks(job: Job, first: int = 0) -> list[Planned]:
-    """Return each step of the workflow with its task, which must fit.
+    """Return each step of the workflow with its task, and check that they fit.
 
     Args:
         job: The workflow, and its packages.
@@ -570,7 +570,7 @@ def find_tasks(job: Job, first: int = 0) -> list[Planned]:
 
 
 def find_mistakes(step: Step, task: Task) -> Iterator[str]:
-    """Yield what a step says that its task does not know, or that no server runs."""
+    """Yield mistakes of a step: unknown arguments, and settings that servers reject."""
     name = task.name
     for kind in ("parallel", "non_parallel"):
         args = getattr(step, f"args_{kind}") or {}
@@ -601,13 +601,13 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
 
 
 def requested(step: Step | None, task: Task, part: str) -> dict[str, Any]:
-    """Return the resources of a part of a task, of which those of a step come first."""
+    """Return the resources of a part of a task; the step overrides the task."""
     own: dict[str, Any] = getattr(task, f"meta_{part}")
     return own | (getattr(step, f"meta_{part}", None) or {})
 
 
 def check_resources(step: Step | None, task: Task) -> Iterator[str]:
-    """Yield why a server cannot run a task with its resources; warn of what none reads."""
+    """Yield mistakes in the resources of a task; warn about ignored keys."""
     for part in ("non_parallel", "parallel"):
         if not getattr(task, f"executable_{part}"):
             continue
@@ -631,7 +631,7 @@ def check_resources(step: Step | None, task: Task) -> Iterator[str]:
 
 
 def check_name(name: str, position: int = 0) -> Iterator[str]:
-    """Yield why a server cannot run a task of this name, as a step at this position."""
+    """Yield mistakes in the name of a task, as a step at this position."""
     # It makes a folder `<position>_<name>`.
     if (size := len(f"{position}_{name.lower()}".encode())) > MAX_FILE_NAME:
         yield (
@@ -641,7 +641,7 @@ def check_name(name: str, position: int = 0) -> Iterator[str]:
 
 
 def without_nulls(step: Step, task: Task) -> Step:
-    """Return a step whose arguments have no null where the schema knows no null.
+    """Return a step without null arguments where the schema allows no null.
 
     Fractal's web interface writes null for each optional argument that is empty.
     """

@@ -1,4 +1,4 @@
-"""What happened in a workflow, for programs."""
+"""Results of a run as JSON, for programs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from .history import StepDone
 
 
 def as_json(steps: Sequence[StepDone]) -> dict[str, Any]:
-    """Return the image list, what units cost, and how steps ended."""
+    """Return image list, costs, and the outcome of each step."""
     return {
         "images": steps[-1].after if steps else None,
         "costs": [

@@ -17,7 +17,7 @@ import pooch
 
 @functools.cache
 def registry() -> str:
-    """Return the address of the npm registry that is set on this machine."""
+    """Return the npm registry in the settings of this machine."""
     if npm := shutil.which("npm"):
         command = [npm, "config", "get", "registry"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -69,7 +69,7 @@ def fetch(name: str, version: str, integrity: str) -> dict[str, str]:
 
 
 def bundle(texts: dict[str, str], *entries: str) -> str:
-    """Return a script that defines `require` for some CommonJS modules, and what they need."""
+    """Bundle CommonJS modules and their dependencies into a script with `require`."""
     done: dict[str, str] = {}
     todo = [*entries]
     while todo:

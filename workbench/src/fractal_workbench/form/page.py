@@ -40,13 +40,13 @@ MARKDOWN.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # type: ignor
 
 
 def markdown(text: str | None) -> str:
-    """Return a text as HTML in which Jedison sees no template."""
+    """Convert Markdown to HTML, without templates of Jedison."""
     found: str = MARKDOWN.render(text or "")
     return found.replace("{{", "{&#123;")
 
 
 def shown(argument: Argument, title: str, *, required: bool = False) -> Schema:
-    """Return the schema that makes Jedison show an argument as the real form does.
+    """Return a schema with which Jedison shows an argument as the real form does.
 
     Rules are left out: what is typed stays as it is, and Ajv says what is wrong. Each
     field has as its default what the real form begins with.
@@ -131,7 +131,7 @@ def fields_of(argument: Argument) -> Schema:
 
 
 def without_defaults(field: Schema) -> Schema:
-    """Return how a field is shown that begins with a value: Jedison prefers its defaults."""
+    """Return the schema of a field with a value, without defaults: Jedison prefers them."""
     rest = {key: value for key, value in field.items() if key != "default"}
     if fields := rest.get("properties"):
         rest["properties"] = {key: without_defaults(fields[key]) for key in fields}
@@ -139,7 +139,7 @@ def without_defaults(field: Schema) -> Schema:
 
 
 def describe(package: rules.Package) -> Schema:
-    """Return what the page has to know of the tasks of a package."""
+    """Return the data of the page about the tasks of a package."""
     tasks = []
     for task in package.manifest.task_list:
         parts = []
@@ -199,7 +199,7 @@ def make_page(package: rules.Package) -> str:
 
 
 def write_page(file: Path, requirement: str = "") -> None:
-    """Write the page of a package, and say where it is.
+    """Write the page of a package, and print its path.
 
     Args:
         file: The page.

@@ -57,7 +57,7 @@ class FractalServer:
         return response.json()
 
     def wait(self, path: str, *running: str) -> Any:
-        """Return what is at a path, once it has another status."""
+        """Poll a path until its status changes; return the answer."""
         while (answer := self.call("GET", path))["status"] in running:
             time.sleep(0.5)
         return answer
@@ -81,7 +81,7 @@ class FractalServer:
         return self._collect(f"{name} {version}", data=release)
 
     def _collect(self, what: str, **form: Any) -> TaskGroup:
-        """Have the server install a package, and wait for it."""
+        """Install a package on the server, and wait for it."""
         url = "/api/v2/task/collect/pip/"
         activity = self.call("POST", url, params={"private": False}, **form)
         path = f"/api/v2/task-group/activity/{activity['id']}/"
@@ -121,7 +121,7 @@ class FractalServer:
         return self.call("GET", path)["images"], failure
 
     def import_template(self, template: dict[str, Any]) -> dict[str, Any] | None:
-        """Have the server keep a template of workflows.
+        """Import a workflow template.
 
         Returns:
             The template as the server exports it; None if it is too old to know any.
@@ -134,7 +134,7 @@ class FractalServer:
         return exported
 
     def adapt(self, workflow: dict[str, Any]) -> dict[str, Any]:
-        """Return a workflow as servers of this version take it."""
+        """Return a workflow in the format of this version of the server."""
         # A step had no texts of its own.
         unknown = {"alias", "description"} if self.is_old else set()
         steps = [

@@ -32,7 +32,7 @@ from .watchdog import ServerError, run
 
 
 class Submission(NamedTuple):
-    """A workflow that was checked, and what it needs.
+    """A checked workflow, and its packages.
 
     Attributes:
         workflow: The workflow, or the `data` of the template.
@@ -48,7 +48,7 @@ class Submission(NamedTuple):
 
 
 def relocate(images: list[Image], old: str, new: str) -> list[Image]:
-    """Return an image list as it would be in another folder."""
+    """Return an image list with its paths in another folder."""
     return [
         image
         | {

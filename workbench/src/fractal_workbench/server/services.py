@@ -41,7 +41,7 @@ def say(text: str) -> None:
 def start_server(
     project: str, requests: Requests | None
 ) -> Iterator[tuple[FractalServer, Path]]:
-    """Start PostgreSQL and fractal-server; stop them in the end, however that comes.
+    """Start PostgreSQL and fractal-server; stop them at the end, also after a kill.
 
     Args:
         project: Name of the project that its user has there.
@@ -61,7 +61,7 @@ def start_server(
 
 
 def start_postgresql(folder: Path, guard: Guard) -> Path:
-    """Start PostgreSQL, to be reached by a socket only; return the socket's folder."""
+    """Start PostgreSQL on a socket only; return the folder of the socket."""
     binaries, database = find_postgresql(), folder / "database"
     database.mkdir(mode=0o700)
     options: dict[str, Any] = {"cwd": folder}

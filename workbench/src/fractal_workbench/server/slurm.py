@@ -66,7 +66,7 @@ exec env -i HOME="$HOME" PATH="$PATH" SLURM_CONF="$SLURM_CONF" "$@"
 
 
 class Request(BaseModel):
-    """What a task asks for, for each of its units."""
+    """Requested resources of each unit of a task."""
 
     cpus_per_task: PositiveInt = 1
     mem: Annotated[PositiveInt, BeforeValidator(rules.megabytes)] = 1000
@@ -74,7 +74,7 @@ class Request(BaseModel):
 
 
 class SlurmJob(NamedTuple):
-    """A job: what SLURM was asked for, for each of its units, and how long it ran."""
+    """A SLURM job: requested resources of each unit, and its duration."""
 
     step: int
     part: str
@@ -89,7 +89,7 @@ Requests = dict[tuple[int, str, str], Request]
 
 
 def check_programs() -> None:
-    """Complain about what SLURM needs, and is not here."""
+    """Reject a machine without the programs of SLURM."""
     if (system := platform.system()) != "Linux":
         raise ServerError(f"--slurm needs Linux, and this is {system}.")
     if missing := [name for name in PROGRAMS if not shutil.which(name, path=PATH)]:
@@ -100,7 +100,7 @@ def check_programs() -> None:
 
 
 def read_requests(steps: Iterable[tuple[rules.Step | None, rules.Task]]) -> Requests:
-    """Return what tasks ask for, and what the steps of a workflow do instead.
+    """Return the requests of tasks, and of steps that override them.
 
     Args:
         steps: Each step, or None, with its task.
@@ -118,7 +118,7 @@ def read_requests(steps: Iterable[tuple[rules.Step | None, rules.Task]]) -> Requ
 
 
 def slurm_environment(folder: Path) -> dict[str, str]:
-    """Return the environment for programs that are to find the SLURM of a folder."""
+    """Return an environment in which programs find the SLURM of a folder."""
     # This may itself be a job of a SLURM, which says so in variables.
     others = ("SLURM_", "SQUEUE_", "SINFO_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
@@ -131,7 +131,7 @@ def slurm_environment(folder: Path) -> dict[str, str]:
 def start_slurm(
     folder: Path, guard: Guard, requests: Requests
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Start SLURM in a folder; return what is its own in a resource and a profile."""
+    """Start SLURM in a folder; return its part of a resource and of a profile."""
     for path in (folder / "bin", folder / "state", folder / "spool"):
         path.mkdir(parents=True)
     import pwd  # which Windows does not have
@@ -208,7 +208,7 @@ def seconds(time: str) -> int:
 
 
 def read_jobs(folder: Path) -> list[SlurmJob]:
-    """Return the jobs that SLURM was given."""
+    """Return the jobs of SLURM."""
     fields = ("NumTasks", "cpus-per-task", "MinMemory", "TimeUsed", "Command")
     columns = ",".join(f"{field}:|" for field in fields)
     jobs = []
@@ -227,7 +227,7 @@ def read_jobs(folder: Path) -> list[SlurmJob]:
 
 
 def show_jobs(jobs: Sequence[SlurmJob], requests: Requests, is_complete: bool) -> bool:
-    """Print what SLURM was asked for; return whether it is what the tasks ask for."""
+    """Print the requests of jobs; return whether they agree with the task list."""
     steps_with_jobs = {job.step for job in jobs}
     head = ("task", "part", "jobs", "units", "cpus_per_task", "mem", "seconds", "")
     table = [head]

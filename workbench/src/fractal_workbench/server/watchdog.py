@@ -1,4 +1,4 @@
-"""Private servers, which leave nothing behind."""
+"""Start private servers, and clean up after them."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ PATIENCE = 120  # seconds until a server has to be ready
 
 
 class ServerError(Exception):
-    """What the server, or its preparation, complains about."""
+    """The server, or its preparation, failed."""
 
 
 class Guard:
@@ -91,7 +91,7 @@ def stop(group: int, patience: float = 5) -> None:
 
 
 def kill_strays(folder: Path, patience: float = 5) -> None:
-    """Kill what still has a folder in its environment, where the system shows that.
+    """Kill processes with a folder in their environment, where the system shows it.
 
     The jobs of SLURM are in no group of a server, and outlive it.
     """
@@ -106,7 +106,7 @@ def kill_strays(folder: Path, patience: float = 5) -> None:
 
 
 def run(command: list[Any], stdin: str = "", **options: Any) -> str:
-    """Run a command to its end; return its output, or complain with it.
+    """Run a command to its end, and return its output; an error has the output too.
 
     Args:
         command: The command. Other users of the machine see it.
@@ -129,7 +129,7 @@ def run(command: list[Any], stdin: str = "", **options: Any) -> str:
 
 
 def find_ports(number: int) -> list[int]:
-    """Return ports that nothing listens on, on this machine's own address."""
+    """Return free ports of this machine's own address."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for free in sockets:
