@@ -9,13 +9,14 @@ import sys
 import tomllib
 from pathlib import Path
 
-import adopt
 import copier
 import pytest
 import rendering
 import yaml
 from test_package import nox
 from test_update import append, commit
+
+from fractal_workbench.adopt import command as adopt
 
 TASK = '''"""Make an image brighter."""
 
@@ -323,12 +324,11 @@ def test_what_the_package_has_stays(layout, released, tmp_path):
     added = {
         "noxfile.py",
         "src/lab_tasks/dev/create_manifest.py",
-        "src/lab_tasks/dev/run_workflow.py",
-        "src/lab_tasks/kit/__init__.py",
-        "src/lab_tasks/kit/fractal.py",
+        "tests/conftest.py",
         "tests/test_manifest.py",
     }
     assert added <= after.keys()
+    assert not [name for name in after if "/kit/" in name]
     for name in after.keys() - before.keys():
         assert re.search(rf"\n  {re.escape(name)}(\n|: )", report), name
     assert "  .gitignore\n" in report
@@ -342,11 +342,7 @@ def test_what_the_package_has_stays(layout, released, tmp_path):
         ".github/workflows/ci.yml",
         ".github/workflows/release.yml",
         "CHANGELOG.md",
-        "src/lab_tasks/kit/blocks.py",
-        "src/lab_tasks/kit/image.py",
-        "src/lab_tasks/kit/ruff.toml",
         "src/lab_tasks/py.typed",
-        "tests/conftest.py",
     }
     assert not unwanted & after.keys()
     for name in unwanted:
@@ -362,6 +358,7 @@ def test_the_answers_come_from_the_package(released, tmp_path):
         "_commit": "1.0.0",
         "_src_path": str(released),
         "examples": [],
+        "kit": False,
         "github_user": "the-lab",
         "license": "BSD-3-Clause",
         "min_python": "3.11",
@@ -405,9 +402,7 @@ def test_an_update_later_brings_the_template_and_leaves_the_owners_files(
     for name in (
         "noxfile.py",
         "src/lab_tasks/dev/create_manifest.py",
-        "src/lab_tasks/dev/run_workflow.py",
-        "src/lab_tasks/kit/__init__.py",
-        "src/lab_tasks/kit/fractal.py",
+        "tests/conftest.py",
         "tests/test_manifest.py",
     ):
         assert after[name].endswith(b"# The template's.\n"), name
@@ -436,13 +431,8 @@ def replace(package: Path, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_package_with_groups_and_an_image_layer_gets_what_it_lacks(
-    released, tmp_path
-):
+def test_a_package_with_groups_gets_what_it_lacks(released, tmp_path):
     package = make_package(tmp_path / "lab-tasks", "0.6")
-    replace(
-        package, "pyproject.toml", "dependencies = [", 'dependencies = ["ome-zarr", '
-    )
     replace(
         package,
         "pyproject.toml",
@@ -456,14 +446,12 @@ def test_a_package_with_groups_and_an_image_layer_gets_what_it_lacks(
     report = run_adopt(package, released)
     after = (package / "pyproject.toml").read_text(encoding="utf-8")
     assert after.removeprefix(before) == (
-        '\n[tool.fractal-template]\nmine = [\n  "src/lab_tasks/dev/__init__.py",\n'
-        '  "src/lab_tasks/kit/ruff.toml",\n]\n'
+        '\n[tool.fractal-template]\nmine = [\n  "src/lab_tasks/dev/__init__.py",\n]\n'
     )
     (missing,) = re.findall(r"add to \[dependency-groups\]:\n((?:     .+\n)+)", report)
     groups = tomllib.loads(re.sub("^ +", "", missing, flags=re.M))
     assert groups.keys() == {"test", "types"}
     for name in (
-        "src/lab_tasks/kit/image.py",
         "tests/conftest.py",
         ".github/workflows/ci.yml",
     ):
@@ -591,20 +579,6 @@ def test_the_owners_types_are_as_they_were(
     assert "src/lab_tasks/dev/task_list.py" in "".join(before)
     run_adopt(package, released)
     assert errors() == before
-
-
-@pytest.mark.parametrize("old", ["zarr<3", "fractal-tasks-core==1.4.2"])
-def test_old_images_libraries_keep_the_image_layer_out(released, tmp_path, old):
-    package = make_package(tmp_path / "lab-tasks", "0.6")
-    replace(
-        package,
-        "pyproject.toml",
-        "dependencies = [",
-        f'dependencies = ["ome-zarr", "{old}", ',
-    )
-    commit(package)
-    run_adopt(package, released)
-    assert not (package / "tests" / "conftest.py").exists()
 
 
 def set_name(name):
@@ -779,10 +753,8 @@ def test_a_version_of_the_template_that_exists_nowhere_is_not_recorded(tmp_path)
         adopt.Refused, match="has changes that are not committed: the package"
     ):
         run_adopt(package, template)
-    command = (sys.executable, rendering.ROOT / "adopt" / "adopt.py", package)
-    options = ("--template", template, "--rendered", tmp_path / "rendered")
     with pytest.raises(RuntimeError, match=r"committed: the package.*\nNothing was"):
-        rendering.run(*command, *options)
+        rendering.workbench("adopt", package, "--template", template)
     assert not (package / "noxfile.py").exists()
 
 
@@ -826,8 +798,25 @@ def test_a_change_of_the_tasks_is_told_task_by_task():
 
 def test_the_command_says_what_it_refuses(tmp_path):
     with pytest.raises(RuntimeError, match=r"no Python package.*\nNothing was written"):
-        rendering.run(
-            *(sys.executable, rendering.ROOT / "adopt" / "adopt.py", tmp_path),
-            *("--rendered", tmp_path / "rendered"),
-        )
+        rendering.workbench("adopt", tmp_path)
     assert "--compare" in nox(rendering.ROOT, "-s", "adopt", "--", "--help")
+
+
+def test_a_package_follows_the_template_that_the_workbench_came_from(
+    released, tmp_path
+):
+    """What was rendered stays beside the package, as the report says, and is no change."""
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    python = rendering.make_environment(
+        tmp_path / "venv",
+        f"fractal-workbench[adopt] @ git+{released.as_uri()}#subdirectory=workbench",
+        python=sys.executable,
+    )
+    report = rendering.run(python, "-m", "fractal_workbench", "adopt", package)
+    answers = yaml.safe_load((package / ".copier-answers.yml").read_text("utf-8"))
+    assert answers["_commit"] == "1.0.0"
+    assert answers["_src_path"] == f"git+{released.as_uri()}"
+    (command,) = re.findall(r"^  (git diff --no-index .+)$", report, re.MULTILINE)
+    for path in command.split()[-2:]:
+        assert Path(path).is_file()
+    assert ".nox" not in rendering.run("git", "status", "--porcelain", cwd=package)

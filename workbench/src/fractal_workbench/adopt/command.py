@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import copier
@@ -37,7 +36,6 @@ from .todo import (
     QUESTIONS,
     RUFF,
     decisions,
-    has_image_layer,
     new_groups,
     ruff_rules,
     toml_list,
@@ -64,7 +62,6 @@ def find_answers(package: Package) -> dict[str, Any]:
         "github_user": find_github_user(package),
         "license": LICENSES.get(find_license(package).lower()),
         "examples": [],
-        "kit": True,
         "min_python": find_python(package),
     }
     return {name: value for name, value in answers.items() if value or value == []}
@@ -146,7 +143,7 @@ def compare_files(
                 kept.append(name)
         elif path.parent == rendered and path.stem.lower() in documents:
             continue  # as README.rst
-        elif reason := find_reason(package, rendered, name):
+        elif reason := find_reason(package, name):
             left_out[name] = reason
         else:
             add.append(name)
@@ -159,24 +156,13 @@ def is_owned(name: str) -> bool:
     return name.endswith((*owned, "test_workflow.py")) or Path(name).match("src/*/*.py")
 
 
-def find_reason(package: Package, rendered: Path, name: str) -> str:
+def find_reason(package: Package, name: str) -> str:
     """Return why a file of the template must be left out of this package."""
     file = Path(name)
     workflows = package.root / ".github" / "workflows"
     if file.parts[:2] == (".github", "workflows") and workflows.is_dir():
         others = ", ".join(sorted(path.name for path in workflows.iterdir()))
         return f"the package has workflows of its own ({others})"
-    if file.name == "ruff.toml":
-        return f"{RUFF} leaves the template's files to the template"
-    light = (
-        "__init__.py",
-        "fractal.py",
-        "modules.py",
-        "publish.py",
-    )  # of the tools, too
-    kit = file.parent.name == "kit" and file.name not in light
-    if (kit or file.name == "conftest.py") and not has_image_layer(package, rendered):
-        return "needs ome-zarr and zarr 3, which the package does not depend on"
     license = find_license(package)
     if file.name in ("LICENSE", "CITATION.cff") and license.lower() not in LICENSES:
         return f"the template has no license {license!r}"
@@ -302,6 +288,8 @@ def adopt(root: Path, template: str, folder: Path) -> list[str]:
         package = find_package(root)
         answers = find_answers(package)
         rendered = folder.resolve() / package.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         render(template, rendered, answers)
         add, kept, left_out = compare_files(package, rendered)
         tables = new_tables(package, rendered, add, [*kept, *left_out])
@@ -376,9 +364,9 @@ def act(package: Path, template: str | None, commit: str | None) -> None:
         if commit:
             lines = compare(package, commit)
         else:
-            with TemporaryDirectory() as folder:
-                source = template or find_template()
-                lines = adopt(package, source, Path(folder, "rendered"))
+            source = template or find_template()
+            # What the template renders stays there, to be compared with.
+            lines = adopt(package, source, package / ".nox" / "adopt")
     except (Refused, TemplateError) as error:
         sys.exit(f"{error}\nNothing was written.")
     print("\n".join(lines))

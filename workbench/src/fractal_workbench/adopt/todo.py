@@ -1,11 +1,9 @@
 """The decisions that adopting leaves to the owner, and the tables that it adds."""
 
 import ast
-import importlib.util
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -17,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from ..form.check import check_arguments
 from .owner import (
     ANSWERS,
     LICENSES,
@@ -24,7 +23,6 @@ from .owner import (
     Package,
     find_license,
     normalise,
-    read_requirements,
 )
 
 QUESTIONS = yaml.safe_load(
@@ -35,21 +33,6 @@ RUFF = ".ruff.toml"  # which ruff reads before any other
 TEST_NAMES = ("test", "tests", "testing", "dev")
 # What CI installs for another end.
 NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
-
-
-def has_image_layer(package: Package, rendered: Path) -> bool:
-    """Whether the package has the libraries that the kit writes OME-Zarr with."""
-    project = tomllib.loads((rendered / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = read_requirements(project["project"]["dependencies"])
-    # The older ones come with zarr 2.
-    wanted["fractal-tasks-core"] = SpecifierSet(">=2.0")
-    for name in ("numpy", "ome-zarr", "zarr", "fractal-tasks-core"):
-        (oldest,) = (s.version for s in wanted[name] if s.operator == ">=")
-        allowed = package.requirements.get(name, SpecifierSet())
-        # An upper bound below the oldest that would do excludes every later one too.
-        if oldest not in allowed and "999" not in allowed:
-            return False
-    return "ome-zarr" in package.requirements
 
 
 def new_groups(package: Package, rendered: Path) -> str:
@@ -189,7 +172,7 @@ def decisions(
             f"{ANSWERS}: the license {license!r} is none of {', '.join(LICENSES.values())}. "
             f"The answer is {QUESTIONS['license']['default']}, and changes no file of yours."
         )
-    for name, part, mistake in broken(package, rendered):
+    for name, part, mistake in broken(package):
         yield (
             f"{name}: the web form cannot show {part}: {mistake}. "
             "tests/test_manifest.py refuses it."
@@ -267,21 +250,17 @@ def of_tools(package: Package) -> Iterator[str]:
         )
 
 
-def broken(package: Package, rendered: Path) -> Iterator[tuple[str, str, str]]:
+def broken(package: Package) -> Iterator[tuple[str, str, str]]:
     """Yield each task with arguments that the web form cannot show, and the reasons."""
     version = package.manifest.get("args_schema_version", "")
-    (file,) = rendered.glob("src/*/dev/create_manifest.py")
-    spec = importlib.util.spec_from_file_location("rules_of_the_form", file)
-    if version == "pydantic_v1" or spec is None or spec.loader is None:
+    if version == "pydantic_v1":
         return
-    rules = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rules)
-    vars(rules)["OLD"] = version == "pydantic_v2"
     for task in package.tasks:
         for kind in ("args_schema_non_parallel", "args_schema_parallel"):
             try:
                 if schema := task.get(kind):
-                    rules.check_arguments({"additionalProperties": False} | schema)
+                    schema = {"additionalProperties": False} | schema
+                    check_arguments(schema, is_old=version == "pydantic_v2")
             except ValueError as error:
                 path = ".".join(reversed(getattr(error, "__notes__", [])))
                 yield task["name"], path or kind, str(error)
