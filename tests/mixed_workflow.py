@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from my_fractal_tasks.dev.run_workflow import run_workflow
 from my_fractal_tasks.kit import (
     Table,
     open_image,
@@ -16,6 +15,8 @@ from my_fractal_tasks.kit import (
     read_table,
     table_names,
 )
+
+from fractal_workbench.engine.runner import run_workflow
 
 FIELD = 160  # pixels; a well has 2 x 2 fields
 SHIFT = (8, -4)  # of the second acquisition in y and x, to be undone

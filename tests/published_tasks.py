@@ -12,8 +12,7 @@ import time
 
 import numpy as np
 import tifffile
-from my_fractal_tasks.kit import open_image, open_label, plate_images, read_table
-from rendering import TOOLS
+from fractal_workbench.kit import open_image, open_label, plate_images, read_table
 
 THEIRS = {
     "zmb-fractal-tasks": "0.4.3",
@@ -70,7 +69,8 @@ def test_four_packages_in_one_workflow(richest, tmp_path, monkeypatch):
     STEPS[0]["args_non_parallel"] = {"tiff_dir": str(tiffs), "plate_name": "plate"}
     workflow = tmp_path / "workflow.json"
     workflow.write_text(json.dumps({"name": "Four packages", "task_list": STEPS}))
-    command = [sys.executable, TOOLS / "run.py", workflow, "--zarr-dir", zarr_dir]
+    command = [sys.executable, "-m", "fractal_workbench", "run", workflow]
+    command += ["--zarr-dir", zarr_dir]
     start = time.monotonic()
     subprocess.run([*command, "--plan"], cwd=richest, check=True)
     print(f"All steps were checked in {time.monotonic() - start:.1f} s.")

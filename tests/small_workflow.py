@@ -1,22 +1,17 @@
 """A package with a workflow of two tasks, as they lie in a folder."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from parity_cases import NOTHING, compound, parallel, units, up
-from rendering import ROOT
 from scripted_task import write_package
 
 
 def write_workflow(folder: Path, images: list[dict[str, Any]]) -> list[str]:
     """Write it; return what runs it on images, as arguments of a command in the folder."""
-    source = ROOT / "template/package/src/{{ package_name }}"
     package = folder / "my_tasks"
-    ignored = shutil.ignore_patterns("*.jinja")
-    shutil.copytree(source / "dev", package / "dev", ignore=ignored)
-    shutil.copytree(source / "kit", package / "kit")
+    (folder / "pyproject.toml").write_text('[project]\nname = "my-tasks"\n')
     first = compound(units(up(images[0]["zarr_url"])), NOTHING)
     job = write_package(package, [first, parallel(NOTHING)])
     (package / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(job["manifest"]))

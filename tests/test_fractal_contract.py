@@ -22,19 +22,14 @@ from fractal_server.images import SingleImageTaskOutput
 from fractal_server.runner.exceptions import TaskExecutionError
 from fractal_server.runner.v2 import task_interface
 from fractal_server.runner.v2.merge_outputs import merge_outputs
+from fractal_workbench.kit import fractal as fractal_io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity_cases import BEYOND_TWO_UNITS, CASES, STRICTER, Case
 from pydantic import BaseModel, RootModel, TypeAdapter
-from rendering import ROOT
 
-# The modules of a package have no Jinja in them: they are imported from the template.
-package = ModuleType("template_package")
-package.__path__ = [str(ROOT / "template/package/src/{{ package_name }}")]
-sys.modules[package.__name__] = package
-fractal_io = importlib.import_module("template_package.kit.fractal")
-local = importlib.import_module("template_package.dev.run_workflow")
-rules = importlib.import_module("template_package.dev.server_rules")
+from fractal_workbench.engine import rules
+from fractal_workbench.engine import runner as local
 
 REAL_PROCESSES = [
     case

@@ -1,9 +1,7 @@
 """What `nox -s run -- --plan` tells, before anything runs."""
 
-import importlib
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,23 +10,18 @@ from parity_cases import CRASH, NOTHING, compound, converter_compound, parallel
 from scripted_task import write_package
 from test_fractal_contract import local
 
-
-@pytest.fixture(scope="module")
-def planning() -> ModuleType:
-    """The module of the tool, which is imported in the folder of a package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(PACKAGE.parents[1])
-        return importlib.import_module("plan")
+from fractal_workbench.engine import choices, rules
+from fractal_workbench.engine.plan import plan
 
 
-def told(planning: Any, job: dict[str, Any], **given: Any) -> list[str]:
+def planned(job: dict[str, Any], **given: Any) -> list[str]:
     """The plan of a workflow."""
-    read = planning.rules.read_job(**job, **given)
-    return [*planning.plan(read, planning.rules.find_tasks(read))]
+    read = rules.read_job(**job, **given)
+    return [*plan(read, rules.find_tasks(read))]
 
 
 def test_a_plan_says_what_each_task_takes_and_runs_nothing(
-    planning: Any, tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
 ) -> None:
     images[0]["types"] = {"is_3D": True}
     steps = [
@@ -40,8 +33,7 @@ def test_a_plan_says_what_each_task_takes_and_runs_nothing(
     job["workflow"]["task_list"][0]["args_parallel"] = {"sigma": 2}
     before = sorted(tmp_path.rglob("*"))
 
-    lines = told(
-        planning,
+    lines = planned(
         job,
         zarr_dir=str(zarr_dir),
         images=images,
@@ -81,7 +73,6 @@ def test_a_plan_says_what_each_task_takes_and_runs_nothing(
     ],
 )
 def test_a_plan_says_why_a_task_finds_no_image(
-    planning: Any,
     tmp_path: Path,
     zarr_dir: Path,
     images: list[dict[str, Any]],
@@ -93,15 +84,15 @@ def test_a_plan_says_why_a_task_finds_no_image(
         image["types"] = {"good": True, "odd": image["attributes"]["well"] == "a"}
     job = write_package(tmp_path / "my_tasks", [parallel(NOTHING, **task)])
     given = {"zarr_dir": str(zarr_dir), "images": images} | given
-    error = planning.rules.WorkflowError
+    error = rules.WorkflowError
     with pytest.raises(error, match=f"'Task 0' finds no image: .*{why}"):
-        told(planning, job, **given)
+        planned(job, **given)
     with pytest.raises(local.WorkflowError):  # as the run says, later
         local.run_workflow(**job, **given)
 
 
 def test_a_plan_names_the_package_of_a_task_of_others(
-    planning: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_dir: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_dir: Path
 ) -> None:
     job = write_package(tmp_path / "my_tasks", [converter_compound(NOTHING, NOTHING)])
     theirs = write_package(tmp_path / "their_tasks", [parallel(NOTHING)])
@@ -111,61 +102,60 @@ def test_a_plan_names_the_package_of_a_task_of_others(
     reference = {"pkg_name": "their-tasks", "name": "Task 0"}
     job["workflow"]["task_list"].append({"task": reference})
     monkeypatch.syspath_prepend(tmp_path)
-    lines = told(planning, job, zarr_dir=str(zarr_dir))
+    lines = planned(job, zarr_dir=str(zarr_dir))
     assert "[2/2] Task 0 (parallel, of their-tasks)" in lines
 
 
-def test_a_plan_commands_no_terminal(planning: Any) -> None:
-    assert planning.rules.printable("a\x1b[8m\u202eü\n") == r"a\x1b[8m\u202eü\n"
+def test_a_plan_commands_no_terminal() -> None:
+    assert rules.printable("a\x1b[8m\u202eü\n") == r"a\x1b[8m\u202eü\n"
 
 
 def test_warnings_and_mistakes_command_no_terminal(
-    planning: Any, zarr_dir: Path, capsys: pytest.CaptureFixture[str]
+    zarr_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    planning.rules.warn("a\x1b[2J\r")
+    rules.warn("a\x1b[2J\r")
     assert capsys.readouterr().out == "  warning: a\\x1b[2J\\r\n"
     workflow = {"name": "w", "task_list": [], "a\x1b[2J": 1}
-    with pytest.raises(planning.rules.WorkflowError) as mistake:
-        planning.rules.read_job(workflow=workflow, zarr_dir=str(zarr_dir))
+    with pytest.raises(rules.WorkflowError) as mistake:
+        rules.read_job(workflow=workflow, zarr_dir=str(zarr_dir))
     assert "\nworkflow.a\\x1b[2J: Extra inputs" in str(mistake.value)
 
 
 @pytest.mark.parametrize("text", ["null", "3", '"x"', '{"images": []}', "[1,]", ""])
-def test_a_file_without_an_image_list_is_rejected(
-    planning: Any, tmp_path: Path, text: str
-) -> None:
+def test_a_file_without_an_image_list_is_rejected(tmp_path: Path, text: str) -> None:
     file = tmp_path / "images.json"
     file.write_text(text)
-    with pytest.raises(planning.rules.WorkflowError, match=r"images\.json is no"):
-        planning.rules.read_images(file)
+    with pytest.raises(rules.WorkflowError, match=r"images\.json is no"):
+        rules.read_images(file)
 
 
 def test_a_key_of_many_images_is_warned_about_once(
-    planning: Any, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     images = [{"zarr_url": f"/{n}", "size": n} for n in range(3000)]
-    planning.rules.drop_unknown(images, "list")
+    rules.drop_unknown(images, "list")
     assert capsys.readouterr().out == (
         "  warning: list: the server ignores size=0, and of 2999 more images\n"
     )
     assert images[-1] == {"zarr_url": "/2999"}
 
 
-@pytest.mark.usefixtures("planning")
 def test_mistakes_of_all_steps_are_told_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    choices = importlib.import_module("choices")
-    blur = {"pkg_name": choices.OWN, "name": "Gaussian Blur"}
+    monkeypatch.chdir(PACKAGE.parents[1])
+    blur = {"pkg_name": choices.own_name(), "name": "Gaussian Blur"}
     steps = [
         {"task": blur, "meta_parallel": {"mem": "much"}},
         {"task": blur | {"version": "1" * 5000}, "meta_parallel": {"memory": 1}},
     ]
     workflow = {"name": "w", "task_list": steps}
-    read = choices.rules.read_job(workflow=workflow, zarr_dir=str(tmp_path))
+    read = rules.read_job(workflow=workflow, zarr_dir=str(tmp_path))
     found = choices.find_packages(read.workflow, [], [], tmp_path)
     list(choices.read_options(["x; os_name=='nt'"], [], found.mistakes))
-    with pytest.raises(choices.rules.WorkflowError) as error:
+    with pytest.raises(rules.WorkflowError) as error:
         choices.find_tasks(read, found)
     lines = str(error.value).splitlines()
     assert [line[:28] for line in lines] == [

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from my_fractal_tasks.dev import recorded
-from my_fractal_tasks.kit import build_pyramid, create_image
+from fractal_workbench.kit import build_pyramid, create_image
 from scipy.ndimage import gaussian_filter
+
+from fractal_workbench.engine import replay
 
 SHAPE = (2, 3, 70, 90)
 
@@ -25,7 +26,7 @@ def summary(folder, pixels, scale=0.5, channels=("a", "b")):
         image.levels[0][...] = pixels
         build_pyramid(image)
     images = [{"zarr_url": str(folder / "image.zarr"), "origin": None}]
-    return json.loads(json.dumps(recorded.summarise(images, folder)))
+    return json.loads(json.dumps(replay.summarise(images, folder)))
 
 
 def noise():
@@ -97,11 +98,11 @@ def test_pixels_at_another_place_are_seen(kind, mutation, dtype):
         factor = 60000 / np.abs(pixels).max() / 2
         pixels, changed = (np.abs(p * factor) for p in (pixels, changed))
     expected, found = (
-        json.loads(json.dumps(recorded._describe(p.astype(dtype))))
+        json.loads(json.dumps(replay._describe(p.astype(dtype))))
         for p in (pixels, changed)
     )
-    assert not recorded.compare(expected, expected)
-    assert recorded.compare(expected, found)
+    assert not replay.compare(expected, expected)
+    assert replay.compare(expected, found)
 
 
 @pytest.mark.parametrize("kind", IMAGES)
@@ -109,40 +110,38 @@ def test_what_a_machine_rounds_is_not_seen(kind):
     pixels = IMAGES[kind]()
     rounded = pixels * (1 + 1e-6 * np.random.default_rng(2).uniform(-1, 1, SHAPE))
     rounded += 1e-10 * np.abs(pixels).max()
-    expected, found = (recorded._describe(p) for p in (pixels, rounded))
-    assert not recorded.compare(expected, found)
-    single = recorded._describe(pixels.astype(np.float32).astype(np.float64))
-    assert not recorded.compare(expected, single)
+    expected, found = (replay._describe(p) for p in (pixels, rounded))
+    assert not replay.compare(expected, found)
+    single = replay._describe(pixels.astype(np.float32).astype(np.float64))
+    assert not replay.compare(expected, single)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_where_pixels_are_not_finite_is_seen(value):
-    first, second = (
-        recorded._describe(with_value(value, 3, x)(noise())) for x in (3, 4)
-    )
-    assert recorded.compare(first, second)
-    assert not recorded.compare(first, json.loads(json.dumps(first)))
+    first, second = (replay._describe(with_value(value, 3, x)(noise())) for x in (3, 4))
+    assert replay.compare(first, second)
+    assert not replay.compare(first, json.loads(json.dumps(first)))
     for other in {"nan", "inf", "-inf"} - {str(value)}:
-        found = recorded._describe(with_value(float(other), 3, 3)(noise()))
-        assert recorded.compare(first, found)
+        found = replay._describe(with_value(float(other), 3, 3)(noise()))
+        assert replay.compare(first, found)
 
 
 def test_what_pixels_mean_is_seen(tmp_path):
     pixels = np.ones(SHAPE, np.float32)
     expected = summary(tmp_path, pixels)
-    assert not recorded.compare(expected, summary(tmp_path, pixels))
-    assert recorded.compare(expected, summary(tmp_path, pixels, scale=0.6))
-    assert recorded.compare(expected, summary(tmp_path, pixels, channels=["b", "a"]))
+    assert not replay.compare(expected, summary(tmp_path, pixels))
+    assert replay.compare(expected, summary(tmp_path, pixels, scale=0.6))
+    assert replay.compare(expected, summary(tmp_path, pixels, channels=["b", "a"]))
     found = summary(tmp_path, pixels)
-    image = recorded.open_image(tmp_path / "image.zarr")
+    image = replay.open_image(tmp_path / "image.zarr")
     assert len(image.levels) == 1 + len(found["arrays"]["image.zarr"]["other levels"])
 
 
 def test_another_pyramid_is_seen(tmp_path):
     pixels = np.random.default_rng(0).random((1, 1, 300, 300)).astype(np.float32)
     expected = summary(tmp_path, pixels, channels=["a"])
-    level = recorded.open_image(tmp_path / "image.zarr", mode="r+").levels[1]
+    level = replay.open_image(tmp_path / "image.zarr", mode="r+").levels[1]
     level[...] = level[...][..., ::-1]
     images = [{"zarr_url": str(tmp_path / "image.zarr"), "origin": None}]
-    (line,) = recorded.compare(expected, recorded.summarise(images, tmp_path))
+    (line,) = replay.compare(expected, replay.summarise(images, tmp_path))
     assert "other levels" in line

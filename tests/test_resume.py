@@ -1,20 +1,16 @@
 """What `--resume` does again, and what it takes from the run before."""
 
 import copy
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from package_images import PACKAGE
 from parity_cases import CRASH, NOTHING, compound, out, parallel, units, up
 from scripted_task import write_package
 from test_fractal_contract import in_process, local
 
-with pytest.MonkeyPatch.context() as patch:
-    patch.chdir(PACKAGE.parents[1])  # where a tool is imported
-    finished = importlib.import_module("finished")
+from fractal_workbench.engine import resume as resuming
 
 pytestmark = pytest.mark.usefixtures(in_process.__name__)
 
@@ -52,8 +48,8 @@ def run(job: dict[str, Any], *, resume: bool = True) -> tuple[list[list[bool]], 
     """Run; say for each step which units were reused, and what came of it."""
     seen: list[Any] = []
     zarr_dir = job["package_root"].parent / "zarr"
-    finished._code.cache_clear()  # each of these would be a process of its own
-    kept = finished.Finished(zarr_dir, resume=resume)
+    resuming._code.cache_clear()  # each of these would be a process of its own
+    kept = resuming.Finished(zarr_dir, resume=resume)
     try:
         result = local.run_workflow(
             **copy.deepcopy(job),
@@ -123,7 +119,7 @@ def test_a_wrong_output_is_not_reused(job) -> None:
 def test_a_file_that_a_killed_run_left_does_no_harm(job, text: str) -> None:
     mend(job)
     run(job)
-    file = job["package_root"].parent / "zarr" / finished.FILE
+    file = job["package_root"].parent / "zarr" / resuming.FILE
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:4]) + text)
     assert run(job)[0] == [[True] * 3, [True, False], [False] * 2]
@@ -147,7 +143,7 @@ def test_a_record_that_no_run_has_written_is_not_used(
     mend(job)
     run(job)
     assert all(map(all, run(job)[0]))
-    file = tmp_path / "zarr" / finished.FILE
+    file = tmp_path / "zarr" / resuming.FILE
     records = [json.loads(line) for line in file.read_text().splitlines()]
     lines = [json.dumps(record | change) for record in records]
     file.write_bytes(b"\xff\n" + "\n".join(lines).encode())

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from my_fractal_tasks.dev import run_workflow as local
 from my_fractal_tasks.kit import open_image, open_label, provenance
 from package_images import PACKAGE, write_image, write_plate
 from scipy.ndimage import gaussian_filter
 
-with pytest.MonkeyPatch.context() as patch:
-    patch.chdir(PACKAGE.parents[1])  # where a tool is imported
-    finished = importlib.import_module("finished")
+from fractal_workbench.engine import resume as resuming
+from fractal_workbench.engine import runner as local
 
 
 def copy_image(*, zarr_url: str, **_: Any) -> dict[str, Any]:
@@ -98,9 +96,9 @@ class Job:
 
     def run(self, *, resume: bool = True) -> list[list[bool]]:
         """Return for each step which units were reused."""
-        finished._code.cache_clear()
+        resuming._code.cache_clear()
         done: list[Any] = []
-        kept = finished.Finished(self.folder, resume=resume)
+        kept = resuming.Finished(self.folder, resume=resume)
         task = {"pkg_name": "my-fractal-tasks"}
         steps = [
             {"task": task | {"name": name}, "args_parallel": args}

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from package_images import write_image
-from rendering import TOOLS, make_environment
+from rendering import make_environment
 from small_workflow import write_workflow
 from test_package import find_python
+
+from fractal_workbench.engine import packages
 
 TASK = """
 import argparse, json, sys
@@ -30,6 +32,7 @@ update = {{"zarr_url": given["zarr_url"], "attributes": {{"by": sys.prefix}}}}
 Path(args.out_json).write_text(json.dumps({{"image_list_updates": [update]}}))
 """
 
+WORKBENCH = (sys.executable, "-m", "fractal_workbench")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -92,7 +95,7 @@ def run(richest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         workflow.write_text(json.dumps({"name": "Mixed", "task_list": steps}))
         told = ("--json", tmp_path / "told.json")
         where = ("--zarr-dir", image.parent, "--images", images, *told)
-        command = [sys.executable, TOOLS / "run.py", workflow, *where, *options]
+        command = [*WORKBENCH, "run", workflow, *where, *options]
         return subprocess.run(
             command + ["--yes"] * agreed,
             cwd=cwd,
@@ -199,31 +202,20 @@ def test_a_package_gets_the_python_that_it_needs(
 
 
 def test_what_an_installer_generates_is_no_other_version(
-    richest: Path, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = write_their_package(tmp_path / "theirs")
     script = '[project.scripts]\ntell = "their_tasks.tell:main"\n'
     file = theirs / "pyproject.toml"
     file.write_text(file.read_text() + script)
-    code = (
-        "import packages, pathlib, sys\n"
-        f"wanted = packages.Requirement('their-tasks @ {theirs.as_uri()}')\n"
-        "for folder, by_pip in (('a', False), ('b', True)):\n"
-        "    folder = pathlib.Path(sys.argv[1], folder)\n"
-        "    packages.unpack([wanted], folder, by_pip=by_pip)\n"
-        "    print(packages.look_at(wanted, folder).files.split())\n"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        cwd=richest,
-        env=os.environ | {"PYTHONPATH": str(TOOLS), "PIP_USER": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
-    by_uv, by_pip = said.splitlines()
-    assert by_uv == by_pip
-    assert "their_tasks/tell.py,sha256=" in by_uv
+    monkeypatch.setenv("PIP_USER", "1")
+    wanted = packages.Requirement(f"their-tasks @ {theirs.as_uri()}")
+    files = []
+    for name, by_pip in (("a", False), ("b", True)):
+        packages.unpack([wanted], tmp_path / name, by_pip=by_pip)
+        files.append(packages.look_at(wanted, tmp_path / name).files)
+    assert files[0] == files[1]
+    assert "their_tasks/tell.py,sha256=" in files[0]
 
 
 @pytest.mark.parametrize(
@@ -348,7 +340,7 @@ def test_an_interpreter_is_for_one_version(
     assert "is for no step: they are in their-tasks 2.0.0" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["run.py", "server.py"])
+@pytest.mark.parametrize("tool", ["run", "server"])
 def test_a_workflow_builds_and_runs_nothing(
     tool: str, richest: Path, tmp_path: Path, index: Path, run: Run
 ) -> None:
@@ -373,7 +365,7 @@ def test_a_workflow_builds_and_runs_nothing(
     steps = [step(name, "Tell") for name in names]
     steps += [step("their-tasks", "Tell", f"1.2.0 @ {spy.as_uri()}"), OLD]
     steps += [step("my-fractal-tasks", "Blurr")]
-    if tool == "run.py":
+    if tool == "run":
         done = run(steps)
         again = run(steps, "--plan").stderr
         assert again == done.stderr
@@ -381,7 +373,7 @@ def test_a_workflow_builds_and_runs_nothing(
         workflow = tmp_path / "workflow.json"
         workflow.write_text(json.dumps({"name": "w", "task_list": steps}))
         done = subprocess.run(
-            [sys.executable, TOOLS / tool, workflow, "--yes"],
+            [*WORKBENCH, tool, workflow, "--yes"],
             cwd=richest,
             capture_output=True,
             text=True,
@@ -525,7 +517,7 @@ def test_a_run_becomes_a_test_that_fails_when_something_changes(
 
     other = "def test_something_else(): assert False\n"
     (tests / "test_other.py").write_text(other)
-    done = test(f"--collected={sys.executable}")
+    done = test(f"--workflows={sys.executable}")
     assert "1 passed, 1 deselected" in done.stdout
     workflow = tests / "recorded" / "blurred" / "workflow.json"
     text = workflow.read_text()
@@ -554,16 +546,13 @@ def test_a_plan_runs_nothing(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def tool(tmp_path: Path) -> list[str]:
     """Make a package with a workflow of two tasks; return the command that runs it."""
     images = [tmp_path / "zarr" / name for name in "ab"]
     for image in images:
         image.mkdir(parents=True)
     given = write_workflow(tmp_path, [{"zarr_url": str(image)} for image in images])
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "my-tasks"\n')
-    (tmp_path / "src").symlink_to(tmp_path)
-    return [sys.executable, str(TOOLS / "run.py"), *given]
+    return [*WORKBENCH, "run", *given]
 
 
 GREEDY = """

@@ -100,7 +100,7 @@ def test_wrong_output_is_explained(
         ),
         (
             {"task": {"pkg_name": "other", "name": "Task 0"}},
-            "'Task 0' is in other, which is not installed beside my-tasks",
+            "'Task 0' is in other, which is not installed here",
         ),
         (
             {
@@ -313,7 +313,7 @@ def test_tables_show_the_image_list_before_and_after(
 @pytest.fixture
 def command(tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]) -> list[str]:
     """Make a package with a workflow of two tasks; return the command that runs it."""
-    module = [sys.executable, "-m", "my_tasks.dev.run_workflow"]
+    module = [sys.executable, "-m", "fractal_workbench", "run"]
     return [*module, *write_workflow(tmp_path, images)]
 
 
@@ -610,7 +610,7 @@ def test_interrupt_leaves_no_process_and_no_file(
 
 
 def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -105,7 +105,7 @@ def package(tmp_path, monkeypatch):
         ("kit/tiles.py", True),
         ("measure_features.py", False),
         ("convert_tiffs_files.py", False),
-        ("dev/run_workflow.py", False),
+        ("dev/task_list.py", False),
         ("new_module.py", False),
         ("kit/notes.txt", False),
     ],

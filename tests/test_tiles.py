@@ -469,7 +469,7 @@ def test_a_user_without_a_home_gets_no_cache_that_others_can_write_to(monkeypatc
     code = (
         "import os, pwd\n"
         "pwd.getpwuid = {}.__getitem__\n"
-        "from my_fractal_tasks.dev.run_workflow import CACHE\n"
+        "from fractal_workbench.engine.runner import CACHE\n"
         "raise SystemExit(bool(CACHE))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
