@@ -1,16 +1,12 @@
 """What the units of a workflow cost, and what the task list asks for.
 
 The operating system measures: time, processor time of a unit with what it waited for, and
-the peak memory of the largest of these processes, or of the one that starts them if that
-is more. SLURM counts the sum of processes that run at the same time.
+the peak memory of the largest of these processes. SLURM counts the sum of processes that
+run at the same time.
 """
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +18,6 @@ from .rules import Resources
 MARGIN = 1.5  # of the memory that is proposed
 LEAST = 500  # megabytes
 FILE = "cost.json"
-MAXRSS = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 class Cost(NamedTuple):
@@ -30,13 +25,13 @@ class Cost(NamedTuple):
 
     Attributes:
         seconds: From its start to its end.
-        cpu_seconds: Time of processors.
-        memory: Peak, in megabytes.
+        cpu_seconds: Time of processors; None on Windows.
+        memory: Peak, in megabytes; None where the system does not count it.
     """
 
     seconds: float
-    cpu_seconds: float
-    memory: float
+    cpu_seconds: float | None
+    memory: float | None
 
 
 class Costs(NamedTuple):
@@ -59,50 +54,42 @@ class Costs(NamedTuple):
     @property
     def proposal(self) -> dict[str, int]:
         """What to ask for, by these units."""
-        most = max(unit.memory for unit in self.units) * MARGIN
-        mem = max(math.ceil(most / 100) * 100, LEAST)
-        return {"cpus_per_task": self.processors, "mem": mem}
+        wanted = {}
+        if used := self.processors:
+            wanted["cpus_per_task"] = max(1, math.floor(max(used) + 0.5))
+        if peaks := self.peaks:
+            mem = math.ceil(max(peaks) * MARGIN / 100) * 100
+            wanted["mem"] = max(mem, LEAST)
+        return wanted
 
     @property
-    def processors(self) -> int:
-        """How many processors a unit used at most, as a whole number of at least one."""
-        used = (unit.cpu_seconds / max(unit.seconds, 0.1) for unit in self.units)
-        return max(1, math.floor(max(used) + 0.5))
+    def processors(self) -> list[float]:
+        """How many processors each unit kept busy, where that is known."""
+        return [
+            unit.cpu_seconds / max(unit.seconds, 0.1)
+            for unit in self.units
+            if unit.cpu_seconds is not None
+        ]
+
+    @property
+    def peaks(self) -> list[float]:
+        """The peak memory of each unit in megabytes, where that is known."""
+        return [unit.memory for unit in self.units if unit.memory is not None]
 
     def complaints(self) -> Iterable[str]:
         """What the task asks too little of."""
-        wanted = self.proposal
-        most = max(unit.memory for unit in self.units)
-        if self.memory is not None and most > max(self.memory, _own_memory()):
+        wanted, most = self.proposal, max(self.peaks, default=0)
+        if self.memory is not None and most > self.memory:
             yield (
                 f"{self.task} asks for too little memory: mem is {self.memory}, and a unit "
                 f"took {most:.0f} MB. Ask for {wanted['mem']}."
             )
-        if self.cpus is not None and self.processors > self.cpus:
+        cpus = wanted.get("cpus_per_task", 1)
+        if self.cpus is not None and cpus > self.cpus:
             yield (
                 f"{self.task} asks for too few processors: cpus_per_task is {self.cpus}, "
-                f"and a unit kept {self.processors} of them busy."
+                f"and a unit kept {cpus} of them busy."
             )
-
-
-def wait(process: "subprocess.Popen[bytes]", folder: Path) -> int:
-    """Wait for the end of a process; write what it cost, and return its exit code."""
-    start = time.monotonic()
-    if not hasattr(os, "wait4"):  # on Windows
-        return process.wait()
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except ChildProcessError:  # where SIGCHLD is ignored
-        return process.wait()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    cost = Cost(
-        seconds=time.monotonic() - start,
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
-        memory=usage.ru_maxrss * MAXRSS / 2**20,
-    )
-    with suppress(OSError):  # of a full disk
-        write(folder, cost)
-    return process.returncode
 
 
 def write(folder: Path, cost: Cost) -> None:
@@ -125,20 +112,6 @@ def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> 
     return Costs(task, part, cpus, mem, units)
 
 
-def _own_memory() -> float:
-    """Peak memory of this process, which counts as that of a unit that takes less."""
-    with suppress(OSError, StopIteration):  # without what started this process
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        peak = next(line for line in lines if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) / 1024
-    most = 0
-    if sys.platform != "win32":
-        import resource
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * MAXRSS / 2**20
-
-
 def show(costs: Sequence[Costs]) -> None:
     """Print a table, and which tasks ask for too little."""
     costs = [one for one in costs if one.units]
@@ -157,10 +130,8 @@ def show(costs: Sequence[Costs]) -> None:
     )
     table = [head]
     for one in costs:
-        seconds, cpu_seconds, memory = zip(*one.units, strict=True)
-        used = median(
-            c / max(s, 0.1) for c, s in zip(cpu_seconds, seconds, strict=True)
-        )
+        seconds = [unit.seconds for unit in one.units]
+        used, peaks = one.processors, one.peaks
         asks = [
             f"{one.cpus} cpus" if one.cpus else "",
             f"{one.memory} MB" if one.memory else "",
@@ -172,11 +143,11 @@ def show(costs: Sequence[Costs]) -> None:
                 str(len(one.units)),
                 f"{median(seconds):.1f}",
                 f"({max(seconds):.1f})",
-                f"{used:.1f}",
-                f"{median(memory):.0f}",
-                f"({max(memory):.0f})",
+                f"{median(used):.1f}" if used else "",
+                f"{median(peaks):.0f}" if peaks else "",
+                f"({max(peaks):.0f})" if peaks else "",
                 ", ".join(filter(None, asks)) or "nothing",
-                f"mem: {one.proposal['mem']}",
+                f"mem: {one.proposal['mem']}" if peaks else "",
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -199,7 +199,7 @@ class Report:
         costs = [unit.cost for unit in section.done.units if unit.cost]
         for name, unit, values in (
             ("time", "s", [cost.seconds for cost in costs]),
-            ("peak memory", "MB", [cost.memory for cost in costs]),
+            ("peak memory", "MB", [cost.memory for cost in costs if cost.memory]),
         ):
             if len(values) >= MANY_UNITS and max(values) > 1.3 * min(values):
                 label = f"{name} of a unit ({unit})"

@@ -78,7 +78,6 @@ class UnitRow(NamedTuple):
         units: How many units there were.
         failed: How many of them failed.
         reused: How many were taken from an earlier run.
-        measured: How many have costs.
         requested: The requested resources, with what was measured.
         complaints: Sentences about these.
         seconds: Median and largest time of a unit.
@@ -90,7 +89,6 @@ class UnitRow(NamedTuple):
     units: int
     failed: int
     reused: int
-    measured: int
     requested: Costs | None
     complaints: list[str]
     seconds: tuple[float, float] | None
@@ -113,7 +111,6 @@ def unit_rows(done: StepDone) -> list[UnitRow]:
                 units=len(units),
                 failed=sum(unit.reason is not None for unit in units),
                 reused=sum(unit.reused for unit in units),
-                measured=len(costs),
                 requested=requested,
                 complaints=[*requested.complaints()] if requested else [],
                 seconds=_middle([cost.seconds for cost in costs]),
@@ -124,9 +121,10 @@ def unit_rows(done: StepDone) -> list[UnitRow]:
     return rows
 
 
-def _middle(values: list[float]) -> tuple[float, float] | None:
+def _middle(values: list[float | None]) -> tuple[float, float] | None:
     """Median and largest of the values, if there are any."""
-    return (median(values), max(values)) if values else None
+    known = [value for value in values if value is not None]
+    return (median(known), max(known)) if known else None
 
 
 def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:
