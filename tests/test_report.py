@@ -156,7 +156,6 @@ def page(tmp_path_factory) -> Page:
     """The page of a run: an image is inverted, labelled and measured, then a unit fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pick_images, "MAX_PLACES", 5)
-        patch.setattr(costs, "_own_memory", lambda: 50.0)  # not of this process
         return make_page(tmp_path_factory.mktemp("run"))
 
 
