@@ -153,7 +153,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=True)
 def workflow(session: nox.Session) -> None:
-    """Test the workflows: as installed here, or by `-- .../venv/bin/python` of a server."""
+    """Test the workflows, here or by the `-- .../venv/bin/python` of a server."""
     conftest = Path("tests", "conftest.py")
     if not conftest.exists() or "--workflows" not in conftest.read_text("utf-8"):
         session.skip("tests/conftest.py has no fixture `run_workflow`")
