@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rendering import QUESTIONS, ROOT, TOOLS, import_folder, run
+from rendering import QUESTIONS, ROOT, import_folder, run
 
 # Letters that break the quoting of one of the formats, and of other scripts.
 NASTY = "\"'\\`{}[]<>#%&*!|@:,;$~é µ李אЖ\N{RIGHT SINGLE QUOTATION MARK}\N{SNAKE}\u200d\ufeff"
@@ -81,7 +81,7 @@ def test_a_name_that_is_taken_is_refused(render, tmp_path, name):
 
 def test_the_list_of_taken_names_is_complete(richest, richest_python):
     """The list is a file, so that rendering needs no Python with the dependencies."""
-    listed = (TOOLS / "reserved_names.txt").read_text().split()
+    listed = (ROOT / "template" / "reserved_names.txt").read_text().split()
     assert listed == sorted(set(listed))
     dependencies = run(
         richest_python,

@@ -423,15 +423,16 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
 def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
     """Yield reasons against this name of a module."""
     there = [project().root / module, project().root / "dev" / f"{module}.py"]
+    here = {"", str(project().folder)}  # what lies there is not installed
     if module == project().root.name:
         yield f"{module} already means the package: choose another name for the task."
     elif found := next((path for path in there if path.exists()), None):
         yield f"{found.relative_to(project().folder)} exists: choose another name."
     elif (
         module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
-        # A server finds the modules of a package before all others. The first path is
-        # the folder of this tool.
-        or PathFinder.find_spec(module, sys.path[1:]) is not None
+        # A server finds the modules of a package before all others.
+        or PathFinder.find_spec(module, [p for p in sys.path if p not in here])
+        is not None
     ):
         yield (
             f"{module} already means a part of Python, of a dependency, or of what the "
