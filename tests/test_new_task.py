@@ -770,7 +770,7 @@ def test_the_code_of_the_rules_is_a_task(render, tmp_path):
     """Of AGENTS.md: its command makes a task that has the shown function and test."""
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     text = (package / "AGENTS.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 70
     run("ruff", "format", "--no-cache", "--isolated", "--check", package / "AGENTS.md")
     commands, task, test = re.findall(r"```(?:bash|python)\n(.*?)```", text, re.DOTALL)
     *nox_command, name, option, makes = shlex.split(commands, comments=True)[:7]
@@ -1013,7 +1013,7 @@ def test_an_example_brings_its_extra_and_what_its_tests_need(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     project = package / "pyproject.toml"
     edit(project, 'test = ["pytest', 'test = ["hypothesis", "pytest')
-    edit(project, '"ome_zarr.*"]', '"ome_zarr.*", "mine.*"]')
+    edit(project, '"fractal_workbench.*"]', '"fractal_workbench.*", "mine.*"]')
 
     add(package, ["--example", "model_segmentation"])
 
@@ -1109,6 +1109,96 @@ def test_updates_are_those_of_a_package_that_had_it_all_at_first(tmp_path):
     assert not any(b"<<<<<<<" in text for text in after.values())
     said = add(package, ["Also Mine", "--type", "parallel"])
     assert b"The new template's" in tree(package)["src/new_tasks/also_mine.py"]
+
+
+def test_an_update_brings_the_kit_forward_only_where_it_is(tmp_path):
+    """Also a kit that is older than the answer that records it."""
+    template = rendering.snapshot(tmp_path / "template")
+    settings = template / "copier.yml"
+    current = settings.read_text("utf-8")
+    always = "kit: {type: bool, default: true, when: false}"
+    settings.write_text(re.sub("(?m)^kit: .*", always, current), "utf-8")
+    commit(template, "0.9.0")
+    settings.write_text(current, "utf-8")
+    commit(template, "1.0.0")
+    packages = {name: tmp_path / name for name in ("older", "bare", "with-task")}
+    for name, package in packages.items():
+        copier.run_copy(
+            f"git+file://{template}",
+            package,
+            data={"project_name": "new-tasks", "examples": []},
+            vcs_ref="0.9.0" if name == "older" else "1.0.0",
+            defaults=True,
+            quiet=True,
+            settings=copier.Settings(),
+        )
+    add(packages["with-task"], ["Mine", "--type", "parallel"])
+    (source,) = template.glob("template/package/src/*/kit")
+    append("\n# The new template's.\n", source / "blocks.py")
+    (source / "new.py").write_text('"""New."""\n')
+    conftest = template / "template" / "package" / "tests" / "conftest.py.jinja"
+    append("\n# The new template's.\n", conftest)
+    commit(template, "2.0.0")
+
+    kits = {}
+    for name, package in packages.items():
+        commit(package)
+        before = tree(package)
+        copier.run_update(package, defaults=True, overwrite=True, quiet=True)
+        after = tree(package)
+        assert not before.keys() - after.keys()
+        assert b"The new template's" in after["tests/conftest.py"]
+        kits[name] = {path for path in after if "/kit/" in path}
+        new = {"src/new_tasks/kit/new.py"} if kits[name] else set()
+        assert after.keys() - before.keys() == new
+        answers = yaml.safe_load(after[".copier-answers.yml"])
+        assert answers["kit"] == bool(kits[name])
+    assert kits["older"] == kits["with-task"]
+    assert b"The new template's" in after["src/new_tasks/kit/blocks.py"]
+    assert not kits["bare"]
+
+
+def test_the_kit_comes_beside_what_the_owner_has_changed(render, tmp_path):
+    package = render(tmp_path / "package", project_name="new-tasks", examples=[])
+    conftest = package / "tests" / "conftest.py"
+    fresh = conftest.read_text("utf-8")
+    mine = '@pytest.fixture\ndef mine():\n    """Mine."""\n\n\n'
+    start = "@pytest.fixture\ndef run_task"
+    for text, reason in (
+        (
+            fresh.replace("import pytest\n", "import mine\n"),
+            "restore tests/conftest.py",
+        ),
+        (fresh, "src/new_tasks/kit exists"),
+    ):
+        conftest.write_text(text, "utf-8")
+        kit = import_folder(package) / "kit"
+        if text == fresh:
+            kit.mkdir()
+            (kit / "__init__.py").touch()
+        before = tree(package)
+        (printed,) = add(package, ["Mine", "--type", "parallel"])
+        assert reason in printed
+        assert "Nothing was written" in printed
+        assert tree(package) == before
+    shutil.rmtree(kit)
+
+    edit(conftest, start, mine + start)
+    project = package / "pyproject.toml"
+    edit(project, "below this line.\n", 'below this line.\n  "tqdm",\n')
+    add(package, ["Mine", "--type", "parallel"])
+
+    full = render(
+        tmp_path / "full", project_name="new-tasks", examples=["gaussian_blur"]
+    )
+    expected = (full / "tests" / "conftest.py").read_text("utf-8")
+    assert conftest.read_text("utf-8") == expected.replace(start, mine + start)
+    ours, theirs = (
+        tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        for folder in (package, full)
+    )
+    ours["project"]["dependencies"].remove("tqdm")
+    assert ours == theirs
 
 
 def test_the_session_installs_what_an_example_depends_on(render, tmp_path):

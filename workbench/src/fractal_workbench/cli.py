@@ -483,6 +483,13 @@ def check_new_task(
         raise reject("--model: give a name and --makes label, and no other")
     if not function and (array or axes or set):
         raise reject("--array, --axes and --set say more of the function of --from")
+    if not example:
+        from .new_task import names
+
+        try:
+            names.check_arguments(str(name), makes, type, model=model)
+        except names.Refused as error:
+            sys.exit(f"{error}\nNothing was written.")
 
 
 @main.command(cls=Verb)

@@ -1,17 +1,13 @@
 """Add a task to a package: from a function, from scratch, or a worked example."""
 
 import ast
-import builtins
 import json
-import re
 import subprocess
 import sys
 import tempfile
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +15,9 @@ from typing import Any
 from ..cli import MAKES
 from ..project import ANSWERS, project
 from ..template.command import TemplateError, kept_files, recorded_answers, render
-from .merge import Refused, task_name, tasks, with_dependencies, with_tasks
+from .merge import task_name, tasks, with_dependencies, with_tasks
+from .names import RESERVED, Refused, module_name, module_problems, scaffold
 
-RESERVED = (
-    Path(__file__).parents[1].joinpath("reserved_names.txt").read_text("utf-8").split()
-)
 MADE = {
     "image": "an image",
     "label": "a label image",
@@ -77,26 +71,6 @@ def new_task(
     return files | kit | {project().task_list: with_tasks(entry)}
 
 
-def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
-    """Return the folder of the template with a task to fill in.
-
-    Raises:
-        Refused: No task of this type makes this.
-    """
-    if model and makes != "label":
-        raise Refused(
-            "--model: the task that runs a model makes labels: --makes label."
-        )
-    types = MAKES[makes] if makes else [task_type or ""]
-    task_type = task_type or types[0]
-    if task_type not in types:
-        raise Refused(
-            f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
-            f"{task_type}."
-        )
-    return task_type if makes in (None, "image") else "model" if model else str(makes)
-
-
 def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     """Render a task that calls a function; return its new and changed files.
 
@@ -108,18 +82,12 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     Raises:
         Refused: A task cannot call it; the sentence says what to do.
     """
-    # What needs no look at the function is refused first.
-    problems = [*module_problems(module_name(name), "", RESERVED)]
     where, _, called_name = given.function.rpartition(":")
     copied = project().root / Path(where).name
     if where.endswith(".py") and not copied.exists():
         # Once it is imported, it would hide what has its name.
-        problems += [
-            f"--from {given.function}: rename the file. {problem}"
-            for problem in module_problems(copied.stem, "", RESERVED)
-        ]
-    if problems:
-        raise Refused("\n".join(problems))
+        for problem in module_problems(copied.stem, "", RESERVED):
+            raise Refused(f"--from {given.function}: rename the file. {problem}")
     # These need libraries of the package.
     from . import function as functions
     from .outcome import look
@@ -219,18 +187,14 @@ def kit_files(folder: Path) -> Files:
     """
     if recorded_answers().get("kit", True):
         return {}
+    for path in (project().root / "kit", project().root / "kit.py"):
+        if path.exists():
+            raise Refused(
+                f"{path.relative_to(project().folder)} exists, and the first task brings the "
+                "kit of the template, which has this name: rename yours."
+            )
     bare, rendered = (render(folder / f"kit-{kit}", kit=kit) for kit in (False, True))
     files = read(rendered, "src/*/kit/*", "tests/conftest.py", ANSWERS)
-    for path, text in files.items():
-        if (
-            path.parent.name == "kit"
-            and path.exists()
-            and path.read_text("utf-8") != text
-        ):
-            raise Refused(
-                f"{path.relative_to(project().folder)} exists, and the kit of the template, "
-                "which comes with the first task, has this place: rename yours."
-            )
     conftest = project().folder / "tests" / "conftest.py"
     if conftest.exists():
         base = bare / "tests" / "conftest.py"
@@ -353,38 +317,6 @@ def read(rendered: Path, *patterns: str) -> Files:
     }
 
 
-def module_name(name: str) -> str:
-    """Return the name of the module and function of a task.
-
-    Raises:
-        Refused: The name gives no identifier.
-    """
-    letters = unicodedata.normalize("NFKD", name)
-    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    words = re.sub(r"[\W_]+", " ", plain.lower()).split()
-    # No module begins with a digit: that of `3D Stitch` is stitch_3d.
-    first = next((n for n, word in enumerate(words) if not word[0].isdigit()), 0)
-    module = "_".join(words[first:] + words[:first])
-    if not name.isprintable() or '"' in name or "\\" in name:
-        raise Refused(
-            f"{name!r} is no name for a task: use one line of text without double "
-            "quotes and backslashes."
-        )
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", module):
-        problem = (
-            "gives no name for a module: begin a word with a letter, and use letters "
-            "from a to z, digits and blanks, at most 40"
-        )
-    elif module.startswith("test"):
-        problem = "is the name of a test to pytest and ruff: begin with another word"
-    else:
-        return module
-    raise Refused(
-        f"{name!r} {problem}. Once the task is there, its name in {project().task_list.name} may "
-        "be any other."
-    )
-
-
 # --- what must not be there yet ---
 
 
@@ -420,28 +352,6 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
         raise Refused("\n".join(problems))
 
 
-def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
-    """Yield reasons against this name of a module."""
-    there = [project().root / module, project().root / "dev" / f"{module}.py"]
-    here = {"", str(project().folder)}  # what lies there is not installed
-    if module == project().root.name:
-        yield f"{module} already means the package: choose another name for the task."
-    elif found := next((path for path in there if path.exists()), None):
-        yield f"{found.relative_to(project().folder)} exists: choose another name."
-    elif (
-        module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
-        # A server finds the modules of a package before all others.
-        or PathFinder.find_spec(module, [p for p in sys.path if p not in here])
-        is not None
-    ):
-        yield (
-            f"{module} already means a part of Python, of a dependency, or of what the "
-            "template brings: choose another name."
-        )
-    elif defined_names(text).count(module) > 1:
-        yield f"{module} already means what the task uses: choose another name."
-
-
 def siblings(files: Files, kit: Files) -> set[Path]:
     """Return the modules of this package that new modules import."""
     init = project().root / "kit" / "__init__.py"
@@ -464,20 +374,6 @@ def siblings(files: Files, kit: Files) -> set[Path]:
         project().root.joinpath(*module.split(".")).with_suffix(".py")
         for module in modules
     }
-
-
-def defined_names(text: str) -> list[str]:
-    """Return what a module imports and defines, with repetitions."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names += [alias.asname or alias.name for alias in node.names]
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            names += map(ast.unparse, node.targets)
-    return names
 
 
 # --- run ---

@@ -26,7 +26,7 @@ import docstring_parser
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from .merge import Refused
+from .names import Refused
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
 ARRAYS += ["im", "x", "a", "intensity_image", "intensity", "intensities"]

@@ -7,13 +7,10 @@ from typing import Any
 import tomlkit
 
 from ..project import project
+from .names import Refused
 
 MARKER = "# Add your own tasks below this line."
 MODELS = "fractal_task_tools.task_models"
-
-
-class Refused(Exception):
-    """The task cannot be added."""
 
 
 def task_list(text: str) -> ast.Assign | ast.AnnAssign | None:

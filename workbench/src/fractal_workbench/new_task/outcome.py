@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .function import Function
-from .merge import Refused
+from .names import Refused
 
 MADE = {"image": "an image", "label": "labels"}
 

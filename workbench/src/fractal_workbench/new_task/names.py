@@ -1,0 +1,124 @@
+"""Names that a new task can have."""
+
+import ast
+import builtins
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from ..cli import MAKES
+from ..project import project
+
+RESERVED = (
+    Path(__file__).parents[1].joinpath("reserved_names.txt").read_text("utf-8").split()
+)
+
+
+class Refused(Exception):
+    """The task cannot be added."""
+
+
+def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
+    """Return the folder of the template with a task to fill in.
+
+    Raises:
+        Refused: No task of this type makes this.
+    """
+    if model and makes != "label":
+        raise Refused(
+            "--model: the task that runs a model makes labels: --makes label."
+        )
+    types = MAKES[makes] if makes else [task_type or ""]
+    task_type = task_type or types[0]
+    if task_type not in types:
+        raise Refused(
+            f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
+            f"{task_type}."
+        )
+    return task_type if makes in (None, "image") else "model" if model else str(makes)
+
+
+def module_name(name: str) -> str:
+    """Return the name of the module and function of a task.
+
+    Raises:
+        Refused: The name gives no identifier.
+    """
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    words = re.sub(r"[\W_]+", " ", plain.lower()).split()
+    # No module begins with a digit: that of `3D Stitch` is stitch_3d.
+    first = next((n for n, word in enumerate(words) if not word[0].isdigit()), 0)
+    module = "_".join(words[first:] + words[:first])
+    if not name.isprintable() or '"' in name or "\\" in name:
+        raise Refused(
+            f"{name!r} is no name for a task: use one line of text without double "
+            "quotes and backslashes."
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", module):
+        problem = (
+            "gives no name for a module: begin a word with a letter, and use letters "
+            "from a to z, digits and blanks, at most 40"
+        )
+    elif module.startswith("test"):
+        problem = "is the name of a test to pytest and ruff: begin with another word"
+    else:
+        return module
+    raise Refused(
+        f"{name!r} {problem}. Once the task is there, its name in {project().task_list.name} may "
+        "be any other."
+    )
+
+
+def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str]:
+    """Yield reasons against this name of a module."""
+    there = [project().root / module, project().root / "dev" / f"{module}.py"]
+    here = {"", str(project().folder)}  # what lies there is not installed
+    if module == project().root.name:
+        yield f"{module} already means the package: choose another name for the task."
+    elif found := next((path for path in there if path.exists()), None):
+        yield f"{found.relative_to(project().folder)} exists: choose another name."
+    elif (
+        module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
+        # A server finds the modules of a package before all others.
+        or PathFinder.find_spec(module, [p for p in sys.path if p not in here])
+        is not None
+    ):
+        yield (
+            f"{module} already means a part of Python, of a dependency, or of what the "
+            "template brings: choose another name."
+        )
+    elif defined_names(text).count(module) > 1:
+        yield f"{module} already means what the task uses: choose another name."
+
+
+def defined_names(text: str) -> list[str]:
+    """Return what a module imports and defines, with repetitions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += map(ast.unparse, node.targets)
+    return names
+
+
+def check_arguments(
+    name: str, makes: str | None, task_type: str | None, *, model: bool
+) -> None:
+    """Check what needs no look at a function, nor at the template.
+
+    Raises:
+        Refused: The task cannot have this name, or cannot be of this type.
+    """
+    module = module_name(name)
+    kind = scaffold(makes, task_type, model=model) if makes or task_type else ""
+    if "compound" not in kind:  # its modules have longer names
+        for problem in module_problems(module, "", RESERVED):
+            raise Refused(problem)
