@@ -271,7 +271,7 @@ def test_it_tells_numbers_arguments_costs_and_complaints(page):
         "sigma 2.5",
         "2.5 s (3.0 s)",
         "175 MB (200 MB)",
-        "asks for too little memory",
+        "requests too little memory",
         "40 rows of the table of 1 image",
         "takes 1 image",
     ):

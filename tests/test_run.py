@@ -598,9 +598,9 @@ def test_what_units_cost_is_told_also_of_those_that_fail(
     assert 1 <= first["cpu_seconds"] < 3
     assert second["cpu_seconds"] < 1
     assert 450 <= costs["proposal"]["mem"] <= 700
-    assert re.search(r"\(most\) +asks for +would do\n", said["200M"])
+    assert re.search(r"\(most\) +requested +suggested\n", said["200M"])
     assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB +mem: ", said["200M"])
-    assert "Task 1 asks for too little memory: mem is 200" in said["200M"]
+    assert "Task 1 requests too little memory: mem is 200" in said["200M"]
     assert "too little" not in said["2G"]
 
 

@@ -278,7 +278,7 @@ def test_tables_show_the_image_list_before_and_after(
         **write_package(tmp_path / "my_tasks", steps), zarr_dir=zarr_dir, workers=1
     )
     printed = re.sub(r"\d+\.\d s", "? s", capsys.readouterr().out)
-    printed, _, costs = printed.partition("\nWhat a unit cost")
+    printed, _, costs = printed.partition("\nCosts of a unit")
     assert [line.split("  ")[2] for line in costs.splitlines()[2:]] == [
         "Task 0 (init)",
         "Task 0",

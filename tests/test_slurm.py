@@ -219,7 +219,7 @@ def test_jobs_that_ask_for_something_else_are_noticed(tmp_path, capsys, jobs, is
     }
     read = slurm.read_jobs(tmp_path)
     assert slurm.show_jobs(read, requests, is_complete=True) is is_right
-    assert ("but the task asks for" not in capsys.readouterr().out) is is_right
+    assert ("but the task requests" not in capsys.readouterr().out) is is_right
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -295,5 +295,5 @@ def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
         (1, "parallel"): (1, 4000),
     }
     assert sum(job["units"] for job in jobs if job["part"] == "parallel") == 8
-    assert "This is what the task list asks for." in log
+    assert "This is what the task list requests." in log
     assert "The image lists are the same." in log

@@ -1,4 +1,4 @@
-"""The packages of a workflow: which one each step means, and what is wrong with it.
+"""Resolve the packages of a workflow, and check its steps against them.
 
 A workflow is data from strangers. Its names are looked at, as wheels of the user's index,
 and nothing of them is built, imported or run before the user agrees.
@@ -21,7 +21,7 @@ Key = tuple[str, str | None]  # the name and version that a step gives
 
 
 class Option(NamedTuple):
-    """What `--with` or `--env` says of a package.
+    """An option `--with` or `--env` for a package.
 
     Attributes:
         text: The option, as it was given.
@@ -40,7 +40,7 @@ class Option(NamedTuple):
         return name
 
     def fits(self, version: str | None, versions: Iterable[str | None]) -> bool:
-        """Return whether this is for a version, of those that a workflow names.
+        """Whether the option applies to a version of the workflow.
 
         Where it names one, `--with` may replace that.
         """
@@ -50,7 +50,7 @@ class Option(NamedTuple):
         return is_allowed[version] or is_only
 
     def pin(self, version: str | None) -> Requirement:
-        """Return what is to be installed for a step that names a version."""
+        """Return the requirement to install for a step with a version."""
         wanted = copy(self.requirement)
         if version and not wanted.url and wanted.specifier.contains(version, True):
             wanted.specifier = SpecifierSet(f"=={version}")
@@ -58,7 +58,7 @@ class Option(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found of the packages of a workflow.
+    """The resolved packages of a workflow.
 
     Attributes:
         packages: By what the steps call them.
@@ -146,7 +146,7 @@ def read_options(
     interpreters: Iterable[tuple[str, str]],
     mistakes: list[str],
 ) -> Iterator[Option]:
-    """Yield what `--with` and `--env` say; add what cannot be understood to the mistakes."""
+    """Yield the options `--with` and `--env`; add invalid ones to the mistakes."""
     given: list[tuple[str, str | None]] = [(text, None) for text in requirements]
     for text, python in [*given, *interpreters]:
         shown = f"--env {text}={python}" if python else f"--with {text!r}"
@@ -163,7 +163,7 @@ def read_options(
 def choose(
     options: Sequence[Option], keys: Sequence[Key], mistakes: list[str]
 ) -> dict[Key, Option]:
-    """Return which option holds for which package; add what holds for none to the mistakes."""
+    """Assign the options to packages; add unused ones to the mistakes."""
     chosen: dict[Key, Option] = {}
     used: set[str] = set()
     for name, version in keys:
@@ -195,7 +195,7 @@ def choose(
 
 
 def find_tasks(job: Any, found: Found) -> list[Any]:
-    """Return each step of a workflow with its task, in one of the packages found.
+    """Return each step of a workflow with its task, from the resolved packages.
 
     Raises:
         WorkflowError: With a line for each mistake: names, versions, arguments, resources.
@@ -224,7 +224,7 @@ def find_tasks(job: Any, found: Found) -> list[Any]:
 
 
 def check_values(step: Any, task: Any, part: str) -> Iterator[str]:
-    """Yield what the schema of a task says against arguments of a step."""
+    """Validate the arguments of a step by the schema of its task; yield the mistakes."""
     arguments = read_arguments(getattr(task, f"args_schema_{part}"))
     for place, mistake in arguments.find_mistakes(getattr(step, f"args_{part}") or {}):
         if place:  # else the names of arguments are wrong, which is said already

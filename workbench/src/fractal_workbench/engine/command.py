@@ -1,4 +1,4 @@
-"""Run a workflow of tasks of any packages, and leave a page that shows what it did."""
+"""Run a workflow of tasks of any packages, and write a page about it."""
 
 import json
 import tempfile
@@ -42,7 +42,7 @@ def run(
     record: str = "",
     **options: Any,
 ) -> list[Image]:
-    """Run a workflow, and return the image list that it leaves.
+    """Run a workflow, and return the final image list.
 
     Args:
         workflow: The workflow, or its file.

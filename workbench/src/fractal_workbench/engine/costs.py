@@ -1,4 +1,4 @@
-"""What the units of a workflow cost, and what the task list asks for.
+"""Measured costs of units, beside the requested and suggested resources.
 
 The operating system measures: time, processor time of a unit with what it waited for, and
 the peak memory of the largest of these processes. SLURM counts the sum of processes that
@@ -21,7 +21,7 @@ FILE = "cost.json"
 
 
 class Cost(NamedTuple):
-    """What a unit cost.
+    """Costs of a unit.
 
     Attributes:
         seconds: From its start to its end.
@@ -35,13 +35,13 @@ class Cost(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What the units of a task cost; of a compound task, those of one of its parts.
+    """Costs of the units of a task, or of a part of a compound task.
 
     Attributes:
         task: Name of the task.
         part: `parallel` or `non_parallel`.
-        cpus: What it asks for: `cpus_per_task`.
-        memory: What it asks for: `mem`, in megabytes.
+        cpus: Requested `cpus_per_task`.
+        memory: Requested `mem`, in megabytes.
         units: Those that ran to their ends, well or not.
     """
 
@@ -53,7 +53,7 @@ class Costs(NamedTuple):
 
     @property
     def proposal(self) -> dict[str, int]:
-        """What to ask for, by these units."""
+        """Suggested resources, by these units."""
         wanted = {}
         if used := self.processors:
             wanted["cpus_per_task"] = max(1, math.floor(max(used) + 0.5))
@@ -77,35 +77,35 @@ class Costs(NamedTuple):
         return [unit.memory for unit in self.units if unit.memory is not None]
 
     def complaints(self) -> Iterable[str]:
-        """What the task asks too little of."""
+        """Describe resources of which the task requests too little."""
         wanted, most = self.proposal, max(self.peaks, default=0)
         if self.memory is not None and most > self.memory:
             yield (
-                f"{self.task} asks for too little memory: mem is {self.memory}, and a unit "
-                f"took {most:.0f} MB. Ask for {wanted['mem']}."
+                f"{self.task} requests too little memory: mem is {self.memory}, and a unit "
+                f"took {most:.0f} MB. Request {wanted['mem']}."
             )
         cpus = wanted.get("cpus_per_task", 1)
         if self.cpus is not None and cpus > self.cpus:
             yield (
-                f"{self.task} asks for too few processors: cpus_per_task is {self.cpus}, "
+                f"{self.task} requests too few processors: cpus_per_task is {self.cpus}, "
                 f"and a unit kept {cpus} of them busy."
             )
 
 
 def write(folder: Path, cost: Cost) -> None:
-    """Write what a unit cost."""
+    """Write the costs of a unit."""
     (folder / FILE).write_text(json.dumps(cost), "utf-8")
 
 
 def read(folder: Path) -> Cost | None:
-    """Read what a unit cost, if that is known."""
+    """Read the costs of a unit, if they are known."""
     with suppress(OSError, ValueError, TypeError):  # none, or half of one
         return Cost(*json.loads((folder / FILE).read_text("utf-8")))
     return None
 
 
 def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> Costs:
-    """Return what units of a part of a task cost, beside what it asks for."""
+    """Return the costs of the units of a part of a task, beside its requests."""
     requested = Resources.model_validate(meta)
     cpus = requested.cpus_per_task if "cpus_per_task" in meta else None
     mem = requested.mem if "mem" in meta else None
@@ -113,7 +113,7 @@ def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> 
 
 
 def show(costs: Sequence[Costs]) -> None:
-    """Print a table, and which tasks ask for too little."""
+    """Print a table of costs, and the tasks that request too little."""
     costs = [one for one in costs if one.units]
     if not costs:
         return
@@ -125,8 +125,8 @@ def show(costs: Sequence[Costs]) -> None:
         "processors",
         "MB",
         "(most)",
-        "asks for",
-        "would do",
+        "requested",
+        "suggested",
     )
     table = [head]
     for one in costs:
@@ -152,7 +152,7 @@ def show(costs: Sequence[Costs]) -> None:
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     print(
-        f"\nWhat a unit cost, and what would do for such images, {MARGIN} times the most:"
+        f"\nCosts of a unit; the suggested memory is {MARGIN} times the highest peak:"
     )
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

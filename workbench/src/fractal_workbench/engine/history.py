@@ -8,7 +8,7 @@ from .rules import Image, Package, Step, Task, WorkflowError
 
 
 class Unit(NamedTuple):
-    """A process to be: what it runs, its arguments, and the folder for its files."""
+    """A unit to run: command, arguments, and the folder of its files."""
 
     name: str
     step: int
@@ -83,5 +83,5 @@ class StepDone(NamedTuple):
 
     @property
     def failure(self) -> str | None:
-        """Why it failed, without the log."""
+        """The reason of the failure, without the log."""
         return None if self.error is None else self.error.summary

@@ -41,7 +41,7 @@ FOREIGN = {
 
 
 def own_environment(folder: Path | None = None) -> dict[str, str]:
-    """Return the environment of a process that imports what its interpreter has.
+    """Return an environment without variables that change a process's imports.
 
     Args:
         folder: What stays of `PYTHONPATH`: the folder of a package that is not installed.
@@ -137,7 +137,7 @@ class Processes:
                 done.set_result({"error": "the process that starts jobs was killed"})
 
     def kill(self) -> None:
-        """Kill all of them."""
+        """Kill all processes."""
         with suppress(OSError):  # of a launcher that has ended, and they with it
             self._send(None)
 

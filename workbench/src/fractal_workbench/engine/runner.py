@@ -46,7 +46,7 @@ Output = TypeVar("Output", TaskOutput, InitTaskOutput)
 
 
 class Run(NamedTuple):
-    """What the steps of a workflow share.
+    """Shared state of the steps of a workflow.
 
     Attributes:
         job: What the workflow was given.
@@ -77,7 +77,7 @@ def run_workflow(
     progress: Callable[[int, int, float], None] = print_progress,
     **options: Any,
 ) -> list[Image]:
-    """Run a workflow, say how it goes, and return the image list that it leaves.
+    """Run a workflow, print its progress, and return the final image list.
 
     Args:
         workflow: The workflow, or its file.
@@ -142,7 +142,7 @@ def run_task(
     filters: Types,
     folder: Path,
 ) -> StepDone:
-    """Run a task; what is returned says whether it failed."""
+    """Run a task; the result says whether it failed."""
     start = time.monotonic()
     step, task, package = planned
     if not task.is_converter:
@@ -193,7 +193,7 @@ def update_list(
     units: list[Unit],
     ended: list[UnitDone],
 ) -> tuple[list[Image], WorkflowError | None]:
-    """Run units; return the image list that they leave, and the first failure."""
+    """Run units; return the new image list, and the first failure."""
     task = planned.task
     outputs = [] if units else [TaskOutput()]
     failures = []
@@ -219,7 +219,7 @@ def update_list(
 
 
 def sum_costs(step: Step, task: Task, units: list[UnitDone]) -> list[costs.Costs]:
-    """Return what the units of a task cost, for each part of it that ran."""
+    """Return the costs of a task, for each part of it that ran."""
     found = []
     for part in ("non_parallel", "parallel"):
         meta = rules.requested(step, task, part)
@@ -237,7 +237,7 @@ def plan_units(
     folder: Path,
     ended: list[UnitDone],
 ) -> list[Unit]:
-    """Return the units of a task; for a compound task, its init function says which."""
+    """Return the units of a task; the init function of a compound task lists them."""
     step, task, package = planned
     calls: list[dict[str, Any]] = [{"zarr_url": url} for url in urls]
     if task.type != "parallel":
@@ -275,7 +275,7 @@ def plan_units(
 
 
 def _frozen(value: Any) -> Any:
-    """Return what is equal for what Python finds equal, as the server does: 1 and True."""
+    """Return a hashable value; as on the server, 1 and True are equal."""
     if isinstance(value, dict):
         return frozenset((key, _frozen(item)) for key, item in value.items())
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
@@ -314,7 +314,7 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
 
 
 def run_unit(unit: Unit, processes: Processes) -> Any:
-    """Run a unit as the server does; return what it wrote, None if it wrote nothing."""
+    """Run a unit as the server does; return its output, None without any."""
     args_json, out_json = unit.folder / "args.json", unit.folder / "out.json"
     files = ["--args-json", str(args_json), "--out-json", str(out_json)]
     try:
@@ -360,7 +360,7 @@ def read_output(
 
 
 def parse_output(model: type[Output], unit: Unit, future: Future[Any]) -> Output:
-    """Return what a unit wrote; nothing counts as an empty output."""
+    """Parse the output of a unit; no output counts as an empty one."""
     output = future.result()
     if output is None:
         return model()

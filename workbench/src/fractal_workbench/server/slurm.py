@@ -248,15 +248,13 @@ def show_jobs(jobs: Sequence[SlurmJob], requests: Requests, is_complete: bool) -
                 ", ".join(sorted({str(job.cpus_per_task) for job in ran})),
                 ", ".join(sorted({str(job.mem) for job in ran})),
                 str(max((job.seconds for job in ran), default="")),
-                "" if is_right else f"but the task asks for {wanted}",
+                "" if is_right else f"but the task requests {wanted}",
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print(
-        "\nSLURM was asked, for each unit of a task (mem in MB; seconds: the longest job):"
-    )
+    print("\nRequested for each unit of a task (mem in MB; seconds: the longest job):")
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("   ", "  ".join(cells).rstrip())
-    print("This is", "what" if success else "NOT what", "the task list asks for.")
+    print("This is", "what" if success else "NOT what", "the task list requests.")
     return success
