@@ -15,7 +15,9 @@ import pytest
 import test_form
 from rendering import run
 from test_form import schema_of
-from test_form_page import READ_ALL, RESERVED, TYPE_ALL, ask, folder, page, tasks, typed
+from test_form_page import READ_ALL, TYPE_ALL, ask, folder, page, tasks, typed
+
+from fractal_workbench.form.model import RESERVED_ARGUMENTS
 
 __all__ = ["ask", "folder", "page", "tasks"]  # fixtures
 
@@ -66,7 +68,9 @@ def play(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
 
 def in_form(schema: Any, value: Any = None) -> dict[str, Any]:
     given = {"schema": schema, "version": "fractal_schema_v1", "value": value}
-    return {k: v for k, v in given.items() if v is not None} | {"ignored": [*RESERVED]}
+    return {k: v for k, v in given.items() if v is not None} | {
+        "ignored": [*RESERVED_ARGUMENTS]
+    }
 
 
 def parts(tasks: list[Any], steps: list[Any]) -> list[tuple[Any, Any]]:

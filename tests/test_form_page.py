@@ -14,24 +14,22 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import test_form
-from my_fractal_tasks.dev import server_rules
 from pydantic import Field
-from rendering import ROOT, import_folder, run
+from rendering import import_folder, workbench
 from test_form import NEVER, schema_of
-from test_package import nox
+
+from fractal_workbench.engine import rules
+from fractal_workbench.form.model import RESERVED_ARGUMENTS
 
 Schema = dict[str, Any]
 Ask = Callable[..., Any]
 
-RESERVED = {"zarr_url", "zarr_urls", "zarr_dir", "init_args"}
-FORM = ROOT / "template" / "tools" / "form.py"
 # What the form of fractal-web begins with if there is no default: None for all other types.
 WITHOUT_DEFAULT = [
     (list[int], []),
@@ -127,11 +125,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 @pytest.fixture(scope="module")
 def folder(shared, render) -> Path:
-    """Return a package with all examples, and its page, which its session wrote."""
+    """Return a package with all examples, and its page."""
 
     def fill(folder: Path) -> None:
         package = render(folder / "package")
-        said = nox(package, "-s", "form", "--", "../page.html")
+        said = workbench("form", "../page.html", cwd=package)
         assert f"The forms of 10 tasks: {(folder / 'page.html').as_uri()}" in said
 
     return shared("form", fill)
@@ -149,8 +147,12 @@ def tasks(folder: Path) -> list[Schema]:
     return found
 
 
-def make_package(folder: Path, manifest: Any) -> Path:
+def make_package(folder: Path, *tasks: Schema, **manifest: str) -> Path:
+    """Make what the form needs of a package: its name and its manifest."""
     modules = folder / "src" / "odd_tasks"
+    about = {"manifest_version": "2", "args_schema_version": "fractal_schema_v1"}
+    part = {"type": "parallel", "executable_parallel": "t.py"}
+    manifest = about | manifest | {"task_list": [part | task for task in tasks]}
     modules.mkdir(parents=True)
     (folder / "pyproject.toml").write_text('[project]\nname = "odd-tasks"\n')
     (modules / "__FRACTAL_MANIFEST__.json").write_text(json.dumps(manifest))
@@ -161,13 +163,12 @@ def page_of(
     folder: Path, schemas: list[Schema], version: str = "fractal_schema_v1"
 ) -> str:
     """Return the page of a package of parallel tasks with these arguments."""
-    names = [f"Task {number}" for number in range(len(schemas))]
     tasks = [
-        {"name": name, "type": "parallel", "args_schema_parallel": schema}
-        for name, schema in zip(names, schemas, strict=True)
+        {"name": f"Task {number}", "args_schema_parallel": schema}
+        for number, schema in enumerate(schemas)
     ]
-    make_package(folder, {"args_schema_version": version, "task_list": tasks})
-    run(sys.executable, FORM, cwd=folder)
+    make_package(folder, *tasks, args_schema_version=version)
+    workbench("form", cwd=folder)
     return (folder / ".nox" / "form" / "index.html").read_text(encoding="utf-8")
 
 
@@ -176,7 +177,9 @@ def parts_of(task: Schema) -> Iterator[tuple[str, Schema, Schema]]:
     for part in ("non_parallel", "parallel"):
         if schema := task.get(f"args_schema_{part}"):
             fields = schema["properties"].items()
-            fields = {name: field for name, field in fields if name not in RESERVED}
+            fields = {
+                name: field for name, field in fields if name not in RESERVED_ARGUMENTS
+            }
             yield f"args_{part}", fields, schema.get("$defs", {})
 
 
@@ -239,7 +242,7 @@ def test_at_its_defaults_the_page_makes_the_step_that_the_web_form_makes(
     seen = ask(page, READ_ALL)
     assert [one["step"] for one in seen] == [defaults_of(task) for task in tasks]
     for one in seen:
-        server_rules.Step.model_validate(one["step"])
+        rules.Step.model_validate(one["step"])
         assert one["said"] == []
     # What has no default is required, and nothing else is wrong.
     missing = [
@@ -428,11 +431,10 @@ def test_before_fractal_schema_v1_what_is_empty_is_not_sent(ask, tmp_path):
 def test_texts_are_markdown_and_no_html_or_template(ask, tmp_path):
     evil = "**b** <b>i</b> `{{ value }}` </script><script>document.title = 1</script>"
     field = {"type": "string", "title": evil, "description": evil, "default": evil}
-    task = {"name": evil, "type": "parallel", "docs_info": evil}
-    task["args_schema_parallel"] = {"type": "object", "properties": {"x": field}}
-    manifest = {"args_schema_version": "fractal_schema_v1", "task_list": [task]}
-    package = make_package(tmp_path / "odd", manifest)
-    run(sys.executable, FORM, "page.html", cwd=package)
+    schema = {"type": "object", "properties": {"x": field}}
+    task = {"name": evil, "docs_info": evil, "args_schema_parallel": schema}
+    package = make_package(tmp_path / "odd", task)
+    workbench("form", "page.html", cwd=package)
     script = """
     const places = [".docs .markdown", ".jedi-description", ".jedi-label span", "h2"];
     found.push(places.map((place) => [all(`${place} strong, ${place} code`).length, texts(place)[0].trim()]), document.title);
@@ -450,16 +452,17 @@ def test_texts_are_markdown_and_no_html_or_template(ask, tmp_path):
         (["page"], "FILE.html: page must be the name of a file that ends in .html"),
         (
             [],
-            "__FRACTAL_MANIFEST__.json cannot be read: .* `nox -s manifest` writes it",
+            "odd-tasks is no package of Fractal tasks: it has no __FRACTAL_MANIFEST__.json."
+            " `nox -s manifest`, or `fractal-manifest create`, writes it",
         ),
     ],
     ids=["name", "manifest"],
 )
 def test_what_is_missing_is_named_before_anything_is_written(tmp_path, arguments, says):
-    package = make_package(tmp_path / "odd", {"task_list": []})
+    package = make_package(tmp_path / "odd")
     next(package.glob("src/*/*.json")).unlink()
     with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
-        run(sys.executable, FORM, *arguments, cwd=package)
+        workbench("form", *arguments, cwd=package)
     assert "Traceback" not in str(error.value)
     assert not (package / ".nox").exists()
 
@@ -469,20 +472,20 @@ def test_a_registry_that_can_not_be_reached_is_named(tmp_path, has_npm):
     """It is the one that npm is set to, also where there is no npm."""
     if has_npm and not shutil.which("npm"):
         pytest.skip("there is no npm")
-    package = make_package(tmp_path / "odd", {"task_list": []})
+    package = make_package(tmp_path / "odd")
     (tmp_path / ".npmrc").write_text("registry=http://localhost:1/npm/\n")
     names = ("PATH",) if has_npm else ()
     env = {name: os.environ[name] for name in names}
     env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     says = "jedison .* cannot be had from the npm registry http://localhost:1/npm: .*set npm_"
     with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
-        run(sys.executable, FORM, cwd=package, env=env)
+        workbench("form", cwd=package, env=env)
     assert "Traceback" not in str(error.value)
     assert not (package / ".nox").exists()
 
 
 def test_what_was_fetched_once_needs_no_network(tmp_path, page):
-    package = make_package(tmp_path / "odd", {"task_list": []})
+    package = make_package(tmp_path / "odd")
     nowhere = {"npm_config_registry": "http://localhost:1"}
-    run(sys.executable, FORM, cwd=package, env=os.environ | nowhere)
+    workbench("form", cwd=package, env=os.environ | nowhere)
     assert (package / ".nox" / "form" / "index.html").exists()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 
@@ -178,3 +179,21 @@ def test_without_the_workbench_the_manifest_is_written_and_the_check_left_out_is
     task.write_text(task.read_text().replace("suffix: str =", "suffix="))
     with pytest.raises(RuntimeError, match=r"\nGaussian Blur: .*/suffix"):
         run(richest_python, "-c", code, script)
+
+
+@pytest.mark.parametrize("place", ["regions", "Regions"])
+def test_a_package_tests_that_each_argument_is_described(
+    package, richest_python, place
+):
+    """Also each field of a model."""
+    file = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    manifest = json.loads(file.read_text())
+    (task,) = (t for t in manifest["task_list"] if t["name"] == "Gaussian Blur")
+    schema = task["args_schema_parallel"]
+    fields = schema["$defs"].get(place, schema)["properties"]
+    del fields[place if place in fields else next(iter(fields))]["description"]
+    file.write_text(json.dumps(manifest))
+    environment = os.environ | {"PYTHONPATH": str(package / "src")}
+    command = ("-m", "pytest", "-n0", "-k", "describes", "tests/test_manifest.py")
+    with pytest.raises(RuntimeError, match=r"AssertionError: Gaussian Blur: regions"):
+        run(richest_python, *command, cwd=package, env=environment)
