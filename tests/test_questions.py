@@ -134,7 +134,7 @@ def test_an_invalid_answer_is_refused_before_anything_is_written(
 
 
 @settings(
-    max_examples=50,
+    max_examples=settings.default.max_examples // 8,
     deadline=None,
     derandomize=True,
     database=None,
