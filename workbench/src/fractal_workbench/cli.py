@@ -136,7 +136,7 @@ def absolute(
 @main.command(cls=Verb)
 @click.argument("workflow", metavar="WORKFLOW.json")
 @click.option(
-    "--zarr-dir", required=True, callback=absolute, help="Where images are made."
+    "--zarr-dir", required=True, callback=absolute, help="The folder of the images."
 )
 @click.option(
     "--images",
@@ -144,7 +144,9 @@ def absolute(
     help="Images to begin with, if no converter does: a JSON file such as "
     '[{"zarr_url": "/data/image.zarr", "types": {"is_3D": true}}].',
 )
-@click.option("--workers", type=int, help="Jobs at a time; default: cores.")
+@click.option(
+    "--workers", type=int, help="Units at a time; default: one per processor."
+)
 @click.option(
     "--report", type=FILE, help="The page; default: report.html in the folder."
 )
@@ -152,12 +154,12 @@ def absolute(
     "--plan",
     "only_plan",
     is_flag=True,
-    help="Check, say what would run, and run nothing.",
+    help="Check the workflow, and show what would run; run nothing.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Reuse what the last run in this folder has done: run what failed, and all after "
+    help="Reuse the results of the last run in this folder: run what failed, and all after "
     "the first step whose arguments, code, inputs or results have changed.",
 )
 @click.option(
@@ -165,8 +167,8 @@ def absolute(
     "requirements",
     metavar="REQUIREMENT",
     multiple=True,
-    help="Install this of a package: `name[extra]`, `name @ URL`; with `==1.2`, for the "
-    "steps of that version, or in place of the only one.",
+    help="Install this variant of a package: `name[extra]`, `name @ URL`; with `==1.2`, for "
+    "the steps of that version, or in place of the only version.",
 )
 @click.option(
     "--env",
@@ -185,18 +187,19 @@ def absolute(
     default="",
     help="Make a test of this run, on small data: tests/test_NAME.py.",
 )
-@click.option("--json", "run_json", type=FILE, help="What happened, as JSON.")
+@click.option(
+    "--json", "run_json", type=FILE, help="A file for results, costs and image list."
+)
 def run(workflow: str, images: Path | None, **options: Any) -> None:
-    """Run a workflow of tasks of any packages, and show on a page what it did.
+    """Run a workflow of tasks of any packages, and write a page about it.
 
-    WORKFLOW.json is what Fractal's web interface exports. Every job is a process of its
-    own, every output is checked, and the image list is updated and filtered as on the
-    server.
+    WORKFLOW.json is a workflow that you exported from Fractal's web interface. Each unit is
+    a process of its own: a call of a task, for one image or for all. Outputs are checked,
+    and the image list is updated and filtered, as on the server.
 
-    A task of another package is run by what is installed beside this one, if that has the
-    version that the workflow names; otherwise the package is installed for it, in an
-    environment of its own, which is kept. All steps are checked before anything is
-    installed, and what is to be installed is listed, and needs your agreement.
+    All steps are checked first. A package that is installed in the right version is used as
+    it is. All others are listed, and installed once you agree, each in an environment of its
+    own, which is kept.
     """
     from .engine import command, rules
 
@@ -228,10 +231,10 @@ def check_run(workflow: str, zarr_dir: str, images: Path | None, **_: Any) -> No
     help="How many wells the plate has, at most.",
 )
 def demo(folder: Path | None, wells: int) -> None:
-    """Run the tasks of a package on real cells, and show on a page what they did.
+    """Run the tasks of a package on real cells, and write a page about it.
 
-    FOLDER is a new folder for all of it; by default .nox/demo-out, which is replaced. The
-    workflow has all examples that the package has, and its own parallel tasks that need no
+    FOLDER is a new folder for data and page; the default, .nox/demo-out, is replaced. The
+    workflow has all examples in the package, and its own parallel tasks that need no
     argument.
     """
     from .demo.command import run_demo
@@ -255,23 +258,21 @@ def check_demo(folder: Path | None, wells: int) -> None:
     help="Where the server's images stay; a copy of it is for the local run.",
 )
 @click.option(
-    "--images", metavar="IMAGES.json", type=FILE, help="The list to begin with."
+    "--images", metavar="IMAGES.json", type=FILE, help="The images to begin with."
 )
-@click.option("--keep", is_flag=True, help="Leave the server up until Ctrl-C.")
-@click.option("--slurm", is_flag=True, help="Run it by a SLURM of one node.")
-@click.option(
-    "--json", "run_json", type=FILE, help="What happened, and what it cost, as JSON."
-)
+@click.option("--keep", is_flag=True, help="Keep the server running until Ctrl-C.")
+@click.option("--slurm", is_flag=True, help="Run it on a SLURM of one node.")
+@click.option("--json", "run_json", type=FILE, help="A file for results and costs.")
 @click.option(
     "--yes", is_flag=True, help="Install what the workflow names without a question."
 )
 def server(workflow: str | None, images: Path | None, **options: Any) -> None:
     """Run a workflow on a real fractal-server, and compare with a local run.
 
-    PostgreSQL and fractal-server live in a private folder, for as long as this process
-    does. The wheel of this package is built, uploaded and collected, as a user would do
-    it; without a workflow, that is all. Other packages of the workflow are collected by
-    name and version, once you agree to that. Needs no rights of an administrator.
+    PostgreSQL and fractal-server run in a private folder, until this command ends. You need
+    no rights of an administrator. The wheel of this package is built, uploaded and
+    collected; without a workflow, that is all. Other packages of the workflow are collected
+    by name and version, once you agree.
     """
     from .engine import rules
     from .server import command
@@ -325,10 +326,10 @@ PACKAGE = click.option(
 )
 @PACKAGE
 def form(file: Path, requirement: str) -> None:
-    """Show the forms of the tasks in Fractal's web interface, as a page.
+    """Write a page with the web forms of the tasks, as in Fractal's web interface.
 
-    The page needs no server and no network: it has the forms, and checks what is typed by
-    the rules of the real one. Beside each form is the step of a workflow that it makes.
+    The page needs no server and no network. It checks the input by the rules of the real
+    form. Beside each form is the step of a workflow that it makes.
     """
     from .engine import rules
     from .form import page
@@ -350,8 +351,8 @@ def check_form(file: Path, requirement: str) -> None:
 def check_manifest(manifest: Path | None, requirement: str) -> None:
     """Check a manifest by the rules of the server and of the web form.
 
-    Without a file, it is that of the package in this folder. What is wrong is listed, with
-    the task and the argument, and the exit code is 1.
+    Without a file, this is the manifest of the package in this folder. Mistakes are listed
+    with the task and the argument, and the exit code is 1.
     """
     from .engine import rules
     from .form.check import find_mistakes
@@ -504,9 +505,9 @@ def check_new_task(
 def template(action: str, files: tuple[str, ...]) -> None:
     """Compare this package with the template that it was made from, or update it.
 
-    Without an argument, the exit code is 0 if the files of the template are as it has them,
-    also where there is a newer template, and 4 if some have drifted; 1 is an error.
-    `diff [FILE...]` shows what has drifted, and `restore FILE...` brings it back.
+    Without an argument, the exit code is 4 if files of the template have changed here, and
+    0 otherwise, also if there is a newer template; 1 is an error. `diff [FILE...]` shows
+    the changes, and `restore FILE...` reverts them.
     """
     from .template import command
 
@@ -526,8 +527,7 @@ def check_template(action: str, files: tuple[str, ...]) -> None:
 @click.argument("package", metavar="FOLDER", type=FILE)
 @click.option(
     "--template",
-    help="What `copier update` will follow, a path or a URL; by default what this was "
-    "installed from.",
+    help="The path or URL for updates; default: where the workbench was installed from.",
 )
 @click.option(
     "--compare",
@@ -537,11 +537,10 @@ def check_template(action: str, files: tuple[str, ...]) -> None:
     help="Only compare the manifest with that of a commit (by default HEAD).",
 )
 def adopt(package: Path, template: str | None, compare: str | None) -> None:
-    """Bring a package made with the official Fractal template under this one.
+    """Use this template for a package of the official Fractal template.
 
-    Nothing that the package has is changed, but for tables at the end of its
-    `pyproject.toml` and the answers for copier: what it lacks is added, and what a person
-    has to decide is listed.
+    Missing files are added, and tables at the end of `pyproject.toml`, and the answers for
+    copier. Nothing else is changed. The report lists what you have to decide.
     """
     from .adopt import command
 
