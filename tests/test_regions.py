@@ -18,6 +18,7 @@ from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
 from my_fractal_tasks.kit import (
     Regions,
     Roi,
+    build_pyramid,
     derive_image,
     derive_label,
     find_rois,
@@ -64,6 +65,23 @@ def add_rois(image, name, boxes):
 
 def in_table(image, name):
     return find_rois(image, Regions(roi_table=name))
+
+
+def test_with_a_mask_and_a_table_a_region_is_what_both_have_in_common(tmp_path):
+    path = tmp_path / "image.zarr"
+    write_image(path, "yx", pixels=np.zeros((40, 32), np.uint16))
+    image = open_image(path)
+    objects = np.zeros((40, 32), np.uint32)
+    objects[2:8, 20:30], objects[10:25, 4:20], objects[38:, :2] = 1, 2, 3
+    with derive_label(image, "objects") as label:
+        label.levels[0][...] = objects
+        build_pyramid(label)
+    add_rois(image, "fields", [(0, 0, 20, 16), (20, 0, 15, 32)])
+    rois = find_rois(image, Regions(roi_table="fields", mask="objects"))
+    assert [(roi.name, roi.region) for roi in rois] == [
+        ("FOV_1:2", (slice(10, 20), slice(4, 16))),
+        ("FOV_2:2", (slice(20, 25), slice(4, 20))),
+    ]
 
 
 def structure(axes):
