@@ -346,7 +346,12 @@ def check_form(file: Path, requirement: str) -> None:
 
 
 @main.command("check-manifest", cls=Verb)
-@click.argument("manifest", metavar="[MANIFEST.json]", required=False, type=FILE)
+@click.argument(
+    "manifest",
+    metavar="[MANIFEST.json]",
+    required=False,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @PACKAGE
 def check_manifest(manifest: Path | None, requirement: str) -> None:
     """Check a manifest by the rules of the server and of the web form.

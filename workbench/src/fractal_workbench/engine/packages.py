@@ -324,9 +324,11 @@ def read_release(requirement: Requirement) -> Release | None:
         return None
     try:
         text = (environment(requirement, version) / "release.json").read_text("utf-8")
-        return Release(requirement, *json.loads(text))
+        release = Release(requirement, *json.loads(text))
+        is_whole = release.manifest.keys() == rules.Manifest.model_fields.keys()
     except (OSError, ValueError, TypeError):  # none, or half of one
         return None
+    return release if is_whole else None  # else of an older workbench
 
 
 def keep(release: Release) -> Release:

@@ -201,7 +201,7 @@ def find_mistakes(manifest: Any) -> Iterator[str]:
         if is_right:
             rules.Manifest.model_validate(manifest)
     except ValueError as error:
-        yield explain(error, "AUTHORS or names")
+        yield explain(error, "AUTHORS or names" if known else "the manifest")
 
 
 def explain(error: BaseException, place: str, package: Path | None = None) -> str:
@@ -244,8 +244,9 @@ def find_way_out(error: BaseException, functions: list[str]) -> str | None:
         case SyntaxError():
             return None
         case ValidationError():
-            location = error.errors()[0]["loc"]
-            field = str(location[0]) if location else ""
+            if not (location := error.errors()[0]["loc"]):
+                return None
+            field = str(location[0])
             known = (FIELDS[key] for key in FIELDS if field.startswith(key))
             return next(known, "correct it, or leave it out")
         case KeyError(args=("properties",)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from ..engine import packages, rules
-from ..project import project
+from ..project import find_project
 
 
 def find_package(requirement: str = "") -> rules.Package:
@@ -22,7 +22,11 @@ def find_package(requirement: str = "") -> rules.Package:
         WorkflowError: There is no such package, or no correct manifest in it.
     """
     if not requirement:
-        own = project()
+        if (own := find_project()) is None:
+            raise rules.WorkflowError(
+                f"{Path.cwd()} has no task package: go to the folder of its "
+                "pyproject.toml, or name another package by --package"
+            )
         try:
             manifest = rules.read_manifest(own.name, own.root)
         except rules.WorkflowError as error:
@@ -38,7 +42,7 @@ def find_package(requirement: str = "") -> rules.Package:
         reason = str(error).splitlines()[0]
         raise rules.WorkflowError(f"--package {requirement!r}: {reason}") from error
     beside = None if wanted.url else rules.find_package(rules.normalise(wanted.name))
-    if beside and wanted.specifier.contains(beside.version or "", prereleases=True):
+    if beside and _is_wanted(beside.version, wanted):
         return beside
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         releases = packages.find_releases({"": wanted}, Path(folder), _reject_builds)
@@ -46,6 +50,12 @@ def find_package(requirement: str = "") -> rules.Package:
     if isinstance(release, str):
         raise rules.WorkflowError(f"--package {requirement!r}: {release}")
     return release.describe()
+
+
+def _is_wanted(version: str | None, wanted: Requirement) -> bool:
+    if not wanted.specifier:
+        return True
+    return version is not None and wanted.specifier.contains(version, prereleases=True)
 
 
 def _reject_builds(lines: Sequence[str]) -> bool:
