@@ -745,9 +745,11 @@ def test_a_file_is_copied_once_and_then_edited_in_the_package(render, tmp_path, 
     assert "another version of ../other/cells.py: edit that in the package" in again
     assert "write --from new_tasks.cells:twice." in again
     assert "Nothing was written" in again
-    assert "image takes the pixels; --array says otherwise.\n" in twice
+    assert "image takes the pixels. To choose another argument, use --array.\n" in twice
     assert "factor: float; ndarray is left out." in twice
-    assert "It is what twice returns: The image without any noise." in twice
+    assert (
+        "Its output, by the docstring of twice: The image without any noise." in twice
+    )
     assert "edit src" not in twice
     # As `nox -s format` does it.
     run("ruff", "check", "--no-cache", "--fix-only", "--quiet", ".", cwd=package)

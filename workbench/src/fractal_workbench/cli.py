@@ -422,11 +422,10 @@ def new_task(**options: Any) -> None:
     You have a function that takes an array
       of a library     "Top Hat" --from skimage.morphology:white_tophat
       of your own      "Count Spots" --from FILE.py:count_spots
-      What it returns decides what the task makes; --makes, --axes, --array and
-      --set say it otherwise. The function is called as it is, for each plane,
-      volume or image, of one channel; one that makes labels of several channels,
-      with --array NUCLEI,MEMBRANES, which names its arguments. If it takes a
-      trained model: --makes label --model.
+      The return value decides what the task makes. --makes, --axes, --array and
+      --set override this. The function is called for each plane, volume or image,
+      of one channel. If it makes labels of several channels, name its arguments:
+      --array NUCLEI,MEMBRANES. If it takes a trained model: --makes label --model.
 
     \b
     You want to write a task that makes
@@ -441,7 +440,7 @@ def new_task(**options: Any) -> None:
       an image that depends on all others, such as on a reference
                        "Match Intensities" --makes image --type compound
       the first images "Import CZI" --type converter_compound
-      The new task runs at once: replace what it does by your algorithm.
+      The new task runs at once. Replace its function by your algorithm.
 
     \b
     You want a worked example

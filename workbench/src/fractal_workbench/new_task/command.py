@@ -147,14 +147,15 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         named = ", ".join(one.name for one in function.channels)
         takes = [f"{named} take the pixels of a channel each"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
-    guessed = "" if given.array or not function.array else "; --array says otherwise"
-    print(f"{', '.join(takes)}{guessed}.")
+    guessed = not given.array and function.array
+    change = " To choose another argument, use --array." if guessed else ""
+    print(f"{', '.join(takes)}.{change}")
     print(
         f"{function.name} makes {MADE[makes]} of each "
         f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
     )
     if (makes, function.whole) == ("label", "yx"):
-        print("Objects are joined across planes: it has no argument `regions`.")
+        print("Objects are joined across planes. The task has no argument `regions`.")
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(
@@ -162,7 +163,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
             f"{f'delete {file}, which `nox` checks too' if is_inside else f'not {file}'}."
         )
     if function.returned:
-        print(f"It is what {function.name} returns: {function.returned}")
+        print(f"Its output, by the docstring of {function.name}: {function.returned}")
     for key, kinds in function.narrowed.items():
         print(f"{key}: {kinds}.")
     for key, reason in function.left.items():
@@ -423,9 +424,9 @@ def add(arguments: SimpleNamespace) -> None:
     (test,) = (path.name for path in files if path.match("tests/test_*.py"))
     loop = (
         "  nox -s format manifest\n"
-        "                     after each change: its style, and what a server knows of it\n"
+        "                     after each change: style and manifest\n"
         f"  nox -s tests -- tests/{test}\n"
-        "                     its test alone\n"
+        "                     only the test of this task\n"
         "  nox                all checks"
     )
     if arguments.example:
@@ -435,22 +436,25 @@ def add(arguments: SimpleNamespace) -> None:
         print("Next: `nox`.")
     elif arguments.model:
         print(
-            "Next: replace load_model and segment, as the first lines of the module do for\n"
-            "Cellpose, StarDist and scikit-learn. In pyproject.toml, name the framework beside\n"
-            "pooch, in the extra `model`, with which a server collects the package; in the\n"
-            "group `test`, if the tests run it; and in the last `module = [...]`, if mypy finds\n"
-            "no types of it. What needs no GPU asks for none: in the task list, needs_gpu, tags,\n"
-            "mem and cpus_per_task, of which `nox -s run` says what would do; in the module,\n"
-            "use_gpu. What takes grey values as they are needs neither percentile. Say so in\n"
-            "the text in dev/docs_info. Here, `pip install -e '.[model]'` installs the framework.\n"
+            "Next:\n"
+            "- Replace load_model and segment. The first lines of the module show how, for\n"
+            "  Cellpose, StarDist and scikit-learn.\n"
+            "- In pyproject.toml, add the framework to the extra `model`, beside pooch: servers\n"
+            "  install it. If the tests run it, add it to the group `test`. If mypy finds no\n"
+            "  types of it, add it to the last `module = [...]`.\n"
+            "- Install the framework here: `pip install -e '.[model]'`.\n"
+            "- If the model needs no GPU, remove use_gpu from the module, and needs_gpu and the\n"
+            "  tag from the task list. `nox -s run` suggests mem and cpus_per_task.\n"
+            "- If the model takes grey values as they are, remove both percentiles.\n"
+            "- Update the text in dev/docs_info.\n"
             f"Then\n{loop}"
         )
     elif arguments.function:
-        print(f"Next: read what the task says of its arguments. Then\n{loop}")
+        print(f"Next: read the descriptions of the arguments in the task. Then\n{loop}")
     else:
         print(
-            "Next: replace the functions whose docstrings say so. Steps of one workflow agree\n"
-            "by arguments: label_name, table_name, feature_table. Then run\n"
+            "Next: replace the functions whose docstrings say so. Steps of a workflow find each\n"
+            "other's results by the arguments label_name, table_name and feature_table. Then run\n"
             f"{loop}"
         )
     print(
