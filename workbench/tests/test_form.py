@@ -34,7 +34,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from fractal_workbench.form import check
-from fractal_workbench.form.model import inline, read_arguments
+from fractal_workbench.form.model import inline, path_of, read_arguments
 
 
 class Color(enum.Enum):
@@ -287,8 +287,7 @@ def complaint(schema: dict[str, Any], *, is_old: bool = False) -> str | None:
     try:
         check.check_arguments(schema, is_old=is_old)
     except ValueError as error:
-        path = ".".join(reversed(getattr(error, "__notes__", [])))
-        return f"`{path}` {error}"
+        return f"`{path_of(error)}` {error}"
     return None
 
 

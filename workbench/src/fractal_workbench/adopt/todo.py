@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ..form.check import check_arguments
+from ..form.model import path_of
 from .owner import (
     ANSWERS,
     LICENSES,
@@ -262,8 +263,7 @@ def broken(package: Package) -> Iterator[tuple[str, str, str]]:
                     schema = {"additionalProperties": False} | schema
                     check_arguments(schema, is_old=version == "pydantic_v2")
             except ValueError as error:
-                path = ".".join(reversed(getattr(error, "__notes__", [])))
-                yield task["name"], path or kind, str(error)
+                yield task["name"], path_of(error) or kind, str(error)
             except (AttributeError, KeyError, TypeError):  # a schema of another time
                 yield task["name"], kind, "it is no schema of today"
 

@@ -14,7 +14,7 @@ from pydantic.errors import PydanticUserError
 
 from ..engine import rules
 from ..kit.fractal import find_remedy
-from .model import Argument, Schema, read, read_arguments
+from .model import Argument, Schema, path_of, read, read_arguments
 
 # Before this, None has no place in a schema, and the form sends no blank.
 NEW = "fractal_schema_v1"
@@ -220,7 +220,7 @@ def explain(error: BaseException, place: str, package: Path | None = None) -> st
         if is_own and file.stem != "create_manifest":
             own.append(file.stem)
             place += f" ({file.name}, line {frame.lineno})"
-    if path := ".".join(reversed(getattr(error, "__notes__", []))):
+    if path := path_of(error):
         place += f": argument `{path}` or its default breaks the web form"
     reason = rules.explain(error) if isinstance(error, Exception) else str(error)
     text = f"{place}: {reason or repr(error)}"

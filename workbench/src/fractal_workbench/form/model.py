@@ -61,6 +61,11 @@ def _follow(
     return {}, parents
 
 
+def path_of(error: BaseException) -> str:
+    """Return the path of the argument that an error is about, by the notes on its way."""
+    return ".".join(reversed(getattr(error, "__notes__", [])))
+
+
 def inline(schema: Any, models: Schema, parents: tuple[str, ...] = ()) -> Any:
     """Return a schema as the web form gives it to Ajv: without names of models.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from ..engine import rules
-from .model import Argument, Schema, inline, read_arguments
+from .model import Argument, Schema, inline, path_of, read_arguments
 from .npm import bundle, fetch
 from .source import find_package
 
@@ -153,8 +153,7 @@ def describe(package: rules.Package) -> Schema:
                 part["initial"] = arguments.initial()
                 part["schema"] = inline(arguments.schema, arguments.models)
             except ValueError as error:
-                path = ".".join(reversed(getattr(error, "__notes__", [])))
-                part["error"] = f"{path}: {error}" if path else str(error)
+                part["error"] = ": ".join(filter(None, [path_of(error), str(error)]))
             parts.append(part)
         about = {"name", "type", "category", "modality", "input_types", "output_types"}
         tasks.append(
