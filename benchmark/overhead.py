@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from my_fractal_tasks.dev.run_workflow import run_workflow
+from fractal_workbench.engine.runner import run_workflow
 
-TOOL = Path(__file__).parents[1] / "template" / "tools" / "run.py"
 WORKFLOW = {
     "name": "Overhead",
     "task_list": [{"task": {"pkg_name": "my-fractal-tasks", "name": "Gaussian Blur"}}],
@@ -42,10 +41,10 @@ def time_plan(package: Path, folder: Path, images: Path) -> float:
     """Return the seconds that it takes to plan."""
     workflow = folder / "workflow.json"
     workflow.write_text(json.dumps(WORKFLOW))
-    command = [sys.executable, TOOL, workflow, "--zarr-dir", folder, "--plan"]
+    command = [sys.executable, "-m", "fractal_workbench", "run", workflow, "--plan"]
     start = time.perf_counter()
     subprocess.run(
-        [*command, "--images", images],
+        [*command, "--zarr-dir", folder, "--images", images],
         cwd=package,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -53,7 +52,7 @@ def time_plan(package: Path, folder: Path, images: Path) -> float:
     return time.perf_counter() - start
 
 
-def time_unit(folder: Path, images: Path) -> float:
+def time_unit(package: Path, folder: Path, images: Path) -> float:
     """Return the seconds of a unit, in a workflow of many."""
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -62,6 +61,7 @@ def time_unit(folder: Path, images: Path) -> float:
             zarr_dir=folder,
             images=json.loads(images.read_text()),
             workers=os.cpu_count(),
+            package_root=package / "src" / "my_fractal_tasks",
             python="true",
         )
     return (time.perf_counter() - start) / len(left)
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 folder = Path(name).resolve()
                 images = write_images(folder, number)
                 plan = time_plan(args.package, folder, images)
-                figures.append((plan, 1000 * time_unit(folder, images)))
+                figures.append((plan, 1000 * time_unit(args.package, folder, images)))
         plans, units = zip(*figures, strict=True)
         print(f"| {number} | {median(plans):.2f} | {median(units):.2f} |", flush=True)
 
