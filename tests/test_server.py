@@ -7,8 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 from full_workflow import write_workflow
-from rendering import EXAMPLES, ROOT, import_folder, make_environment, run
+from rendering import (
+    EXAMPLES,
+    ROOT,
+    import_folder,
+    make_environment,
+    run,
+    workbench,
+)
+from test_adopt import make_package
 from test_package import find_python, nox
+from test_update import changed, commit
 
 from fractal_workbench.demo import command as demo
 from fractal_workbench.server import services
@@ -75,6 +84,33 @@ def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
     log = nox(package, "--force-python", python, "-s", "server", "--", str(file))
     assert "imported the template 'Examples of my-fractal-tasks'" in log
     assert "The image lists are the same." in log
+
+
+@pytest.mark.long
+def test_a_package_of_the_official_template_runs_on_a_server(tmp_path):
+    """It is not adopted, and not installed beside the workbench."""
+    package, data = make_package(tmp_path / "lab-tasks", "0.6"), tmp_path / "data"
+    file = import_folder(package) / "__FRACTAL_MANIFEST__.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    details = {"executable_parallel": "brighten.py", "output_types": {"bright": True}}
+    manifest["task_list"][0] |= details
+    file.write_text(json.dumps(manifest), "utf-8")
+    commit(package, "0.2.0")
+    image = data / "image.zarr"
+    image.mkdir(parents=True)
+    images, workflow = tmp_path / "images.json", tmp_path / "workflow.json"
+    images.write_text(json.dumps([{"zarr_url": str(image)}]), "utf-8")
+    task = {"pkg_name": "lab-tasks", "version": "0.2.0", "name": "Brighten"}
+    step = {"task": task, "args_parallel": {"factor": 3}}
+    workflow.write_text(json.dumps({"name": "w", "task_list": [step]}), "utf-8")
+    options = ("--zarr-dir", data, "--images", images)
+
+    log = workbench("server", workflow, *options, cwd=package)
+
+    assert "collected lab-tasks 0.2.0, which offers" in log
+    assert "The image lists are the same." in log
+    assert re.search(r"image\.zarr +True$", log, re.MULTILINE)
+    assert changed(package) == {}
 
 
 # Starts a server in the folder of a package, and has the official client import files.
