@@ -1,14 +1,17 @@
 """`copier update` and `nox -s template`: what the template owns, and what it leaves alone."""
 
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import click
 import copier
 import pytest
 import rendering
@@ -152,7 +155,9 @@ def check_is_green(package: Path, python: Path, *tests: str) -> None:
         run(python, "-m", *command, cwd=package, env=environment)
 
 
-def own(package: Path, tools: Path, python: Path) -> tuple[set[str], set[str]]:
+def own(
+    package: Path, new_task: Sequence[object], python: Path
+) -> tuple[set[str], set[str]]:
     """Edit a package as owners do; return what was edited or added, and what was deleted."""
     modules = import_folder(package)
     task_list = modules / "dev" / "task_list.py"
@@ -190,8 +195,8 @@ def own(package: Path, tools: Path, python: Path) -> tuple[set[str], set[str]]:
         f'{marker}    ParallelTask(name="Count Cells", executable="count_cells.py"),\n',
     )
     environment = os.environ | {"PYTHONPATH": str(package / "src")}
-    new_task = tools / "new_task.py", "Deconvolve Image", "--type", "compound"
-    run(python, *new_task, cwd=package, env=environment)
+    options = ("Deconvolve Image", "--type", "compound")
+    run(*new_task, *options, cwd=package, env=environment)
     # An example goes, with its entry.
     deleted = {
         "src/my_fractal_tasks/check_images.py",
@@ -221,8 +226,11 @@ def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
     history, tmp_path, richest_python, old, new
 ):
     package = make_package(history, old, tmp_path / "package")
-    tools = make(history, old, tmp_path / "tools", scaffold="tools")
-    edited, deleted = own(package, tools, richest_python)
+    new_task = [sys.executable, "-m", "fractal_workbench", "new-task"]
+    if old == "0.3.0":  # where the tools were rendered
+        tools = make(history, old, tmp_path / "tools", scaffold="tools")
+        new_task = [richest_python, tools / "new_task.py"]
+    edited, deleted = own(package, new_task, richest_python)
     before = {name: (package / name).read_bytes() for name in edited - MERGED}
 
     update(package, new)
@@ -242,18 +250,94 @@ def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
     assert not changed(package)
 
 
-def lost_files(old: Path, new: Path) -> set[str]:
-    return contents(old).keys() - contents(new).keys()
+def promises(history: Path, version: str) -> set[str]:
+    """Return what owners build on: names of the kit, sessions, commands and answers."""
+
+    def show(path: str) -> str:
+        names = git(history, "ls-tree", "-r", "--name-only", version, path)
+        return git(history, "show", f"{version}:{path}") if names else ""
+
+    package = "template/package"
+    kit = ast.parse(show(f"{package}/src/{{{{ package_name }}}}/kit/__init__.py"))
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in kit.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    )
+    sessions = re.findall(
+        r"^@nox\.session.*\ndef (\w+)", show(f"{package}/noxfile.py"), re.M
+    )
+    cli: dict[str, Any] = {"__name__": "cli", "main": click.Group()}
+    exec(show("workbench/src/fractal_workbench/cli.py"), cli)
+    commands = {
+        f"fractal-workbench {verb} {option}"
+        for verb, command in cli["main"].commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    answers = set()
+    for question, details in yaml.safe_load(show("copier.yml")).items():
+        if not question.startswith("_") and details.get("ask", True):
+            choices = details.get("choices", [""])
+            values = choices.values() if isinstance(choices, dict) else choices
+            answers |= {f"{question}: {value}" for value in values}
+    return {*names, *(f"nox -s {name}" for name in sessions)} | commands | answers
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_no_file_of_a_release_was_renamed_or_deleted(history, tmp_path, release):
-    """An update would delete it, with what the owner wrote into it."""
-    old = make_package(history, release, tmp_path / "old")
-    new = make_package(history, NOW, tmp_path / "new")
-    assert not lost_files(old, new)
-    (new / "tests" / "conftest.py").rename(new / "tests" / "fixtures.py")
-    assert lost_files(old, new) == {"tests/conftest.py"}
+def test_what_owners_build_on_stays(history, tmp_path, release):
+    old, new = promises(history, release), promises(history, NOW)
+    assert not old - new
+    assert {"open_image", "nox -s new_task", "license: MIT"} <= old
+    assert {
+        "fractal-workbench run --zarr-dir",
+        "fractal-workbench adopt --template",
+    } <= new
+    changed = tmp_path / "changed"
+    git(tmp_path, "clone", "--quiet", history, changed)
+    replace(changed / "template/package/noxfile.py", "def new_task(", "def add_task(")
+    replace(
+        changed / "workbench/src/fractal_workbench/cli.py", '"--zarr-dir"', '"--dir"'
+    )
+    replace(changed / "copier.yml", "MIT, ", "")
+    commit(changed)
+    lost = {"nox -s new_task", "license: MIT", "fractal-workbench run --zarr-dir"}
+    assert new - promises(changed, "HEAD") == lost
+
+
+@pytest.mark.long
+def test_the_recipe_of_the_changelog_brings_a_package_over(history, tmp_path):
+    """One with an own test of workflows, and an edit of a file that an update deletes."""
+    package = make_package(history, "0.3.0", tmp_path / "package")
+    engine = "src/my_fractal_tasks/dev/run_workflow.py"
+    append("# Ours.\n", package / engine)
+    commit(package)
+    with pytest.raises(RuntimeError, match=f"{engine} has drifted"):
+        nox(package, "-s", "template")
+
+    changelog = (history / "CHANGELOG.md").read_text("utf-8")
+    recipe = changelog.split("\n## 0.3.0")[0].split("### After updating\n")[1]
+    recipe = recipe.split("\n### ")[0]
+    nox(package, "-s", "template", "--", "update")
+    assert not (package / engine).exists()
+    (recover,) = re.findall(r"`git show HEAD:(\S+)`", recipe)
+    assert recover.replace("<package>", "my_fractal_tasks") == engine
+    assert git(package, "show", f"HEAD:{engine}").endswith("# Ours.\n")
+
+    test = package / "tests" / "test_workflow.py"
+    removed, old, new = (
+        text.replace("<package>", "my_fractal_tasks")
+        for text in (
+            re.search("remove the line `(.+?)`", recipe)[1],
+            re.search(r"in place of `(local\.run_workflow)\(...\)`", recipe)[1],
+            re.search(r"call `(run_workflow)\(...\)`", recipe)[1],
+        )
+    )
+    replace(test, f"{removed}\n", "")
+    replace(test, "workflow(make_plate,", f"workflow({new}, make_plate,")
+    replace(test, f"{old}(", f"{new}(")
+    log = nox(package, "-s", "format", "manifest", "workflow")
+    assert re.search("1 passed", log)
 
 
 @pytest.mark.parametrize("release", RELEASES)
