@@ -177,11 +177,11 @@ def format(session: nox.Session) -> None:
 @nox.session(default=False, reuse_venv=True)
 def manifest(session: nox.Session) -> None:
     """Regenerate the manifest; `-- --check` shows what would change."""
-    session.install("-e", ".")
     try:
         install_workbench(session)
     except ValueError as error:
         session.warn(f"The workbench cannot be had: {error}")
+    session.install("-e", ".")  # last: what it depends on decides
     session.run("python", PACKAGE / "dev" / "create_manifest.py", *session.posargs)
 
 
