@@ -5,11 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
+from packaging.requirements import Requirement
 
 CONTENTS = {
     "Run workflows": ["run", "server", "demo"],
@@ -64,6 +66,11 @@ class Verb(click.Command):
         """Run, unless only the arguments are to be checked."""
         if ctx.find_root().params["check_arguments"]:
             return None
+        if missing := find_missing(str(self.name)):
+            raise reject(
+                f"{', '.join(missing)} not installed: install the workbench as "
+                f"`fractal-workbench[{self.name}]`"
+            )
         return super().invoke(ctx)
 
 
@@ -75,6 +82,21 @@ def check(verb: click.Command) -> Callable[[Callable[..., None]], None]:
         verb.check = function
 
     return add
+
+
+def find_missing(extra: str) -> list[str]:
+    """Return the requirements of an extra that are not installed."""
+    missing = []
+    for text in metadata.requires("fractal-workbench") or ():
+        required = Requirement(text)
+        if required.marker and required.marker.evaluate({"extra": extra}):
+            if required.name == "fractal-workbench":
+                missing += [
+                    name for part in required.extras for name in find_missing(part)
+                ]
+            elif not [*metadata.distributions(name=required.name)]:
+                missing.append(required.name)
+    return missing
 
 
 def reject(text: str) -> click.UsageError:
