@@ -1,6 +1,7 @@
 """A package with a workflow of two tasks, as they lie in a folder."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,4 +19,6 @@ def write_workflow(folder: Path, images: list[dict[str, Any]]) -> list[str]:
     (folder / "workflow.json").write_text(json.dumps(job["workflow"]))
     (folder / "images.json").write_text(json.dumps(images))
     given = {"--zarr-dir": "zarr", "--images": "images.json", "--workers": "2"}
+    # It has no build: its tasks run as they are.
+    given["--env"] = f"my-tasks={sys.executable}"
     return ["workflow.json", *(part for pair in given.items() for part in pair)]

@@ -151,8 +151,10 @@ def interpreter(
 def absolute(
     ctx: click.Context, parameter: click.Parameter, path: str | None
 ) -> str | None:
-    """Make a path absolute; links stay."""
-    return str(Path.cwd() / path) if path is not None else None
+    """Make a path absolute; links stay, unless `..` follows one."""
+    if path is None:
+        return None
+    return str(Path(path).resolve() if ".." in Path(path).parts else Path.cwd() / path)
 
 
 @main.command(cls=Verb)

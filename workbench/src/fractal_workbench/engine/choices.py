@@ -7,7 +7,7 @@ and nothing of them is built, imported or run before the user agrees.
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from ..form.model import read_arguments
 from . import rules
-from .packages import Agree, Release, find_installed, find_releases
+from .packages import Agree, Release, find_installed, find_releases, read_root
 
 Key = tuple[str, str | None]  # the name and version that a step gives
 
@@ -66,17 +66,19 @@ class Found(NamedTuple):
         mistakes: A line for each that cannot be had.
     """
 
-    packages: dict[str, Any]
+    packages: dict[str, rules.Package]
     releases: dict[str, Release]
     mistakes: list[str]
 
 
 def find_packages(
-    workflow: Any,
+    workflow: rules.Workflow,
     requirements: Iterable[str],
     interpreters: Iterable[tuple[str, str]],
     folder: Path,
     agree: Agree = lambda lines: False,
+    *,
+    with_own: bool = False,
 ) -> Found:
     """Find the packages of a workflow; install none.
 
@@ -86,9 +88,12 @@ def find_packages(
         interpreters: For some, `name` or `name==1.2`, the interpreter that has it.
         folder: Where packages may be unpacked.
         agree: Whether what an address of the user has is built, if that takes a build.
+        with_own: Whether the package in the current folder is to be installed too, if it
+            is not installed beside this one and has no interpreter.
     """
     found, own = Found({}, {}, []), own_name()
     keys: dict[Key, None] = {}
+    uses_own = False
     for step in workflow.task_list:
         name, version = step.task.pkg_name, step.task.version
         try:
@@ -101,10 +106,19 @@ def find_packages(
             continue
         if name != own:
             keys[name, version] = None
+        uses_own |= name == own
     options = [*read_options(requirements, interpreters, found.mistakes)]
+    pythons = [o.python for o in options if o.name == own and o.python]
+    options = [o for o in options if o.name != own or not o.python]
     chosen = choose(options, [*keys], found.mistakes)
 
     fetched: dict[str, Requirement] = {}
+    if uses_own and (project := rules.find_own()):
+        if pythons:
+            version = project.read_version() or ""
+            found.packages[own] = read_root(own, version, project.root, pythons[-1])
+        elif with_own and rules.version_of(own) is None:
+            fetched[own] = Requirement(f"{own} @ {project.folder.as_uri()}")
     for name, version in keys:
         key, option = (
             f"{name}=={version}" if version else name,
@@ -184,7 +198,8 @@ def choose(
         )
         if option.name == own_name():
             mistakes.append(
-                f"{option.text}: {option.name} is run as it is here: leave this out"
+                f"{option.text}: {option.name} is run as it is here: leave this out, "
+                f"or give its interpreter by --env {option.name}=PYTHON"
             )
         elif not versions:
             names = sorted({name for name, _ in keys})
@@ -194,13 +209,14 @@ def choose(
     return chosen
 
 
-def find_tasks(job: Any, found: Found) -> list[Any]:
+def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
     """Return each step of a workflow with its task, from the resolved packages.
 
     Raises:
         WorkflowError: With a line for each mistake: names, versions, arguments, resources.
     """
-    planned, mistakes = [], [*found.mistakes]
+    planned: list[rules.Planned] = []
+    mistakes = [*found.mistakes]
     for position, step in enumerate(job.workflow.task_list):
         name = step.task.pkg_name
         known = {own_name(), *found.packages}
@@ -223,7 +239,7 @@ def find_tasks(job: Any, found: Found) -> list[Any]:
     return planned
 
 
-def check_values(step: Any, task: Any, part: str) -> Iterator[str]:
+def check_values(step: rules.Step, task: rules.Task, part: str) -> Iterator[str]:
     """Validate the arguments of a step by the schema of its task; yield the mistakes."""
     arguments = read_arguments(getattr(task, f"args_schema_{part}"))
     for place, mistake in arguments.find_mistakes(getattr(step, f"args_{part}") or {}):

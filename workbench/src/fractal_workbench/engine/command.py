@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,11 @@ from rich.progress import (
 
 from . import choices, packages, rules
 from . import runner as local
+from .history import StepDone
 from .plan import plan
 from .resume import Finished
+from .rules import Image
 from .run_json import as_json
-
-Image = dict[str, Any]
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         builds = {} if only_plan else {"agree": agree}
         found = choices.find_packages(
-            job.workflow, requirements, pairs, Path(folder), **builds
+            job.workflow, requirements, pairs, Path(folder), **builds, with_own=True
         )
     planned = choices.find_tasks(job, found)
     lines = [*map(rules.printable, plan(job, planned))]
@@ -81,7 +81,7 @@ def run(
     if only_plan:
         return [image.model_dump() for image in job.images]
     packages.agree_to(found.releases.values(), agree)
-    installed: dict[str, Any] = {}
+    installed: dict[str, rules.Package] = {}
     for key, release in found.releases.items():
         text = str(release.requirement)
         installed[text] = installed.get(text) or packages.install(release)
@@ -94,18 +94,18 @@ def run(
     recording = (
         Recording(record, as_given, zarr_dir, given["images"]) if record else None
     )
-    steps: list[Any] = []
+    steps: list[StepDone] = []
     name = job.workflow.name
     finished = Finished(zarr_dir, resume=resume)
     page = Report(name, zarr_dir, given["images"], lines)
 
-    def watch(done: Any) -> None:
+    def watch(done: StepDone) -> None:
         steps.append(done)
         page.add(done)
 
     try:
         with progress_bar() as progress:
-            result: list[Image] = local.run_workflow(
+            result = local.run_workflow(
                 workflow,
                 **given,
                 packages=found.packages,
@@ -129,7 +129,7 @@ def run(
 
 
 @contextmanager
-def progress_bar() -> Iterator[Any]:
+def progress_bar() -> Iterator[Callable[[int, int, float], None]]:
     """A bar with a time to go on a terminal, and plain lines in a log."""
     console = Console()
     if not console.is_terminal:

@@ -530,8 +530,8 @@ def find_tasks(job: Job, first: int = 0) -> list[Planned]:
     """
     own = job.package
     packages: dict[str, Package | None] = {**job.packages}
-    if own:
-        packages[own.name] = own
+    if own:  # unless it was installed for this
+        packages.setdefault(own.name, own)
     planned, mistakes = [], []
     for position, step in enumerate(job.workflow.task_list, first):
         name, home = step.task.name, step.task.pkg_name
