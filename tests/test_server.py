@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-from types import SimpleNamespace
 
 import pytest
 from full_workflow import write_workflow
@@ -20,50 +18,6 @@ from test_package import find_python, nox
 from test_update import changed, commit
 
 from fractal_workbench.demo import command as demo
-from fractal_workbench.server import services
-from fractal_workbench.server.watchdog import ServerError
-
-
-def test_no_password_is_an_argument_or_in_a_file(monkeypatch, tmp_path):
-    commands, inputs = [], []
-
-    def run(command, stdin="", **options):
-        commands.append(command)
-        inputs.append(stdin)
-
-    guard = SimpleNamespace(
-        start=lambda command, *_, **options: commands.append(command)
-    )
-    monkeypatch.setattr(services, "run", run)
-    _, password = services.start_fractal_server(tmp_path, guard, tmp_path / "db", None)
-    assert len(password) == 64
-    assert len(commands) == 3
-    assert any(password in text for text in inputs)
-    assert password not in str(commands)
-    assert not [
-        p for p in tmp_path.rglob("*") if p.is_file() and password in p.read_text()
-    ]
-
-
-def test_arguments_of_fractalctl_come_from_its_input():
-    command = [sys.executable, "-c", services.FRACTALCTL]
-    with pytest.raises(ServerError, match="invalid choice: 'no-such-command'"):
-        services.run(command, '["no-such-command", "--admin-pwd", "secret"]')
-
-
-def test_files_of_a_server_are_private():
-    """Also where root lets another user reach PostgreSQL's."""
-    code = (
-        "from fractal_workbench.server import services\n"
-        "def stop(folder, *_):\n"
-        "    folder.chmod(0o711)\n"
-        "    print([oct(p.stat().st_mode & 0o777) for p in (folder, *folder.iterdir())])\n"
-        "    raise SystemExit\n"
-        "services.start_postgresql = stop\n"
-        "with services.start_server('p', None): pass\n"
-    )
-    log = run(sys.executable, "-c", code)
-    assert log.startswith("['0o711', '0o700']")
 
 
 @pytest.mark.long
