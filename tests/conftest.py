@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(
 
 
 @pytest.fixture
+def is_weekly(request: pytest.FixtureRequest) -> bool:
+    """Whether all cases run, and not only those of each push."""
+    return bool(request.config.getoption("--weekly"))
+
+
+@pytest.fixture
 def zarr_dir(tmp_path: Path) -> Path:
     """A folder with two images, of which only the names matter."""
     folder = tmp_path / "zarr"

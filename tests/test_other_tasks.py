@@ -68,7 +68,10 @@ def ours() -> Tasks:
     return Tasks(Path(my_fractal_tasks.__file__).parent, sys.executable)
 
 
-@pytest.fixture(scope="session", params=["2D", "3D"])
+# What both packages make of planes, they also make of volumes.
+@pytest.fixture(
+    scope="session", params=[pytest.param("2D", marks=pytest.mark.weekly), "3D"]
+)
 def mixed(
     request: pytest.FixtureRequest, shared: Shared, core: Tasks, ours: Tasks
 ) -> Path:

@@ -138,7 +138,7 @@ def test_the_official_client_imports_the_workflows_that_we_write(
 
 
 @pytest.mark.long
-def test_the_newest_server_has_the_same_rules(richest, tmp_path, request):
+def test_the_newest_server_has_the_same_rules(richest, tmp_path, is_weekly):
     """It needs a newer Python than the oldest that the tests run on."""
     python = make_environment(
         tmp_path / "venv",
@@ -147,6 +147,6 @@ def test_the_newest_server_has_the_same_rules(richest, tmp_path, request):
         python=find_python("3.13"),
     )
     modules = ["tests/test_fractal_contract.py", "tests/test_run_workflow.py"]
-    weekly = ["--weekly"] if request.config.getoption("--weekly") else []
+    weekly = ["--weekly"] if is_weekly else []
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *weekly]
     run(python, *command, *modules, cwd=ROOT)
