@@ -110,7 +110,9 @@ def render(template: str, folder: Path, answers: dict[str, Any]) -> None:
     except copier.errors.DirtyLocalWarning as error:  # an error to `template`
         raise Refused(NOWHERE.format(template=template)) from error
     except (copier.errors.CopierError, OSError, ValueError) as error:
-        raise Refused(f"The template refuses what the package says: {error}") from error
+        raise Refused(
+            f"The template rejects an answer of the package: {error}"
+        ) from error
     commit = read_commit(folder)
     if commit and Path(template, ".git").exists():
         try:

@@ -127,7 +127,7 @@ def decisions(
                 f"{module}/dev/task_list.py: add `{variable} = {json.dumps(value, ensure_ascii=False)}`, "
                 "which the manifest has and the task list does not say."
             )
-    # Since 0.5, it writes other schemas, and refuses some arguments that it took before.
+    # Since 0.5, it writes other schemas, and rejects some arguments that it took before.
     old = manifest.get("args_schema_version", "pydantic").startswith("pydantic")
     tools = "fractal-task-tools<0.5" if old else "fractal-task-tools>=0.5.1,<0.6"
     if "fractal-task-tools" not in package.requirements:
@@ -176,7 +176,7 @@ def decisions(
     for name, part, mistake in broken(package):
         yield (
             f"{name}: the web form cannot show {part}: {mistake}. "
-            "tests/test_manifest.py refuses it."
+            "tests/test_manifest.py rejects it."
         )
     for task in package.tasks:
         if names := ", ".join(undescribed(task)):

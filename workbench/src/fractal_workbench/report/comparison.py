@@ -38,7 +38,7 @@ def compare(
     sample: Sample,
     zarr_dir: Path,
 ) -> list[Figure]:
-    """Show what has changed.
+    """Show the changes.
 
     Args:
         images: Entries of the image list, as the step leaves it.
@@ -85,7 +85,7 @@ def compare(
 
 
 def difference(name: str, base: View | None, now: View, zarr_dir: Path) -> Figure:
-    """Pictures of what differs; none if nothing does."""
+    """Pictures of the differences; none if nothing differs."""
     figure = Figure(name, remarks=[*now.remarks])
     known = base.marks if base else {}
     new = [mark for mark, state in now.marks.items() if known.get(mark) != state]

@@ -20,7 +20,7 @@ class Condition(NamedTuple):
 
 
 class Conditions:
-    """Reads condition tables once, and forgets what was replaced."""
+    """Reads condition tables once, and forgets replaced ones."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[TableState | None, Condition | None]] = {}

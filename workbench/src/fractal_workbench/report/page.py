@@ -130,7 +130,7 @@ class Report:
         self.seconds += time.monotonic() - start
 
     def _time_left(self, most: float) -> float:
-        """Seconds for something that can be cut short: never none, and never too many."""
+        """Seconds for work that can be cut short, between two limits."""
         return min(most, max(SECONDS - self.seconds, 2.0))
 
     def _begin(self, images: list[Image]) -> None:
@@ -140,22 +140,22 @@ class Report:
         self._tables = read_states(self._holders(images))
 
     def _well(self, url: str) -> Well | None:
-        """Where an image lies that was in a list."""
+        """The well of an image of an earlier list."""
         return self._wells.get(url)
 
     def _where(self, folder: Path) -> Well | None:
-        """Where an image lies whose tables are looked at; nowhere for a plate."""
+        """The well of an image with tables; None for a plate."""
         return self._wells.get(str(folder))
 
     def _holders(self, images: Sequence[Image]) -> list[Path]:
-        """Folders that may have tables: images, and the plates in which they lie."""
+        """Folders that may have tables: images, and their plates."""
         self._wells |= find_wells(images, self._wells)
         plates = {well.plate: None for well in self._wells.values() if well}
         paths = [Path(image["zarr_url"]) for image in images[:MAX_TABLES]]
         return [*plates][:MAX_TABLES] + paths
 
     def _look(self, section: Section) -> None:
-        """Take pictures of what a step has changed."""
+        """Add pictures of the changes by a step."""
         done = section.done
         entries = {image["zarr_url"]: image for image in done.before}
         section.changed = [
@@ -195,7 +195,7 @@ class Report:
             section.tables.append((group, measured_figures(group, conditions)))
 
     def _plot_costs(self, section: Section) -> None:
-        """Plot what many units cost."""
+        """Plot the costs of units."""
         costs = [unit.cost for unit in section.done.units if unit.cost]
         for name, unit, values in (
             ("time", "s", [cost.seconds for cost in costs]),
@@ -237,7 +237,7 @@ class Report:
 
 
 def without_dead_links(page: str) -> str:
-    """Drop links to wells that are on no sheet, such as of images that left the list."""
+    """Remove links to wells without a picture, such as of removed images."""
     places = {*re.findall(r' id="(well-[^"]+)"', page)}
     links = re.compile(r' (?:xlink:)?href="#(well-[^"]+)"')
     return links.sub(lambda link: link[0] if link[1] in places else "", page)

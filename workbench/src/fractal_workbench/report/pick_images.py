@@ -1,4 +1,4 @@
-"""Which images are shown: those of a few places, the same ones after each step."""
+"""Choose the images to show: of a few wells, the same ones after each step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ Image = Mapping[str, Any]
 
 
 class Sample:
-    """Places, which are wells, or images that lie in none with all that comes from them.
+    """The chosen places: wells, or images outside of plates with their derived images.
 
     Attributes:
         places: Those that are shown.
@@ -27,7 +27,7 @@ class Sample:
         self._in_wells: set[str] = set()
 
     def learn(self, images: Sequence[Image]) -> None:
-        """Take notice of an image list, and choose places, if there are too few so far."""
+        """Add an image list, and choose places, if there are too few so far."""
         for image in images:
             url, origin = image["zarr_url"], image.get("origin")
             if origin and origin != url:
@@ -41,7 +41,7 @@ class Sample:
         self.places = kept + evenly(new, MAX_PLACES - len(kept))
 
     def place(self, url: str) -> str:
-        """The place of an image: where its first origin lies."""
+        """The place of an image: that of its first origin."""
         seen = {url}
         while (origin := self._origins.get(url)) and origin not in seen:
             url = origin
@@ -49,7 +49,7 @@ class Sample:
         return str(Path(url).parent) if url in self._in_wells else url
 
     def pick(self, urls: Iterable[str]) -> list[str]:
-        """Those that are shown; a few of others, if none of these is."""
+        """Images of the chosen places; a few others, if there are none."""
         urls = [*urls]
         chosen: dict[str, list[str]] = {}
         for url in urls:
@@ -64,13 +64,13 @@ class Sample:
 
 
 def place_name(place: str) -> str:
-    """Name of a well, or of an image that lies in none."""
+    """Name of a well, or of an image outside of plates."""
     row, column = Path(place).parts[-2:]
     return row + column if row.isalpha() and column.isdigit() else column
 
 
 def evenly(names: list[str], n: int) -> list[str]:
-    """So many of them, from the first to the last."""
+    """An even sample, from the first to the last."""
     if len(names) <= n:
         return names
     return [names[round(float(i))] for i in np.linspace(0, len(names) - 1, n)]

@@ -58,7 +58,7 @@ def encode(pixels: Array, *, lossless: bool = False) -> str:
 
 
 def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, str]]:
-    """Grey values of black and of full colour, and where they are from, by channel.
+    """Display range of each channel, and its source.
 
     By the metadata, if that shows something. Else by the pixels: by those of the reference
     view if it has the same channels and they do, so that the two can be compared.
@@ -77,7 +77,7 @@ def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, s
 
 
 def shows(pixels: Array, window: Window) -> bool:
-    """Whether a window shows the pixels, and not only black or only full colour."""
+    """Whether a display range shows more than black or full color."""
     low, high = window
     bright = float(np.percentile(pixels, 99.8))
     return bright >= low + (high - low) * 0.08 and float(np.median(pixels)) <= high
@@ -136,7 +136,7 @@ def plain(view: View, name: str, title: str, before: View | None = None) -> Pict
 def looks(
     view: View, chosen: list[tuple[Window, str]]
 ) -> list[tuple[str, str, Window]]:
-    """What a caption says about the channels."""
+    """Caption of the channels."""
     pairs = zip(view.channels, chosen, strict=True)
     return [(channel.name, channel.colour, window) for channel, (window, _) in pairs]
 
@@ -156,7 +156,7 @@ def outlined(view: View, label: str, name: str) -> Picture:
 
 
 def outlines(labels: Array) -> Array:
-    """Where the outermost pixels of objects are."""
+    """Mask of the outermost pixels of objects."""
     padded = np.pad(labels, 1, mode="edge")
     inside = padded[1:-1, 1:-1]
     around = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])

@@ -154,7 +154,7 @@ def frame_of(small: Small, longer: int) -> tuple[int, int]:
 
 
 def resize(plane: Array, frame: tuple[int, int]) -> Array:
-    """Finite grey values with the height and width of a picture; 0 for what is none."""
+    """Finite grey values with the height and width of a picture; NaN becomes 0."""
     with np.errstate(over="ignore"):
         known = np.nan_to_num(plane.astype(np.float32), posinf=0, neginf=0)
     if plane.shape[0] <= frame[0]:

@@ -71,7 +71,7 @@ class Sheet:
 
 
 def anchor(plate: Path | str, well: str) -> str:
-    """Place of a well on the page, whatever other plates have the same name."""
+    """Anchor of a well on the page, also if several plates have the same name."""
     return f"well-{zlib.crc32(str(Path(plate)).encode()):08x}-{well}"
 
 
@@ -115,7 +115,7 @@ def measured_figures(
 def groups_of(
     group: TableGroup, conditions: Mapping[Well, Condition]
 ) -> dict[str, list[str]]:
-    """Names of the group of each row, by what the groups are: wells, conditions, or both."""
+    """Group of each row, for each kind of group: wells, conditions, or both."""
     wells = group.wells.tolist()
     pairs = zip(group.plates.tolist(), wells, strict=True)
     by_row = [conditions.get(Well(Path(plate), well)) for plate, well in pairs]

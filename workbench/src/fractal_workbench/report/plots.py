@@ -53,7 +53,7 @@ class Link(NamedTuple):
 
 
 def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
-    """How often values occur.
+    """A histogram of values.
 
     Args:
         values: Numbers, of which some may be missing.

@@ -40,7 +40,7 @@ def value(argument: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """A duration in words."""
     if seconds < 1:
         return f"{seconds:.2g} s"
     if seconds < 60:
@@ -128,7 +128,7 @@ def _middle(values: list[float | None]) -> tuple[float, float] | None:
 
 
 def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:
-    """Name, reason and log of the units that failed, and how many are left out."""
+    """Name, reason and log of failed units, and the number of further ones."""
     failed = [unit for unit in done.units if unit.reason is not None]
     some = [
         (

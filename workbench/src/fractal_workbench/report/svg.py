@@ -57,7 +57,7 @@ def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) ->
 
 
 def pointed(value: str, prefix: str) -> str:
-    """What points to an element of the plot, by its new name."""
+    """Renamed references to an element of the plot."""
     return re.sub(r"#(?=[\w.-])", f"#{prefix}", value, count=1)
 
 
@@ -70,7 +70,7 @@ def styled(style: str) -> str:
 
 
 def drop_unused(root: ElementTree.Element) -> None:
-    """Drop names that nothing points to, metadata, and styles that would be the page's."""
+    """Remove unused names, metadata, and styles that would change the page."""
     used = set()
     for element in root.iter():
         for value in element.attrib.values():

@@ -46,7 +46,7 @@ class Channel:
 
 @dataclass
 class View:
-    """What is visible of an image.
+    """A view of an image.
 
     Attributes:
         url: Folder of the image.

@@ -118,7 +118,7 @@ def render(folder: Path, *exclude: str, **answers: Any) -> Path:
         **answers: Answers in place of the recorded ones.
 
     Raises:
-        TemplateError: The template can not be reached, or refuses an answer.
+        TemplateError: The template cannot be reached, or rejects an answer.
     """
     use_plain_git()
     recorded = recorded_answers()

@@ -56,7 +56,7 @@ for _name, _exponent in [*PREFIXES.values(), ("deka", 1)]:
         NAMES_OF_TIMES[_name + _ending] = _power(_exponent)
 
 NO_LENGTHS = {"pixel", "pixels", "reference frame"}
-"""What OME and ImageJ use as units, and what is no length."""
+"""Units of OME and ImageJ that are no lengths."""
 
 
 def micrometers(unit: Any) -> float | None:
