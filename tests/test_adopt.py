@@ -820,3 +820,28 @@ def test_a_package_follows_the_template_that_the_workbench_came_from(
     for path in command.split()[-2:]:
         assert Path(path).is_file()
     assert ".nox" not in rendering.run("git", "status", "--porcelain", cwd=package)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dependency", ["", '"ome-zarr>=0.18", '], ids=["bare", "zarr"])
+def test_its_workflows_are_planned_and_run(released, tmp_path, dependency):
+    """With the image layer of the template, and without."""
+    package = make_package(tmp_path / "lab-tasks", "0.6")
+    replace(
+        package, "pyproject.toml", "dependencies = [", f"dependencies = [{dependency}"
+    )
+    commit(package)
+    follow(run_adopt(package, released), package)
+    nox(package, "-s", "manifest")
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps([{"zarr_url": str(tmp_path / "images" / "a")}]))
+    workflow = tmp_path / "workflow.json"
+    task = {"pkg_name": "lab-tasks", "name": "Brighten"}
+    workflow.write_text(json.dumps({"name": "w", "task_list": [{"task": task}]}))
+    command = ("-s", "run", "--", workflow, "--zarr-dir", tmp_path / "images")
+    command += ("--images", images)
+    assert "Brighten" in nox(package, *command, "--plan")
+    nox(package, *command)
+    assert "bright" in (tmp_path / "images" / "report.html").read_text("utf-8")
+    assert "Session workflow was" in nox(package, "-s", "workflow")
