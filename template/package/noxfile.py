@@ -1,6 +1,6 @@
 #!/usr/bin/env -S uv run --script
 # /// script
-# dependencies = ["nox>=2025.5.1"]
+# dependencies = ["filelock", "nox>=2025.5.1"]
 # ///
 """What can be done here: `nox` checks; the other sessions make, run and keep the package."""
 
