@@ -56,11 +56,13 @@ class Project(NamedTuple):
 
 @cache
 def _read(folder: Path) -> Project | None:
+    file = folder / "pyproject.toml"
     try:
-        text = (folder / "pyproject.toml").read_text("utf-8")
+        table = tomllib.loads(file.read_text("utf-8")).get("project", {})
     except FileNotFoundError:
         return None
-    table = tomllib.loads(text).get("project", {})
+    except ValueError as error:  # of TOML, or of UTF-8
+        sys.exit(f"{file}: {error}: correct the file")
     return Project(folder, table) if "name" in table else None
 
 

@@ -174,12 +174,9 @@ def kept_files() -> list[str]:
     """Return the template's files that the owner changed on purpose.
 
     Raises:
-        TemplateError: They can not be read.
+        TemplateError: The table is no list.
     """
-    try:
-        table = tomllib.loads(project().pyproject.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise TemplateError(f"pyproject.toml: {error}") from error
+    table = tomllib.loads(project().pyproject.read_text("utf-8"))
     mine = table.get("tool", {}).get("fractal-template", {}).get("mine", [])
     if not isinstance(mine, list):
         raise TemplateError(f"pyproject.toml: mine is {mine!r}, not a list of files")
