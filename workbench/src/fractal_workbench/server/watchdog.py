@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Guard:
 
     def start(
         self,
-        command: list[Any],
+        command: Sequence[str | Path],
         log: Path,
         is_ready: Callable[[], bool],
         **options: Any,
@@ -105,7 +105,7 @@ def kill_strays(folder: Path, patience: float = 5) -> None:
                     strays = True
 
 
-def run(command: list[Any], stdin: str = "", **options: Any) -> str:
+def run(command: Sequence[str | Path], stdin: str = "", **options: Any) -> str:
     """Run a command to its end, and return its output; an error has the output too.
 
     Args:
