@@ -23,6 +23,7 @@ import test_form
 from pydantic import Field
 from rendering import import_folder, workbench
 from test_form import NEVER, schema_of
+from test_package import nox
 
 from fractal_workbench.engine import rules
 from fractal_workbench.form.model import RESERVED_ARGUMENTS
@@ -234,6 +235,16 @@ def typed(tasks: list[Schema]) -> list[tuple[Schema, Schema]]:
                 place[last] = sent
                 found.append((action | {"kind": kind, "value": value}, step))
     return found
+
+
+def test_the_session_of_a_package_writes_the_same_page(folder, page):
+    """With what its extra installs, which has none of the libraries of tasks."""
+    nox(folder / "package", "-s", "form", "--", "../session.html")
+    assert (folder / "session.html").read_text(encoding="utf-8") == page
+    (installed,) = (folder / "package").glob(".nox/form/lib/*/site-packages")
+    names = {path.name for path in installed.iterdir()}
+    assert "markdown_it" in names
+    assert names.isdisjoint({"fractal_task_tools", "numpy", "zarr"})
 
 
 def test_at_its_defaults_the_page_makes_the_step_that_the_web_form_makes(
