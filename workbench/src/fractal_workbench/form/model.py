@@ -45,6 +45,7 @@ def _follow(
 ) -> tuple[Schema, tuple[str, ...]]:
     """Return a schema with its model in the place of its name, and the models around it."""
     seen = len(parents)
+    beneath: Schema = {}
     while isinstance(schema, dict):
         match schema:
             case {"$ref": str(ref), **rest}:
@@ -55,9 +56,10 @@ def _follow(
                 model = models.get(name)
                 schema = (model if isinstance(model, dict) else {}) | rest
             case {"allOf": [dict(option)], **rest}:
-                schema = rest | option
+                beneath |= rest  # what the model says comes first, as in the form
+                schema = option
             case _:
-                return schema, parents
+                return beneath | schema, parents
     return {}, parents
 
 
