@@ -123,7 +123,7 @@ def assert_agreement(case: Case, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("case", map(once, CASES))
+@pytest.mark.parametrize("case", [*map(once, CASES)])
 def test_run_workflow_agrees_with_the_server(case: Case, tmp_path: Path) -> None:
     assert_agreement(case, tmp_path)
 
