@@ -43,7 +43,9 @@ def write_image(path: Path) -> None:
     scale = {"type": "scale", "scale": [1.0, 0.5, 0.5]}
     datasets = [{"path": "0", "coordinateTransformations": [scale]}]
     multiscale = {"version": "0.4", "axes": axes, "datasets": datasets}
-    omero = {"channels": [{"label": "DAPI", "wavelength_id": "A01"}]}
+    window = {"min": 0, "max": 65535, "start": 0, "end": 4000}
+    channel = {"label": "DAPI", "wavelength_id": "A01", "color": "FFFFFF"}
+    omero = {"channels": [channel | {"window": window}]}
     attributes = {"multiscales": [multiscale], "omero": omero}
     group = zarr.create_group(path, zarr_format=2, attributes=attributes)
     separator: Any = {"name": "v2", "separator": "/"}

@@ -33,7 +33,11 @@ class Recording:
     """A run that becomes a test, if it ends well."""
 
     def __init__(
-        self, name: str, workflow: Any, zarr_dir: Path, images: list[dict[str, Any]]
+        self,
+        name: str,
+        workflow: dict[str, Any],
+        zarr_dir: Path,
+        images: list[rules.Image],
     ) -> None:
         """Copy the input of the workflow.
 
@@ -96,7 +100,7 @@ class Recording:
         copies.setdefault(path, f"{len(copies)}_{path.name}")
         return f"<input>/{copies[path]}"
 
-    def finish(self, images: list[dict[str, Any]]) -> None:
+    def finish(self, images: list[rules.Image]) -> None:
         """Write the test, with the results of the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         summary = recorded.summarise(images, self.zarr_dir)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..kit import open_image, open_label, plate_images, read_table, table_names
+from ..kit.image import Image
 from .runner import run_workflow
 
 RTOL = 1e-5
@@ -81,9 +82,9 @@ def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
     return summary
 
 
-def _describe_image(image: Any) -> Summary:
+def _describe_image(image: Image) -> Summary:
     """Describe an image or label: pixels at all levels, and metadata."""
-    (first, *others) = [_describe(level[...]) for level in image.levels]
+    (first, *others) = [_describe(np.asarray(level[...])) for level in image.levels]
     return first | {
         "axes": image.axes,
         "scale": image.scale,
@@ -92,7 +93,7 @@ def _describe_image(image: Any) -> Summary:
     }
 
 
-def _describe(pixels: Any) -> Summary:
+def _describe(pixels: np.ndarray) -> Summary:
     """Shape, type and checksum of pixels; of floats, which differ between machines, blocks."""
     array = np.ascontiguousarray(pixels)
     told: Summary = {"shape": [*array.shape], "dtype": str(array.dtype)}
@@ -101,7 +102,7 @@ def _describe(pixels: Any) -> Summary:
     return told | {"blocks": _describe_blocks(array)}
 
 
-def _describe_blocks(array: Any) -> list[list[float]]:
+def _describe_blocks(array: np.ndarray) -> list[list[float]]:
     """Describe each block by numbers for its content and position.
 
     They are the mean, two sums with random weights, which see any other order of the

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -52,7 +52,7 @@ class Finished:
         self.listings: dict[str, set[str]] = {}  # names in folders, before a stage
         self.aside: dict[str, Path] = {}
         self.left: dict[str, Record] = {}  # what units of this stage may know as theirs
-        latest: dict[Any, Record] = {}
+        latest: dict[tuple[int, str, str], Record] = {}
         for record in self._read():
             unit = (record["step"], record["part"], record["key"])
             latest.pop(unit, None)
@@ -110,7 +110,7 @@ class Finished:
             if path in now:
                 self.state[path] = now[path]
 
-    def _ours(self, roots: Any) -> list[str]:
+    def _ours(self, roots: Iterable[str]) -> list[str]:
         """Paths but for the folder of the images, which is no input, and what holds it."""
         return sorted(root for root in roots if not _is_in(self.folder, root))
 
