@@ -229,7 +229,7 @@ def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
     new_task = [sys.executable, "-m", "fractal_workbench", "new-task"]
     if old == "0.3.0":  # where the tools were rendered
         tools = make(history, old, tmp_path / "tools", scaffold="tools")
-        new_task = [richest_python, tools / "new_task.py"]
+        new_task = [sys.executable, tools / "new_task.py"]
     edited, deleted = own(package, new_task, richest_python)
     before = {name: (package / name).read_bytes() for name in edited - MERGED}
 
