@@ -181,7 +181,7 @@ def choose(
     chosen: dict[Key, Option] = {}
     used: set[str] = set()
     for name, version in keys:
-        versions = [other for its_name, other in keys if its_name == name]
+        versions = [v for package, v in keys if package == name]
         fits = [o for o in options if o.name == name and o.fits(version, versions)]
         # What names its versions goes before what is for all of them.
         fits = [option for option in fits if option.requirement.specifier] or fits
@@ -223,9 +223,9 @@ def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
         if known.isdisjoint({name, f"{name}=={step.task.version}"}):
             continue  # which is said already
         workflow = job.workflow.model_copy(update={"task_list": [step]})
-        one = job.model_copy(update={"workflow": workflow, "packages": found.packages})
+        single = job.model_copy(update={"workflow": workflow, "packages": found.packages})
         try:
-            planned += rules.find_tasks(one, position)
+            planned += rules.find_tasks(single, position)
         except rules.WorkflowError as error:
             mistakes += error.reason.splitlines()
             continue

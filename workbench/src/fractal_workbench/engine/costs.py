@@ -114,7 +114,7 @@ def sum_up(task: str, part: str, meta: Mapping[str, Any], units: list[Cost]) -> 
 
 def show(costs: Sequence[Costs]) -> None:
     """Print a table of costs, and the tasks that request too little."""
-    costs = [one for one in costs if one.units]
+    costs = [part for part in costs if part.units]
     if not costs:
         return
     head = (
@@ -129,25 +129,27 @@ def show(costs: Sequence[Costs]) -> None:
         "suggested",
     )
     table = [head]
-    for one in costs:
-        seconds = [unit.seconds for unit in one.units]
-        used, peaks = one.processors, one.peaks
+    for part in costs:
+        seconds = [unit.seconds for unit in part.units]
+        used, peaks = part.processors, part.peaks
         asks = [
-            f"{one.cpus} cpus" if one.cpus else "",
-            f"{one.memory} MB" if one.memory else "",
+            f"{part.cpus} cpus" if part.cpus else "",
+            f"{part.memory} MB" if part.memory else "",
         ]
-        first = " (init)" if one.part == "non_parallel" and _has_two(one, costs) else ""
+        first = (
+            " (init)" if part.part == "non_parallel" and _has_two(part, costs) else ""
+        )
         table.append(
             (
-                one.task + first,
-                str(len(one.units)),
+                part.task + first,
+                str(len(part.units)),
                 f"{median(seconds):.1f}",
                 f"({max(seconds):.1f})",
                 f"{median(used):.1f}" if used else "",
                 f"{median(peaks):.0f}" if peaks else "",
                 f"({max(peaks):.0f})" if peaks else "",
                 ", ".join(filter(None, asks)) or "nothing",
-                f"mem: {one.proposal['mem']}" if peaks else "",
+                f"mem: {part.proposal['mem']}" if peaks else "",
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -157,11 +159,11 @@ def show(costs: Sequence[Costs]) -> None:
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("   ", "  ".join(cells).rstrip())
-    for one in costs:
-        for complaint in one.complaints():
+    for part in costs:
+        for complaint in part.complaints():
             print(complaint)
 
 
-def _has_two(one: Costs, costs: Sequence[Costs]) -> bool:
+def _has_two(part: Costs, costs: Sequence[Costs]) -> bool:
     """Whether a task has two parts."""
-    return len({other.part for other in costs if other.task == one.task}) == 2
+    return len({item.part for item in costs if item.task == part.task}) == 2

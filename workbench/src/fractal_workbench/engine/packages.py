@@ -167,7 +167,7 @@ def find_releases(
         folder: Where packages may be unpacked.
         agree: Whether what only a build can tell of is built.
     """
-    wanted = {str(one): one for one in requirements.values()}
+    wanted = {str(item): item for item in requirements.values()}
     found: dict[str, Release | str] = {}
     for text, requirement in wanted.items():
         try:
@@ -311,9 +311,9 @@ def look_at(requirement: Requirement, folder: Path) -> Release:
         and (".dist-info/" not in line or ".dist-info/METADATA," in line)
     ]
     python = package.metadata["Requires-Python"] or ""
-    said = "\n".join(sorted(files))
+    listing = "\n".join(sorted(files))
     return Release(
-        requirement, package.version, python, said, manifest.model_dump(mode="json")
+        requirement, package.version, python, listing, manifest.model_dump(mode="json")
     )
 
 
@@ -376,13 +376,13 @@ def private_folder() -> Path:
     return folder
 
 
-def explain(wanted: Requirement, said: str) -> str:
+def explain(wanted: Requirement, log: str) -> str:
     """Return pip's reason for a missing package."""
-    if other := re.search(r"produced metadata for project name (\S+?)\.", said):
-        return f"what is there is called {other[1]}"
-    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
-    if not re.search(r"\(from versions: .*?\)", said):
-        return errors[-1].removeprefix("ERROR: ") if errors else said[-500:]
+    if match := re.search(r"produced metadata for project name (\S+?)\.", log):
+        return f"what is there is called {match[1]}"
+    errors = [line for line in log.splitlines() if line.startswith("ERROR: ")]
+    if not re.search(r"\(from versions: .*?\)", log):
+        return errors[-1].removeprefix("ERROR: ") if errors else log[-500:]
     way_out = f"`--with '{wanted.name} @ URL'`, or `--env {wanted.name}=PYTHON`"
     command = [sys.executable, "-I", "-m", "pip", "index", "versions", wanted.name]
     done = subprocess.run(

@@ -96,10 +96,10 @@ def _describe_image(image: Image) -> Summary:
 def _describe(pixels: np.ndarray) -> Summary:
     """Shape, type and checksum of pixels; of floats, which differ between machines, blocks."""
     array = np.ascontiguousarray(pixels)
-    told: Summary = {"shape": [*array.shape], "dtype": str(array.dtype)}
+    summary: Summary = {"shape": [*array.shape], "dtype": str(array.dtype)}
     if array.dtype.kind in "iub":
-        return told | {"sha256": hashlib.sha256(array.tobytes()).hexdigest()}
-    return told | {"blocks": _describe_blocks(array)}
+        return summary | {"sha256": hashlib.sha256(array.tobytes()).hexdigest()}
+    return summary | {"blocks": _describe_blocks(array)}
 
 
 def _describe_blocks(array: np.ndarray) -> list[list[float]]:
