@@ -223,7 +223,9 @@ def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
         if known.isdisjoint({name, f"{name}=={step.task.version}"}):
             continue  # which is said already
         workflow = job.workflow.model_copy(update={"task_list": [step]})
-        single = job.model_copy(update={"workflow": workflow, "packages": found.packages})
+        single = job.model_copy(
+            update={"workflow": workflow, "packages": found.packages}
+        )
         try:
             planned += rules.find_tasks(single, position)
         except rules.WorkflowError as error:
