@@ -119,6 +119,7 @@ def test_the_official_client_imports_the_workflows_that_we_write(
     assert len(workflow["task_list"]) == len(EXAMPLES)
     files = [tmp_path / "workflow.json", tmp_path / "unnamed.json"]
     files[0].write_text(json.dumps(workflow), "utf-8")
+    workflow["name"] = "Unnamed"  # a server takes each name once
     for step in workflow["task_list"]:
         del step["task"]["version"]
     files[1].write_text(json.dumps(workflow), "utf-8")
