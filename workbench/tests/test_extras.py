@@ -19,6 +19,8 @@ def test_a_command_names_the_missing_extra(monkeypatch, tmp_path):
     step = {"task": {"pkg_name": "my-tasks", "version": "1.0", "name": "Blur"}}
     workflow.write_text(json.dumps({"name": "Blur", "task_list": [step]}))
     command = ["run", str(workflow), "--zarr-dir", str(tmp_path)]
+    monkeypatch.setattr(cli.shutil, "which", lambda name: None)
+    monkeypatch.delenv("UV", raising=False)
     result = CliRunner().invoke(cli.main, command)
     assert result.exit_code == 2
     assert "rich not installed: install the workbench as" in result.output

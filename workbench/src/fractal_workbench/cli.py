@@ -1,7 +1,10 @@
 """The command line: arguments of all commands. A command imports its code when it runs."""
 
+import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +15,8 @@ from typing import Any
 
 import click
 from packaging.requirements import Requirement
+
+from .origin import requirement
 
 CONTENTS = {
     "Run workflows": ["run", "server", "demo"],
@@ -67,9 +72,10 @@ class Verb(click.Command):
         if ctx.find_root().params["check_arguments"]:
             return None
         if missing := find_missing(str(self.name)):
+            run_with_extra(str(self.name))
             raise reject(
                 f"{', '.join(missing)} not installed: install the workbench as "
-                f"`fractal-workbench[{self.name}]`"
+                f"`fractal-workbench[{self.name}]`, or install uv"
             )
         return super().invoke(ctx)
 
@@ -97,6 +103,18 @@ def find_missing(extra: str) -> list[str]:
             elif not [*metadata.distributions(name=required.name)]:
                 missing.append(required.name)
     return missing
+
+
+def run_with_extra(extra: str) -> None:
+    """Run the same command where the extra is installed, if uv can make such a place."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):  # uv tells what it runs
+        wanted = requirement(extra)
+        command = [uv, "tool", "run", "--python", sys.executable, "--from", wanted]
+        click.echo(f"Continued by uv, which has {wanted}", err=True)
+        done = subprocess.run(
+            [*command, "fractal-workbench", *sys.argv[1:]], check=False
+        )
+        sys.exit(done.returncode)
 
 
 def reject(text: str) -> click.UsageError:

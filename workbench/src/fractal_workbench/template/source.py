@@ -1,10 +1,9 @@
 """The location of this workbench's template."""
 
-import json
-from importlib import metadata
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ..origin import read_origin
 from .command import TemplateError
 
 
@@ -14,8 +13,7 @@ def find_template() -> str:
     Raises:
         TemplateError: It was installed from an index, or by other means that leave no trace.
     """
-    record = metadata.distribution("fractal-workbench").read_text("direct_url.json")
-    origin = json.loads(record) if record else {}
+    origin = read_origin()
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
         return url if url.endswith(".git") else f"git+{url}"
