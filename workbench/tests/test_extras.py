@@ -4,6 +4,7 @@ import json
 from importlib import metadata
 from types import SimpleNamespace
 
+import pytest
 from click.testing import CliRunner
 
 from fractal_workbench import cli
@@ -30,3 +31,25 @@ def test_a_command_names_the_missing_extra(monkeypatch, tmp_path):
     assert cli.find_missing("check-manifest") == []
     # Arguments are checked without an extra.
     assert CliRunner().invoke(cli.main, ["--check-arguments", *command]).exit_code == 0
+
+
+def test_uv_continues_with_the_missing_extra(monkeypatch, tmp_path):
+    """As after `uvx --from "git+URL#subdirectory=workbench" fractal-workbench run ...`."""
+    record = tmp_path / "called"
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$@" > {record}\nexit 7\n')
+    uv.chmod(0o755)
+    monkeypatch.setenv("UV", str(uv))
+    monkeypatch.setattr("sys.argv", ["fractal-workbench", "run", "w.json"])
+    origin = {
+        "url": "https://example.org/template.git",
+        "vcs_info": {"vcs": "git", "commit_id": "abc123"},
+        "subdirectory": "workbench",
+    }
+    monkeypatch.setattr("fractal_workbench.origin.read_origin", lambda: origin)
+    with pytest.raises(SystemExit, match="7"):
+        cli.run_with_extra("run")
+    called = record.read_text()
+    assert called.endswith("fractal-workbench run w.json\n")
+    address = "git+https://example.org/template.git@abc123#subdirectory=workbench"
+    assert f"--from fractal-workbench[run] @ {address}" in called
