@@ -1,6 +1,7 @@
 """Fixtures: the template without git, rendered packages, and an environment that runs them."""
 
 import fcntl
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("weekly" if config.getoption("--weekly") else "push")
+    if hasattr(
+        config, "workerinput"
+    ):  # one of several processes: its own start no more
+        os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"] = "0"
 
 
 def pytest_collection_modifyitems(
@@ -34,6 +39,12 @@ def pytest_collection_modifyitems(
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("weekly")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _share_types(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the packages of a process share what mypy knows of libraries."""
+    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.mktemp("mypy"))
 
 
 @pytest.fixture

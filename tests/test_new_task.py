@@ -83,18 +83,12 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    """Mypy's, of what all packages import."""
-    return tmp_path_factory.mktemp("mypy")
-
-
 @pytest.mark.parametrize(
     ("name", "examples"),
     [("new-tasks", EXAMPLES), ("a-name-of-just-as-many-letters-as-can-be", [])],
     ids=["richest", "bare"],
 )
-def test_a_task_of_each_type_is_green_at_once(render, tmp_path, cache, name, examples):
+def test_a_task_of_each_type_is_green_at_once(render, tmp_path, name, examples):
     package = render(tmp_path / "package", project_name=name, examples=examples)
     modules = import_folder(package)
     if examples:
@@ -139,7 +133,7 @@ def test_a_task_of_each_type_is_green_at_once(render, tmp_path, cache, name, exa
     run("ruff", "check", "--no-cache", ".", cwd=package)
     run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
     env = os.environ | {"PYTHONPATH": str(package / "src")}
-    run(sys.executable, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    run(sys.executable, "-m", "mypy", cwd=package, env=env)
     # What the tasks compute does not depend on the package.
     tests = ["tests/test_manifest.py"] if examples else []
     run(sys.executable, "-m", "pytest", *tests, cwd=package, env=env)
@@ -242,7 +236,7 @@ def with_functions(render, tmp_path) -> Path:
 
 
 @pytest.mark.long
-def test_a_task_of_a_function_is_green_at_once(with_functions, tmp_path, cache):
+def test_a_task_of_a_function_is_green_at_once(with_functions, tmp_path):
     package = with_functions
     modules = import_folder(package)
     tasks = create_manifest(package)
@@ -281,7 +275,7 @@ def test_a_task_of_a_function_is_green_at_once(with_functions, tmp_path, cache):
     run("ruff", "check", "--no-cache", ".", cwd=package)
     run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
     env = os.environ | {"PYTHONPATH": str(package / "src")}
-    run(sys.executable, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    run(sys.executable, "-m", "mypy", cwd=package, env=env)
     run(sys.executable, "-m", "pytest", cwd=package, env=env)
 
     # In a workflow; what one has made, the next one takes.
@@ -640,7 +634,7 @@ LIBRARY = ("numpy:sqrt", "numpy:abs", "scipy.special:expit", "skimage.util:inver
 
 @pytest.mark.long
 def test_an_odd_function_gives_a_green_package_or_a_reason_and_a_way_out(
-    render, tmp_path, cache
+    render, tmp_path
 ):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     (package / "odd.py").write_text(ODD)
@@ -675,7 +669,7 @@ def test_an_odd_function_gives_a_green_package_or_a_reason_and_a_way_out(
     run("ruff", "check", "--no-cache", ".", cwd=package)
     run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
     env = os.environ | {"PYTHONPATH": str(package / "src")}
-    run(sys.executable, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    run(sys.executable, "-m", "mypy", cwd=package, env=env)
     # Of each task, the test that calls its function on a part of an image.
     run(sys.executable, "-m", "pytest", "-q", "-k", "a_region", cwd=package, env=env)
 
@@ -722,7 +716,7 @@ def docstrings(text: str) -> list[str | None]:
     return [ast.get_docstring(node) for node in functions]
 
 
-def test_a_file_is_copied_once_and_then_edited_in_the_package(render, tmp_path, cache):
+def test_a_file_is_copied_once_and_then_edited_in_the_package(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     copied = import_folder(package) / "cells.py"
     for folder, text in (("one", CELLS), ("other", CELLS + "\nMORE = 1\n")):
@@ -763,7 +757,7 @@ def test_a_file_is_copied_once_and_then_edited_in_the_package(render, tmp_path, 
     assert schema["window"]["default"] == [3, 5]
     assert "lengths" in tasks["Twice"]["args_schema_parallel"]["required"]
     env = os.environ | {"PYTHONPATH": str(package / "src")}
-    run(sys.executable, "-m", "mypy", f"--cache-dir={cache}", cwd=package, env=env)
+    run(sys.executable, "-m", "mypy", cwd=package, env=env)
     tests = ("tests/test_smooth.py", "tests/test_twice.py")
     run(sys.executable, "-m", "pytest", "-n2", *tests, cwd=package, env=env)
 
