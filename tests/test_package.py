@@ -109,7 +109,7 @@ def test_the_oldest_dependencies_that_it_allows_pass_its_tests(
     ("names", "options"),
     [
         # There, ome-zarr is another: what it and others read and write.
-        pytest.param(("pixels", "other_tools"), (), id="push"),
+        pytest.param(("other_tools",), (), id="push"),
         # What a killed task leaves behind depends on neither.
         pytest.param(
             ("pixels", "blocks", "robustness", "other_tools", "odd_input"),

@@ -147,6 +147,7 @@ def test_its_workflows_have_no_security_findings():
     run("zizmor", "--offline", "--persona=pedantic", ROOT / ".github")
 
 
+@pytest.mark.weekly
 def test_the_benchmark_compares_each_task(tmp_path):
     script = ROOT / "benchmark" / "run.py"
     table = run(sys.executable, script, tmp_path, "--pairs=1", "--images", "small")

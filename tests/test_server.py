@@ -108,7 +108,7 @@ with start_server("project", None) as (server, folder):
 """
 
 
-@pytest.mark.long
+@pytest.mark.weekly
 def test_the_official_client_imports_the_workflows_that_we_write(
     richest, tmp_path, monkeypatch
 ):
@@ -138,7 +138,7 @@ def test_the_official_client_imports_the_workflows_that_we_write(
     assert re.search('^REJECTED .*imports no step without.*"0.1.0"', log, re.MULTILINE)
 
 
-@pytest.mark.long
+@pytest.mark.weekly
 def test_the_newest_server_has_the_same_rules(richest, tmp_path, is_weekly):
     """It needs a newer Python than the oldest that the tests run on."""
     python = make_environment(

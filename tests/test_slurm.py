@@ -12,7 +12,7 @@ CONVERT = "Convert TIFFs to OME-Zarr"
 PROJECT = "Project Image (HCS Plate)"
 
 
-@pytest.mark.long
+@pytest.mark.weekly
 def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
     try:
         slurm.check_programs()
