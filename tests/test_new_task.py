@@ -300,6 +300,7 @@ def test_a_task_of_a_function_is_green_at_once(with_functions, tmp_path):
     images = [{"zarr_url": str(tmp_path / "data" / "image.zarr")}]
     (tmp_path / "images.json").write_text(json.dumps(images))
     data = ["--zarr-dir", tmp_path / "data", "--images", tmp_path / "images.json"]
+    data += ["--env", f"new-tasks={sys.executable}"]
     workbench("run", tmp_path / "workflow.json", *data, cwd=package, env=env)
     with (tmp_path / "data" / "my_table.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

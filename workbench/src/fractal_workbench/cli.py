@@ -16,7 +16,7 @@ from typing import Any
 import click
 from packaging.requirements import Requirement
 
-from .origin import requirement
+from fractal_workbench.origin import requirement
 
 CONTENTS = {
     "Run workflows": ["run", "server", "demo"],
