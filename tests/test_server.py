@@ -143,8 +143,8 @@ def test_the_newest_server_has_the_same_rules(richest, tmp_path, is_weekly):
     """It needs a newer Python than the oldest that the tests run on."""
     python = make_environment(
         tmp_path / "venv",
-        # The extra `run` has the resolver take a release of s3fs that cannot be built.
-        *("--editable", richest, ROOT / "workbench", "jinja2", "matplotlib", "rich"),
+        *("--editable", richest, f"{ROOT / 'workbench'}[run]"),
+        "s3fs>=2025.1",  # else the resolver may take one that cannot be built
         *("copier", "fractal-server>=2.26", "hypothesis", "nox", "pytest~=9.0"),
         python=find_python("3.13"),
     )
