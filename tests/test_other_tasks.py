@@ -68,9 +68,9 @@ def ours() -> Tasks:
     return Tasks(Path(my_fractal_tasks.__file__).parent, sys.executable)
 
 
-# What both packages make of planes, they also make of volumes.
 @pytest.fixture(
-    scope="session", params=[pytest.param("2D", marks=pytest.mark.weekly), "3D"]
+    scope="session",
+    params=[pytest.param(axes, marks=pytest.mark.weekly) for axes in ("2D", "3D")],
 )
 def mixed(
     request: pytest.FixtureRequest, shared: Shared, core: Tasks, ours: Tasks

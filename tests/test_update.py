@@ -583,7 +583,13 @@ def edited(history, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("settings", "where"),
-    [("hidden", "--local"), *((settings, "--global") for settings in HOSTILE)],
+    [
+        ("hidden", "--local"),
+        *(
+            pytest.param(settings, "--global", marks=pytest.mark.weekly)
+            for settings in HOSTILE
+        ),
+    ],
 )
 def test_a_conflict_is_found_whatever_the_settings_of_git(
     edited, tmp_path, settings, where
@@ -690,8 +696,13 @@ def test_a_package_of_before_the_files_moved_is_told_how_to_bring_it_over(
 
 @pytest.mark.parametrize(
     ("release", "own"),
-    [("0.3.0", "Ours.\n"), ("0.3.0", None), (NOW, "Ours.\n"), (NOW, ""), (NOW, None)],
-    ids=["own", "none", "edited", "deleted", "untouched"],
+    [
+        pytest.param("0.3.0", "Ours.\n", id="own", marks=pytest.mark.weekly),
+        pytest.param("0.3.0", None, id="none", marks=pytest.mark.weekly),
+        pytest.param(NOW, "Ours.\n", id="edited"),
+        pytest.param(NOW, "", id="deleted", marks=pytest.mark.weekly),
+        pytest.param(NOW, None, id="untouched"),
+    ],
 )
 def test_the_rules_for_agents_are_the_owners_once_they_are_edited(
     history, tmp_path, release, own
