@@ -99,7 +99,7 @@ def write_tiffs(folder: Path, wells: dict[str, int], n_planes: int) -> None:
 
 def convert(ours: Tasks, folder: Path, **arguments: Any) -> Step:
     """The step that makes a plate of the TIFF files in `folder`."""
-    arguments = {"pixel_size_xy": 0.5, "pixel_size_z": 1.5} | arguments
+    arguments = {"pixel_size_xy": 0.5} | arguments
     return ours("Convert TIFFs to OME-Zarr", tiff_dir=str(folder), **arguments)
 
 
@@ -120,7 +120,8 @@ def run_mixed(core: Tasks, ours: Tasks, folder: Path, n_planes: int) -> None:
     """
     wells = {"A01": 2, "B03": 1} if n_planes > 1 else {"A01": 2}
     write_tiffs(folder / "tiffs", wells, n_planes)
-    images = run_steps(folder, [], convert(ours, folder / "tiffs"))
+    depth = {"pixel_size_z": 1.5} if n_planes > 1 else {}
+    images = run_steps(folder, [], convert(ours, folder / "tiffs", **depth))
     shutil.copytree(folder / "plate.zarr", folder / "before.zarr")
     channels = open_image(images[0]["zarr_url"]).channels
     wavelengths = [channel["wavelength_id"] for channel in channels]

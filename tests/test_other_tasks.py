@@ -91,7 +91,9 @@ def own(request: pytest.FixtureRequest, shared: Shared, ours: Tasks) -> Path:
         run_steps(
             folder,
             [],
-            convert(ours, folder / "tiffs", ngff_version=request.param),
+            convert(
+                ours, folder / "tiffs", pixel_size_z=1.5, ngff_version=request.param
+            ),
             ours("Project Image"),
             ours("Threshold Segmentation", **segment),
             ours("Measure Features"),

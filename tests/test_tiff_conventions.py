@@ -95,7 +95,12 @@ def test_fields_lie_where_the_metadata_place_them(tmp_path, write):
 @pytest.mark.parametrize("write", WRITERS)
 def test_arguments_count_more_than_metadata(tmp_path, write):
     write(tmp_path / "A01.tif", FIELDS[0], *STAGE[0])
-    (image,) = convert(tmp_path, pixel_size_xy=0.25, pixel_size_z=3)
+    for argument, axis in (("pixel_size_z", "z"), ("time_interval", "t")):
+        reason = f"{argument}: 3 is not used, since no image has the axis {axis}"
+        with pytest.raises(ValueError, match=reason):
+            convert(tmp_path, **{argument: 3})
+    assert not list(tmp_path.glob("*.zarr"))
+    (image,) = convert(tmp_path, pixel_size_xy=0.25)
     assert (image.scale["y"], image.scale["x"]) == (0.25, 0.25)
 
 
