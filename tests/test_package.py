@@ -134,6 +134,18 @@ def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
     run(python, *command, *options, *modules, cwd=ROOT)
 
 
+def test_workflows_are_skipped_without_the_workbench_only_among_other_tests(
+    richest,
+):
+    """The session of the workflows fails if the workbench is missing."""
+    hide = "import sys; sys.modules['fractal_workbench'] = None; "
+    code = f"{hide}import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    command = (sys.executable, "-c", code, "-n0", "tests/test_workflow.py")
+    assert "`nox -s workflow` runs this" in run(*command, cwd=richest)
+    with pytest.raises(RuntimeError, match=r"ModuleNotFoundError: .*fractal_workbench"):
+        run(*command, "--workflows", cwd=richest)
+
+
 @pytest.fixture
 def package(render, tmp_path) -> Path:
     return render(tmp_path / "package")
