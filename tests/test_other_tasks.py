@@ -30,10 +30,10 @@ from my_fractal_tasks.kit import (
     open_image,
     open_label,
     plate_images,
-    read_rois,
     read_table,
     table_names,
 )
+from my_fractal_tasks.kit.regions import read_rois
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from rendering import Shared, make_environment, run
 from test_package import find_python

@@ -28,12 +28,12 @@ from my_fractal_tasks.kit import (
     map_regions,
     open_image,
     open_label,
-    read_rois,
     read_table,
     table_names,
     write_roi_table,
     write_table,
 )
+from my_fractal_tasks.kit.regions import read_rois
 from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.threshold_segmentation import segment, threshold_segmentation
 from ngio.tables import MaskingRoiTable, RoiTable

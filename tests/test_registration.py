@@ -11,12 +11,11 @@ from my_fractal_tasks.kit import (
     derive_label,
     open_image,
     open_label,
-    read_rois,
     read_table,
     write_roi_table,
     write_table,
 )
-from my_fractal_tasks.kit.rois import Roi
+from my_fractal_tasks.kit.regions import Roi, read_rois
 from my_fractal_tasks.register_acquisitions_shift import align
 from package_images import write_image, write_plate
 from scipy.ndimage import gaussian_filter

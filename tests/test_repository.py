@@ -173,74 +173,100 @@ def test_the_benchmark_tells_what_a_workflow_adds_to_its_units(richest):
 
 
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
-FROM_BELOW = [
-    *(
-        "units",
-        "fractal",
-        "publish",
-        "ngff",
-        "wells",
-        "chunks",
-        "multiscale",
-        "image",
-        "overlays",
-        "modules",
-        "provenance",
-        "plate",
-        "pyramid",
-        "blocks",
-        "intensity",
-    ),
-    *(
-        "columns",
-        "backends",
-        "tables",
-        "rois",
-        "regions",
-        "objects",
-        "labels",
-        "tiles",
-        "models",
-        "write",
-        "create",
-    ),
-]
 
 
 def relative_imports(path: Path) -> set[str]:
+    """Return the modules of its package that a module imports when it runs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {"." * node.level + (node.module or "") for node in found if node.level}
+    types = [
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    ]
+    return {
+        "." * node.level + (node.module or "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level and node not in types
+    }
 
 
-def test_a_module_of_the_kit_is_short_and_imports_only_those_below_it():
+def kit_imports() -> dict[str, set[str]]:
+    """Return the modules of the kit that each of its modules imports."""
     modules = {path.stem: path for path in KIT.glob("[!_]*.py")}
-    assert sorted(modules) == sorted(FROM_BELOW)
-    for number, name in enumerate(FROM_BELOW):
-        below = {f".{module}" for module in FROM_BELOW[:number]}
-        assert relative_imports(modules[name]) <= below, name
-        assert len(modules[name].read_text("utf-8").splitlines()) <= 350, name
+    return {
+        name: {found[1:].partition(".")[0] for found in relative_imports(path)}
+        for name, path in modules.items()
+    }
+
+
+def floor(name: str, imports: dict[str, set[str]], above: tuple[str, ...] = ()) -> int:
+    """Return the length of the longest chain of imports below a module."""
+    assert name not in above, f"a circle of imports: {' -> '.join([*above, name])}"
+    below = imports.get(name, set())
+    return 1 + max((floor(n, imports, (*above, name)) for n in below), default=0)
+
+
+def test_the_kit_is_at_most_seven_floors_high():
+    imports = kit_imports()
+    floors = {name: floor(name, imports) for name in imports}
+    assert floors["publish"] == 1 < floors["image"] < floors["labels"]
+    assert not [name for name, number in floors.items() if number > 7]
+    with pytest.raises(AssertionError, match="a circle of imports: b -> a -> b"):
+        floor("b", {"a": {"b"}, "b": {"a"}})
     for path in KIT.parent.glob("dev/*.py"):
         imported = {name for name in relative_imports(path) if name.startswith("..")}
         assert imported <= {"..kit.fractal"}, path
 
 
-def test_the_kit_offers_what_it_lists_and_imports_what_is_asked_for():
-    text = (KIT / "__init__.py").read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    typed = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level]
-    names = {alias.name for node in typed for alias in node.names}
-    docstring = ast.get_docstring(tree)
+def test_a_name_of_the_kit_imports_what_it_needs_and_nothing_else():
     code = (
-        "import sys, my_fractal_tasks.kit as kit\n"
-        "from my_fractal_tasks.kit.fractal import task_output\n"
-        "from my_fractal_tasks.kit import ImageUpdate\n"
-        "assert not {'zarr', 'numpy'} & sys.modules.keys()\n"
-        "print(*kit.__all__)\n"
-        "for name in kit.__all__: getattr(kit, name)\n"
-        "assert not {'scipy', 'ome_zarr'} & sys.modules.keys()\n"
-        "assert not hasattr(kit, 'np')\n"
+        "import sys\n"
+        "from importlib import import_module\n"
+        "kit = import_module('my_fractal_tasks.kit')\n"
+        "assert len(kit.__all__) > 50 and {*kit.__all__} <= {*dir(kit)}\n"
+        "assert not hasattr(kit, 'np') and not hasattr(kit, 'read_csv')\n"
+        "start = kit.__name__ + '.'\n"
+        "for name in kit.__all__:\n"
+        "    for module in [m for m in sys.modules if m.startswith(start)]:\n"
+        "        del sys.modules[module]\n"
+        "    getattr(kit, name)\n"
+        "    new = [m.removeprefix(start) for m in sys.modules if m.startswith(start)]\n"
+        "    print(name, *new)\n"
+        "    assert not {'scipy', 'ome_zarr'} & sys.modules.keys(), name\n"
     )
-    listed = run(sys.executable, "-c", code).split()
-    assert sorted(names) == sorted(listed)
-    assert not [name for name in listed if f"`{name}`" not in docstring]
+    lines = run(sys.executable, "-c", code).splitlines()
+    homes = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse((KIT / "__init__.py").read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    imports = kit_imports()
+
+    def needed(module: str) -> set[str]:
+        return {module}.union(*map(needed, imports[module]))
+
+    assert {
+        name: {*modules} for name, *modules in (line.split(" ") for line in lines)
+    } == {name: needed(home) for name, home in homes.items()}
+
+
+def test_arguments_and_models_need_no_image_library():
+    code = (
+        "import sys\n"
+        "from my_fractal_tasks.kit import ImageUpdate, micrometers, model_file, task_output\n"
+        "assert not {'zarr', 'numpy', 'scipy'} & sys.modules.keys()\n"
+    )
+    run(sys.executable, "-c", code)
+
+
+def test_help_and_the_docstring_of_the_kit_show_all_names():
+    code = "import my_fractal_tasks.kit as kit; help(kit); print(*kit.__all__)"
+    *page, names = run(sys.executable, "-c", code).splitlines()
+    text = "\n".join(page)
+    assert "open_image(\n" in text or "open_image(path: " in text
+    docstring = ast.get_docstring(ast.parse((KIT / "__init__.py").read_text("utf-8")))
+    for name in names.split():
+        assert re.search(rf"^    (class )?{name}\b", text, re.M), name
+        assert f"`{name}`" in docstring

@@ -19,13 +19,13 @@ from my_fractal_tasks.kit import (
     Roi,
     open_image,
     parse_numbers,
-    read_rois,
     read_table,
     read_tables,
     table_names,
     write_roi_table,
     write_table,
 )
+from my_fractal_tasks.kit.regions import read_rois
 from package_images import write_image, write_plate
 
 # What Python, or pandas, or a spreadsheet takes for a number.

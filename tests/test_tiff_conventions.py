@@ -7,7 +7,8 @@ import pytest
 import tifffile
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
-from my_fractal_tasks.kit import open_image, read_rois
+from my_fractal_tasks.kit import open_image
+from my_fractal_tasks.kit.regions import read_rois
 
 FIELDS = np.random.default_rng(0).integers(1, 4000, (2, 20, 30), np.uint16)
 STAGE = [(1000.0, 500.0), (1000.0, 510.0)]  # y and x, in micrometers

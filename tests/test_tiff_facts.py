@@ -5,7 +5,8 @@ import pytest
 import tifffile
 from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
-from my_fractal_tasks.kit import open_image, read_rois
+from my_fractal_tasks.kit import open_image
+from my_fractal_tasks.kit.regions import read_rois
 
 STACK = np.random.default_rng(0).integers(1, 4000, (3, 20, 30), np.uint16)
 MICRO = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}

@@ -259,11 +259,12 @@ def promises(history: Path, version: str) -> set[str]:
 
     package = "template/package"
     kit = ast.parse(show(f"{package}/src/{{{{ package_name }}}}/kit/__init__.py"))
-    (names,) = (
-        ast.literal_eval(node.value)
-        for node in kit.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
-    )
+    names = {
+        alias.name
+        for node in ast.walk(kit)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
     sessions = re.findall(
         r"^@nox\.session.*\ndef (\w+)", show(f"{package}/noxfile.py"), re.M
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import kit
 from ..kit import Image
+from ..kit.regions import read_rois
 from .pixels import Array, Small, frame_of, nearest, read_small, resize
 
 LONGER = 320  # pixels of the longer side of a picture
@@ -148,7 +149,7 @@ def look_at_regions(image: Image, view: View) -> None:
             if not str(kind).endswith("roi_table"):
                 continue
             boxes: dict[str, Box] = {}
-            for roi in kit.read_rois(image, name):
+            for roi in read_rois(image, name):
                 places = dict(zip(axes, roi.region, strict=True))
                 y, x = (
                     (

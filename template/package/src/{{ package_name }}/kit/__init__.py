@@ -7,8 +7,8 @@
   plates, `list_plate` also what is missing; `find_in_plate` gives a `PlateImage`, and
   `attributes_of` what Fractal calls its place. `is_zarr`, `open_group`, `ome_metadata`,
   `group_version` know all else that is OME-Zarr.
-- Where to work: `Regions` is the argument, `find_rois` gives each `Roi`; `read_rois` those
-  of one table, `label_rois` those around labels.
+- Where to work: `Regions` is the argument, `find_rois` gives each `Roi`;
+  `label_rois` those around labels.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
   `read_tables` reads one of several images, whose columns `join_columns` puts below each
   other. `make_column` makes one of values, `parse_numbers` numbers of texts.
@@ -32,145 +32,95 @@
 What can be imported from here stays so; the modules behind it may change.
 """
 
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blocks import (
-        build_pyramid,
-        cast,
-        cut_blocks,
-        each_block,
-        in_threads,
-        map_blocks,
-        n_threads,
-        write_levels,
-    )
-    from .columns import join_columns, make_column, parse_numbers
-    from .create import create_image
-    from .fractal import (
-        ImageUpdate,
-        ParallelizationItem,
-        ZarrDir,
-        ZarrUrl,
-        init_task_output,
-        run_task,
-        task_output,
-    )
-    from .image import Array, Channel, Image, Region, open_image
-    from .intensity import histogram, percentile_range
-    from .labels import label_blocks, label_regions
-    from .models import cached_model, model_file, model_sources
-    from .ngff import NgffVersion, check_name, group_version, ome_metadata, open_group
-    from .overlays import level_like, open_label
-    from .plate import create_plate, sibling_path
-    from .provenance import Step, is_made
-    from .publish import is_zarr
-    from .regions import Regions, each_roi, find_rois, map_regions, regions_of_labels
-    from .rois import Roi, label_rois, read_rois, write_roi_table
-    from .tables import (
-        Table,
-        read_table,
-        read_tables,
-        table_files,
-        table_names,
-        write_feature_table,
-        write_table,
-    )
-    from .tiles import label_tiles
-    from .units import micrometers, seconds
-    from .wells import (
-        PlateImage,
-        attributes_of,
-        find_in_plate,
-        list_plate,
-        plate_images,
-        plate_position,
-    )
-    from .write import derive_image, derive_label
+    from .blocks import build_pyramid as build_pyramid
+    from .blocks import cast as cast
+    from .blocks import cut_blocks as cut_blocks
+    from .blocks import each_block as each_block
+    from .blocks import in_threads as in_threads
+    from .blocks import map_blocks as map_blocks
+    from .blocks import n_threads as n_threads
+    from .blocks import write_levels as write_levels
+    from .columns import join_columns as join_columns
+    from .columns import make_column as make_column
+    from .columns import parse_numbers as parse_numbers
+    from .create import create_image as create_image
+    from .fractal import ImageUpdate as ImageUpdate
+    from .fractal import ParallelizationItem as ParallelizationItem
+    from .fractal import ZarrDir as ZarrDir
+    from .fractal import ZarrUrl as ZarrUrl
+    from .fractal import init_task_output as init_task_output
+    from .fractal import run_task as run_task
+    from .fractal import task_output as task_output
+    from .image import Channel as Channel
+    from .image import Image as Image
+    from .image import open_image as open_image
+    from .intensity import histogram as histogram
+    from .intensity import percentile_range as percentile_range
+    from .labels import label_blocks as label_blocks
+    from .labels import label_regions as label_regions
+    from .models import cached_model as cached_model
+    from .models import model_file as model_file
+    from .models import model_sources as model_sources
+    from .ngff import NgffVersion as NgffVersion
+    from .ngff import group_version as group_version
+    from .ngff import ome_metadata as ome_metadata
+    from .ngff import open_group as open_group
+    from .overlays import level_like as level_like
+    from .overlays import open_label as open_label
+    from .plate import PlateImage as PlateImage
+    from .plate import attributes_of as attributes_of
+    from .plate import create_plate as create_plate
+    from .plate import find_in_plate as find_in_plate
+    from .plate import list_plate as list_plate
+    from .plate import plate_images as plate_images
+    from .plate import plate_position as plate_position
+    from .plate import sibling_path as sibling_path
+    from .provenance import Step as Step
+    from .provenance import is_made as is_made
+    from .publish import check_name as check_name
+    from .publish import is_zarr as is_zarr
+    from .regions import Regions as Regions
+    from .regions import Roi as Roi
+    from .regions import each_roi as each_roi
+    from .regions import find_rois as find_rois
+    from .regions import label_rois as label_rois
+    from .regions import map_regions as map_regions
+    from .regions import regions_of_labels as regions_of_labels
+    from .regions import write_roi_table as write_roi_table
+    from .slices import Array as Array
+    from .slices import Region as Region
+    from .tables import Table as Table
+    from .tables import read_table as read_table
+    from .tables import read_tables as read_tables
+    from .tables import table_files as table_files
+    from .tables import table_names as table_names
+    from .tables import write_feature_table as write_feature_table
+    from .tables import write_table as write_table
+    from .tiles import label_tiles as label_tiles
+    from .units import micrometers as micrometers
+    from .units import seconds as seconds
+    from .write import derive_image as derive_image
+    from .write import derive_label as derive_label
 else:
-    MODULES = ["units", "fractal", "ngff", "image", "overlays", "wells", "provenance"]
-    MODULES += ["plate", "blocks", "columns", "tables", "rois", "regions", "labels"]
-    MODULES += ["write", "intensity", "tiles", "models", "publish", "create"]
+    # Editors and type checkers read the lines above; so does this, without the imports.
+    _LINES = Path(__file__).read_text("utf-8")
+    _HOMES = {n: m for m, n in re.findall(r"from (\.[\w.]+) import (\w+) as", _LINES)}
+    __all__ = sorted(_HOMES)
 
     def __getattr__(name: str) -> Any:
-        """Import a name when it is used, and no library that it does not need."""
-        for module in MODULES if name in __all__ else ():
-            found = import_module(f"{__name__}.{module}")
-            if hasattr(found, name):
-                return getattr(found, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        """Import the module of a name when the name is used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name], __name__), name)
+        globals()[name] = value
+        return value
 
-
-__all__ = [
-    "Array",
-    "Channel",
-    "Image",
-    "ImageUpdate",
-    "NgffVersion",
-    "ParallelizationItem",
-    "PlateImage",
-    "Region",
-    "Regions",
-    "Roi",
-    "Step",
-    "Table",
-    "ZarrDir",
-    "ZarrUrl",
-    "attributes_of",
-    "build_pyramid",
-    "cached_model",
-    "cast",
-    "check_name",
-    "create_image",
-    "create_plate",
-    "cut_blocks",
-    "derive_image",
-    "derive_label",
-    "each_block",
-    "each_roi",
-    "find_in_plate",
-    "find_rois",
-    "group_version",
-    "histogram",
-    "in_threads",
-    "init_task_output",
-    "is_made",
-    "is_zarr",
-    "join_columns",
-    "label_blocks",
-    "label_regions",
-    "label_rois",
-    "label_tiles",
-    "level_like",
-    "list_plate",
-    "make_column",
-    "map_blocks",
-    "map_regions",
-    "micrometers",
-    "model_file",
-    "model_sources",
-    "n_threads",
-    "ome_metadata",
-    "open_group",
-    "open_image",
-    "open_label",
-    "parse_numbers",
-    "percentile_range",
-    "plate_images",
-    "plate_position",
-    "read_rois",
-    "read_table",
-    "read_tables",
-    "regions_of_labels",
-    "run_task",
-    "seconds",
-    "sibling_path",
-    "table_files",
-    "table_names",
-    "task_output",
-    "write_feature_table",
-    "write_levels",
-    "write_roi_table",
-    "write_table",
-]
+    def __dir__() -> list[str]:
+        """Names for `help` and for completion."""
+        return __all__

@@ -9,8 +9,8 @@ import numpy as np
 import zarr
 
 from .columns import Cells, kind_of, make_column, parse_as
-from .image import Array
 from .ngff import open_group
+from .slices import Array
 
 # Attribute of a table of CSV that we wrote: of what kind each column is.
 KINDS = "column_kinds"

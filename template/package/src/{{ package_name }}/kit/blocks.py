@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .image import Array, Image, Region, channels_to_read
-from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer, within
+from .image import Image, channels_to_read
+from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer
+from .slices import Array, Region, extents, grow, within
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -162,11 +163,11 @@ def map_blocks(
     fit = Fit(dtype)
 
     def make(region: Region) -> Array:
-        wide = _grow(region, margin, target.shape)
+        wide = grow(region, margin, target.shape)
         pixels = source.read(wide, read)
-        block: Array = np.empty([s.stop - s.start for s in region], dtype)
+        block: Array = np.empty(extents(region), dtype)
         for slab in cut_slabs(target, region, whole):
-            seen = _grow(slab, margin, target.shape)
+            seen = grow(slab, margin, target.shape)
             given = pixels[within(seen, wide)]
             result = function(given)
             if result.shape != given.shape:
@@ -192,14 +193,6 @@ def check_axes(**arguments: Iterable[str]) -> None:
     for name, axes in arguments.items():
         if wrong := [axis for axis in axes if axis not in tuple("tczyx")]:
             raise ValueError(f"{name}: {wrong}; allowed are the letters t, c, z, y, x")
-
-
-def _grow(region: Region, margin: Iterable[int], shape: Iterable[int]) -> Region:
-    """A region with a margin on all sides, which ends at the border of the image."""
-    return tuple(
-        slice(max(s.start - extra, 0), min(s.stop + extra, extent))
-        for s, extra, extent in zip(region, margin, shape, strict=True)
-    )
 
 
 def cast(pixels: Array, dtype: DTypeLike) -> Array:
@@ -280,7 +273,7 @@ def write_levels(
         level: The level that is written.
     """
     write_block = Writer(image.levels[level])
-    following = NextLevel.plan(image, level, cuts)
+    following = NextLevel.plan(image.levels, level, cuts, mean=not image.is_label)
     order = following.order if following else list(np.ndindex(*map(len, cuts)))
 
     def write(place: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .image import Array
+from .slices import Array
 
 Cells = list[str]
 """A column of CSV, which does not say of what kind it is."""

@@ -9,19 +9,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike
 
 from .image import Image, open_image
-from .intensity import display_window
 from .multiscale import AXES
-from .ngff import NgffVersion, new_array, new_group, open_group
-from .provenance import MADE_BY, Step
+from .ngff import MADE_BY, NgffVersion, new_array, new_group, open_group
 from .publish import published
-from .write import keep_children
+from .write import display_window, keep_children
+
+if TYPE_CHECKING:
+    from .provenance import Step
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def create_image(
     chunk_yx: int = 2048,
     min_levels: int = 1,
     overwrite: bool = False,
-    made_by: Step | None = None,
+    made_by: "Step | None" = None,
 ) -> Iterator[Image]:
     """Create an image, with a pyramid by factors of two in y and x.
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from .chunks import check_chunks
@@ -21,10 +20,7 @@ from .ngff import (
     open_group,
 )
 from .publish import is_zarr
-
-Array = NDArray[Any]
-Region = tuple[slice, ...]
-"""One slice for each axis."""
+from .slices import Array, Region
 
 
 class Channel(BaseModel):

@@ -14,11 +14,10 @@ from .blocks import (
     in_threads,
     write_levels,
 )
-from .image import Array, Image, Region, channels_to_read
+from .image import Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects, touching_labels
-from .pyramid import within
-from .regions import each_roi
-from .rois import Roi
+from .regions import Roi, each_roi
+from .slices import Array, Region, within
 
 KEPT = 2**27  # bytes of local labels in memory; others wait in the label image
 

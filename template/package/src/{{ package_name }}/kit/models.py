@@ -16,8 +16,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from .ngff import check_name
-from .publish import hidden_path, locked, take_over
+from .publish import check_name, hidden_path, locked, take_over
 
 logger = logging.getLogger(__name__)
 

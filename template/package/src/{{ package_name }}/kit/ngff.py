@@ -14,6 +14,7 @@ from zarr.registry import register_codec
 from .publish import Lock, repair, while_locked
 
 NgffVersion = Literal["0.4", "0.5"]
+MADE_BY = "made_by"  # attribute that says which step has made an image, label or table
 
 
 class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc] # it has no types
@@ -142,16 +143,6 @@ def new_array(
             cname="zstd", clevel=1, shuffle="shuffle" if shuffle else "noshuffle"
         )
     group.create_array(name, shape=tuple(shape), dtype=dtype, fill_value=0, **options)
-
-
-def check_name(name: str, argument: str) -> None:
-    """Reject an invalid name of a folder, and hidden ones.
-
-    Raises:
-        ValueError: `name` cannot.
-    """
-    if not 0 < len(name) <= 200 or name[0] == "." or set(name) & set("/\\\0"):
-        raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
 
 
 def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:

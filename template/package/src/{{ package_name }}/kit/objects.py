@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blocks import cast
-from .image import Array
+from .slices import Array
 
 
 class Runs(NamedTuple):

@@ -1,24 +1,202 @@
-"""Create plates, and choose paths of new images."""
+"""Plates and wells: their lists of images, new ones, and the position of an image."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import zarr
 
 from .image import Image
 from .ngff import (
+    MADE_BY,
     NgffVersion,
+    check_version,
     drop_consolidated,
     edit_group,
     group_version,
+    inside,
     new_group,
     ome_metadata,
     open_group,
 )
-from .provenance import MADE_BY, Step
 from .publish import is_zarr, published
-from .wells import listed_image, plate_images
+
+if TYPE_CHECKING:
+    from .provenance import Step
+
+# Reasons why the metadata of a plate or well cannot be understood.
+DAMAGE = (AttributeError, LookupError, OSError, TypeError, ValueError)
+
+
+class PlateImage(NamedTuple):
+    """An image of a plate.
+
+    Attributes:
+        plate: Folder of the plate.
+        row: Name of the row of its well.
+        column: Name of the column of its well.
+        acquisition: Number of the acquisition; None if neither well nor plate says it.
+    """
+
+    plate: Path
+    row: str
+    column: str
+    acquisition: int | None
+
+
+class Listing(NamedTuple):
+    """The wells and images of a plate.
+
+    Attributes:
+        images: The images of all wells that are on disk, by folder, in the order of wells.
+        missing: Wells that are not on disk.
+        empty: Wells that list no image.
+    """
+
+    images: dict[Path, PlateImage]
+    missing: list[Path]
+    empty: list[Path]
+
+
+def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
+    """Read the lists of a plate and of its wells.
+
+    Args:
+        path: Folder of the plate.
+        argument: Name of the task's argument, for the error messages.
+
+    Raises:
+        ValueError: It is no plate, or metadata of it or of some wells are wrong; the
+            message lists all of these. What is but missing is no error.
+    """
+    listing = Listing({}, [], [])
+    problems = []
+    try:
+        plate = _metadata(path, "plate")
+        wells = {well["path"]: well for well in plate["wells"]}
+        if len(wells) < len(plate["wells"]):
+            names = [well["path"] for well in plate["wells"]]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"it lists twice: {', '.join(twice)}")
+        folders = {
+            name: inside(path, name, argument=argument, links=True) for name in wells
+        }
+    except DAMAGE as error:
+        raise ValueError(f"{argument}: {path} is no plate: {_reason(error)}") from error
+    for name, folder in folders.items():
+        try:
+            row, column = _row_and_column(plate, wells[name])
+            if not is_zarr(folder):
+                listing.missing.append(folder)
+                continue
+            images = _metadata(folder, "well")["images"]
+            if not images:
+                listing.empty.append(folder)
+            for image in images:
+                place = inside(folder, image["path"], argument=argument, links=True)
+                if place in listing.images:
+                    raise ValueError(f"it lists {image['path']} twice")
+                acquisition = _acquisition(plate, wells[name], image)
+                listing.images[place] = PlateImage(path, row, column, acquisition)
+        except DAMAGE as error:
+            problems.append(f"{folder}: {_reason(error)}")
+    if problems:
+        raise ValueError(
+            f"{argument}: {len(problems)} wells of {path} are damaged:\n"
+            + "\n".join(problems)
+        )
+    return listing
+
+
+def listed_image(path: Path) -> dict[str, Any] | None:
+    """Entry of an image in the list of its well; None if there is none.
+
+    Raises:
+        ValueError: The well is damaged.
+    """
+    if not is_zarr(path.parent):
+        return None
+    try:
+        if "well" not in ome_metadata(open_group(path.parent)):
+            return None
+        images = _metadata(path.parent, "well")["images"]
+        entries = [one for one in images if one["path"].rstrip("/") == path.name]
+    except DAMAGE as error:
+        reason = f"the well {path.parent} is damaged: {_reason(error)}"
+        raise ValueError(reason) from error
+    return entries[0] if len(entries) == 1 else None
+
+
+def find_in_plate(path: Path | str) -> PlateImage | None:
+    """Position of an image in a plate; None if no well lists the image.
+
+    Raises:
+        ValueError: The plate does not list the well, or contradicts it.
+    """
+    path = Path(path)
+    image = listed_image(path)
+    if image is None:
+        return None
+    for folder in path.parents[2:5]:  # of OMERO, there is one for the acquisition
+        try:
+            plate = _metadata(folder, "plate")
+        except (LookupError, OSError, ValueError):
+            continue
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            listed = [well for well in plate["wells"] if well["path"] == name]
+            if len(listed) != 1:
+                raise ValueError(f"it lists the well {len(listed)} times")
+            row, column = _row_and_column(plate, listed[0])
+            acquisition = _acquisition(plate, listed[0], image)
+        except DAMAGE as error:
+            raise ValueError(
+                f"{path.parent} does not fit its plate {folder}: {_reason(error)}"
+            ) from error
+        return PlateImage(folder, row, column, acquisition)
+    return None
+
+
+def plate_position(path: Path | str, unknown: int | None = 0) -> dict[str, Any]:
+    """Plate, well and acquisition of an image, by Fractal's names for these attributes.
+
+    Args:
+        path: Folder of the image, such as `plate.zarr/A/01/0`.
+        unknown: Acquisition of an image whose well does not say it; None leaves it out.
+
+    Returns:
+        Empty for an image that no well lists.
+
+    Raises:
+        ValueError: The plate does not list the well, or contradicts it.
+    """
+    place = find_in_plate(path)
+    return attributes_of(place, unknown) if place else {}
+
+
+def attributes_of(place: PlateImage, unknown: int | None = 0) -> dict[str, Any]:
+    """Attributes of an image of a plate; see `plate_position`."""
+    number = unknown if place.acquisition is None else place.acquisition
+    position = {"plate": place.plate.name, "well": place.row + place.column}
+    return position | ({} if number is None else {"acquisition": number})
+
+
+def plate_images(path: Path, argument: str = "zarr_url") -> list[Path]:
+    """Folders of all images that a plate lists, in the order of its wells.
+
+    Raises:
+        ValueError: It is no plate, lacks a well, or one is damaged.
+    """
+    listing = list_plate(path, argument)
+    if listing.missing:
+        names = [folder.relative_to(path).as_posix() for folder in listing.missing]
+        raise ValueError(
+            f"{argument}: {path} is no whole plate: it lists wells that are not there: "
+            + ", ".join(names)
+        )
+    return list(listing.images)
 
 
 def sibling_path(holder: Image | Path, suffix: str) -> Path:
@@ -47,7 +225,7 @@ def create_plate(
     overwrite: bool = False,
     extend: bool = False,
     like: Path | None = None,
-    made_by: Step | None = None,
+    made_by: "Step | None" = None,
 ) -> None:
     """Write the metadata of a plate and of all its wells; the images are written later.
 
@@ -65,175 +243,201 @@ def create_plate(
     Raises:
         FileExistsError: There is something at `path`, and it is neither to be replaced
             nor to be extended.
-        ValueError: What is to be extended is no plate of this version.
+        ValueError: What is to be extended is no plate of this version, or has wells that
+            are damaged.
     """
-    if extend and path.exists():
-        _extend_plate(path, wells, version, _acquisitions(like))
-        return
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_plate_metadata, write_well_metadata
-
-    fmt = format_from_version(version)
-    acquisitions = [list(images.values()) for images in wells.values()]
-    known = _acquisitions(like)
-    source = ome_metadata(open_group(like))["plate"] if like else {}
-    rows, columns = (
-        [axis["name"] for axis in source.get(key) or ()] for key in ("rows", "columns")
-    )
-    record = {MADE_BY: made_by.record(path)} if made_by else {}
-    with published(path, overwrite=overwrite, argument="plate_name") as partial:
-        plate = new_group(partial, version, {})
-        plate.update_attributes(record)
-        write_plate_metadata(
-            plate,
-            rows=rows or sorted({row for row, _ in wells}),
-            columns=columns or sorted({column for _, column in wells}),
-            wells=[f"{row}/{column}" for row, column in sorted(wells)],
-            acquisitions=[
-                known.get(n, {"id": n})
-                for n in sorted({n for well in acquisitions for n in well})
-            ],
-            field_count=max(
-                well.count(number) for well in acquisitions for number in well
-            ),
-            name=source.get("name") or path.name.removesuffix(".zarr"),
-            fmt=fmt,
-        )
-        if like:
-            _copy_attributes(open_group(like), plate)
-        for (row, column), images in wells.items():
-            for folder in (partial / row, partial / row / column):
-                if not folder.exists():
-                    new_group(folder, version, {})
-            write_well_metadata(
-                zarr.open_group(folder, mode="r+"),
-                [{"path": name, "acquisition": n} for name, n in images.items()],
-                fmt=fmt,
-            )
-
-
-def _acquisitions(plate: Path | None) -> dict[int, dict[str, Any]]:
-    """Metadata of the acquisitions of a plate, by their numbers."""
-    if plate is None:
-        return {}
-    listed = ome_metadata(open_group(plate))["plate"].get("acquisitions") or []
+    attributes: Any = open_group(like).attrs.asdict() if like else {}
+    ome: Any = dict(attributes.pop("ome", {}))
+    old: Any = ome.pop("plate", None) or attributes.pop("plate", {})
     # Where their wells lie is not where those of another plate do.
-    return {
-        one["id"]: {key: one[key] for key in one.keys() - {"path"}} for one in listed
+    acquisitions = {
+        entry["id"]: {key: entry[key] for key in entry.keys() - {"path"}}
+        for entry in old.get("acquisitions") or []
     }
-
-
-def _copy_attributes(source: zarr.Group, target: zarr.Group) -> None:
-    """Copy attributes from another plate, unless they are there."""
-
-    def add(lacking: dict[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
-        """`lacking`, with keys that are only in `full`; in `ome` and `plate` likewise."""
-        both = {**full, **lacking}
-        for key in {"ome", "plate"} & lacking.keys() & full.keys():
-            both[key] = add(lacking[key], full[key])
-        return both
-
-    attributes = source.attrs.asdict()
+    if extend and path.exists():
+        found = {*plate_images(path, "plate_name")}
+        if group_version(open_group(path)) != version:
+            raise ValueError(f"plate_name: {path} is no plate of NGFF {version}")
+        wanted = {
+            path / r / c / name for (r, c), names in wells.items() for name in names
+        }
+        if not wanted <= found:
+            drop_consolidated(path / "well")
+            _add_wells(path, wells, version, acquisitions)
+        return
+    new_lists = {"rows": [], "columns": [], "name": path.name.removesuffix(".zarr")}
+    left_out = ("wells", "acquisitions", "field_count")
+    kept = {key: old[key] for key in old if old[key] and key not in left_out}
+    ome = {key: ome[key] for key in ome if key != "version"}
+    ome["plate"] = new_lists | kept | {"wells": []}
     attributes.pop(MADE_BY, None)
-    target.update_attributes(add(target.attrs.asdict(), attributes))
+    if made_by:
+        attributes[MADE_BY] = made_by.record(path)
+    with published(path, overwrite=overwrite, argument="plate_name") as new:
+        new_group(new, version, ome).update_attributes(attributes)
+        _add_wells(new, wells, version, acquisitions)
 
 
-def _extend_plate(
+def _add_wells(
     path: Path,
     wells: Mapping[tuple[str, str], Mapping[str, int]],
     version: NgffVersion,
-    known_acquisitions: Mapping[int, dict[str, Any]],
+    acquisitions: Mapping[int, dict[str, Any]],
 ) -> None:
     """Add wells and images to the lists of a plate, unless they are there.
 
     A well appears in the list of the plate when it has its own.
+
+    Args:
+        path: Folder of the plate.
+        wells: As for `create_plate`.
+        version: NGFF version of the plate.
+        acquisitions: Metadata of acquisitions that are known, by number.
     """
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_plate_metadata, write_well_metadata
 
-    found = {*plate_images(path, "plate_name")}
-    if group_version(open_group(path)) != version:
-        raise ValueError(f"plate_name: {path} is no plate of NGFF {version}")
-    wanted = {path / r / c / name for (r, c), names in wells.items() for name in names}
-    if wanted <= found:
-        return
     fmt = format_from_version(version)
-    drop_consolidated(path / "row" / "column" / "image")
-    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
-    numbers: list[list[int]] = []
+    counts: list[Counter[int]] = []  # of the images of each well, by acquisition
 
-    def ome(attributes: dict[str, Any]) -> dict[str, Any]:
-        if version == "0.4":
-            return attributes
-        holder: dict[str, Any] = attributes.setdefault("ome", {"version": version})
-        return holder
+    def add_images(
+        group: zarr.Group, well: dict[str, Any], images: Mapping[str, int]
+    ) -> None:
+        listed = {image["path"]: image for image in well.get("images", [])}
+        for name, number in images.items():
+            listed.setdefault(name, {"path": name, "acquisition": number})
+        write_well_metadata(group, list(listed.values()), fmt=fmt)
 
-    def edit(
-        folder: Path, key: str, write: Callable[[zarr.Group, dict[str, Any]], None]
-    ) -> dict[str, Any]:
-        """Rewrite the metadata of a well or plate; `write` gets the present ones."""
-        result: dict[str, Any] = {}
-
-        def change(attributes: dict[str, Any]) -> None:
-            group = zarr.create_group({}, zarr_format=zarr_format)
-            write(group, ome(attributes).get(key, {}))
-            result.update(ome_metadata(group)[key])
-            ome(attributes)[key] = result
-
-        edit_group(folder, zarr_format, change)
-        return result
-
-    for (row, column), images in wells.items():
-        for folder in (path / row, path / row / column):
-            folder.mkdir(exist_ok=True)
-        if not is_zarr(path / row):
-            edit_group(path / row, zarr_format, ome)
-
-        def extend_well(
-            group: zarr.Group,
-            well: dict[str, Any],
-            images: Mapping[str, int] = images,
-        ) -> None:
-            listed = list(well.get("images", []))
-            known = {image["path"] for image in listed}
-            listed += [
-                {"path": name, "acquisition": number}
-                for name, number in images.items()
-                if name not in known
-            ]
-            write_well_metadata(group, listed, fmt=fmt)
-
-        well = edit(folder, "well", extend_well)
-        numbers.append([image.get("acquisition", 0) for image in well["images"]])
-
-    def extend_plate(group: zarr.Group, plate: dict[str, Any]) -> None:
+    def add_wells(group: zarr.Group, plate: dict[str, Any]) -> None:
         rows, columns = (
             [axis["name"] for axis in plate[key]] for key in ("rows", "columns")
         )
-        rows += sorted({row for row, _ in wells}.difference(rows))
-        columns += sorted({column for _, column in wells}.difference(columns))
         paths = {well["path"] for well in plate["wells"]}
-        acquisitions = list(plate.get("acquisitions", []))
-        new = {number for well in numbers for number in well}
-        new -= {acquisition["id"] for acquisition in acquisitions}
+        new = [f"{row}/{column}" for row, column in sorted(wells)]
+        known = {entry["id"]: entry for entry in plate.get("acquisitions", [])}
+        for number in sorted({number for count in counts for number in count}):
+            known.setdefault(number, acquisitions.get(number, {"id": number}))
+        largest = max((n for count in counts for n in count.values()), default=0)
         write_plate_metadata(
             group,
-            rows=rows,
-            columns=columns,
-            wells=[
-                *plate["wells"],
-                *(f"{r}/{c}" for r, c in sorted(wells) if f"{r}/{c}" not in paths),
-            ],
-            acquisitions=[
-                *acquisitions,
-                *(known_acquisitions.get(n, {"id": n}) for n in sorted(new)),
-            ],
-            field_count=max(
-                plate.get("field_count", 1),
-                *(well.count(number) for well in numbers for number in well),
-            ),
+            rows=rows + sorted({row for row, _ in wells}.difference(rows)),
+            columns=columns
+            + sorted({column for _, column in wells}.difference(columns)),
+            wells=[*plate["wells"], *(well for well in new if well not in paths)],
+            acquisitions=list(known.values()),
+            field_count=max(plate.get("field_count", 1), largest),
             name=plate.get("name"),
             fmt=fmt,
         )
 
-    edit(path, "plate", extend_plate)
+    for (row, column), images in wells.items():
+        folder = path / row / column
+        folder.mkdir(parents=True, exist_ok=True)
+        if not is_zarr(path / row):
+            edit_group(path / row, fmt.zarr_format, lambda ome: _ome(ome, version))
+        well = _rewrite(folder, version, "well", partial(add_images, images=images))
+        counts.append(Counter(image.get("acquisition", 0) for image in well["images"]))
+    _rewrite(path, version, "plate", add_wells)
+
+
+def _rewrite(
+    folder: Path,
+    version: NgffVersion,
+    key: str,
+    write: Callable[[zarr.Group, dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Rewrite the `well` or `plate` of a group; return it.
+
+    Args:
+        folder: Folder of the well or plate.
+        version: Its NGFF version.
+        key: Which of both.
+        write: Writes it into an empty group; gets the present one.
+    """
+    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
+    result: dict[str, Any] = {}
+
+    def change(attributes: dict[str, Any]) -> None:
+        holder = _ome(attributes, version)
+        group = zarr.create_group({}, zarr_format=zarr_format)
+        write(group, holder.get(key, {}))
+        result.update(holder.get(key, {}) | ome_metadata(group)[key])
+        holder[key] = result
+
+    edit_group(folder, zarr_format, change)
+    return result
+
+
+def _ome(attributes: dict[str, Any], version: NgffVersion) -> dict[str, Any]:
+    """Where the attributes of a group have the metadata of OME."""
+    if version == "0.4":
+        return attributes
+    holder: dict[str, Any] = attributes.setdefault("ome", {"version": version})
+    return holder
+
+
+def _metadata(folder: Path, kind: str) -> Any:
+    """Metadata of a plate or well."""
+    group = open_group(folder)
+    metadata = ome_metadata(group)[kind]
+    check_version(group, metadata)
+    return metadata
+
+
+def _reason(error: Exception) -> str:
+    """Text of an error; the text of a `KeyError` is only the key."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[str]:
+    """Row and column of a well, from the end of its path and from the plate.
+
+    Raises:
+        ValueError: They differ.
+    """
+    parts: list[str] = well["path"].rstrip("/").split("/")[-2:]
+    if len(parts) < 2:
+        raise ValueError(f"the path {well['path']!r} has not a row and a column")
+    kinds = (("rows", "rowIndex"), ("columns", "columnIndex"))
+    for (kind, key), part in zip(kinds, parts, strict=True):
+        names = [axis["name"] for axis in plate.get(kind, [])]
+        if names and part not in names:
+            raise ValueError(
+                f"{part!r} of {well['path']} is none of the {kind} {names}"
+            )
+        index = well.get(key)
+        if index is not None and names[index:][:1] != [part]:
+            raise ValueError(
+                f"the {key} {index} of {well['path']} is not that of {part!r}"
+            )
+    return parts
+
+
+def _acquisition(
+    plate: Mapping[str, Any], well: Mapping[str, Any], image: Mapping[str, Any]
+) -> int | None:
+    """Number of the acquisition of an image, from its well, the plate or the path.
+
+    Raises:
+        ValueError: It is none of those of the plate.
+    """
+    acquisitions = plate.get("acquisitions") or []
+    known = [acquisition["id"] for acquisition in acquisitions]
+    number = image.get("acquisition")
+    folder = "/".join(well["path"].rstrip("/").split("/")[:-2])
+    if number is None and folder:  # older plates of OMERO: acquisition/row/column
+        names = [str(one.get("path", one["id"])) for one in acquisitions]
+        if names.count(folder) == 1:
+            number = known[names.index(folder)]
+        elif folder.isdecimal() and not known:
+            number = int(folder)
+    if number is None and len(known) == 1:
+        number = known[0]
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    # Some tasks add an image to its well without an acquisition: it has none.
+    if number is not None and not (is_number and (not known or number in known)):
+        raise ValueError(
+            f"the image {image['path']} of the well {well['path']} has the acquisition "
+            f"{number}, and the plate has {known or 'none'}"
+        )
+    return number

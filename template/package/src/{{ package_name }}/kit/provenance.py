@@ -23,10 +23,9 @@ from pydantic_core import to_jsonable_python
 
 from .image import Image
 from .modules import needed_modules
-from .ngff import add_to_image, add_to_well, open_group
+from .ngff import MADE_BY, add_to_image, add_to_well, open_group
 from .publish import is_zarr, remove_leftovers
 
-MADE_BY = "made_by"  # attribute of what a step has made
 UNCOUNTED = ("zarr_url", "zarr_urls", "zarr_dir", "overwrite")
 
 

@@ -181,6 +181,16 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in (".zgroup", ".zarray", "zarr.json"))
 
 
+def check_name(name: str, argument: str) -> None:
+    """Reject a name that no folder can have, or that hides it.
+
+    Raises:
+        ValueError: It has a slash, begins with a dot, or is too long.
+    """
+    if not 0 < len(name) <= 200 or name[0] == "." or set(name) & set("/\\\0"):
+        raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
+
+
 class LockLostError(RuntimeError):
     """Another task took the lock over, because its holder stood still for too long."""
 

@@ -10,20 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
-from .image import Array, Image, Region
+from .slices import Array, Region, extents, within
 
 BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
 
 Place = tuple[int, ...]
 """Position in the grid of blocks, or of groups of them."""
-
-
-def within(inner: Region, outer: Region) -> Region:
-    """A region relative to another region that contains it."""
-    return tuple(
-        slice(i.start - o.start, i.stop - o.start)
-        for i, o in zip(inner, outer, strict=True)
-    )
 
 
 class Writer:
@@ -117,7 +109,7 @@ class Shrink:
 
 def _mean(block: Array, region: Region, factors: Sequence[int]) -> Array:
     """Means of some pixels along each axis; halves of integers are rounded to even."""
-    sizes = [s.stop - s.start for s in region]
+    sizes = extents(region)
     # The last pixel of an odd size is the mean of one line, not of two.
     missing = [
         (0, size * factor - n)
@@ -177,23 +169,29 @@ class NextLevel:
 
     @classmethod
     def plan(
-        cls, image: Image, level: int, cuts: Sequence[Sequence[slice]]
+        cls,
+        levels: Sequence[Any],
+        level: int,
+        cuts: Sequence[Sequence[slice]],
+        *,
+        mean: bool,
     ) -> "NextLevel | None":
         """Group the blocks of a level.
 
         Args:
-            image: Image that is going to be written.
+            levels: Arrays of the image that is going to be written.
             level: The level that is written block by block.
             cuts: Slices of each axis.
+            mean: Whether the next level has means; see `Shrink`.
 
         Returns:
             None if there is no next level, if one of its pixels is made of two blocks, or
             if a group is much larger than a block.
         """
-        if level + 1 >= len(image.levels):
+        if level + 1 >= len(levels):
             return None
-        target = image.levels[level + 1]
-        shrink = Shrink(image.levels[level], target, mean=not image.is_label)
+        target = levels[level + 1]
+        shrink = Shrink(levels[level], target, mean=mean)
         units = target.shards or target.chunks
         groups = []
         for dim, cut in enumerate(cuts):
@@ -231,8 +229,7 @@ class NextLevel:
             small = self._shrink(block[within(self._shrink.seen(part), region)], part)
             with self._lock:
                 if group not in self._pixels:
-                    sizes = [s.stop - s.start for s in whole]
-                    self._pixels[group] = np.zeros(sizes, self._dtype)
+                    self._pixels[group] = np.zeros(extents(whole), self._dtype)
                 pixels = self._pixels[group]
             pixels[within(part, whole)] = small
         with self._lock:

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import zarr
 
@@ -22,10 +22,13 @@ from .columns import (
     unify,
     with_nan,
 )
-from .image import Array, Image
-from .ngff import add_to_image, check_name, inside, open_group
-from .provenance import MADE_BY, Step
-from .publish import published
+from .image import Image
+from .ngff import MADE_BY, add_to_image, inside, open_group
+from .publish import check_name, published
+from .slices import Array
+
+if TYPE_CHECKING:
+    from .provenance import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +229,7 @@ def write_table(
     label_name: str = "",
     backend: Literal["csv", "parquet"] = "csv",
     overwrite: bool = False,
-    made_by: Step | None = None,
+    made_by: "Step | None" = None,
 ) -> None:
     """Write a table: it appears complete or not at all, and in the list of tables.
 
@@ -297,7 +300,7 @@ def write_feature_table(
     *,
     label_name: str,
     overwrite: bool = False,
-    made_by: Step | None = None,
+    made_by: "Step | None" = None,
 ) -> None:
     """Write features of labels as a table.
 

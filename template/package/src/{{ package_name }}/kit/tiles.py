@@ -13,10 +13,10 @@ import numpy as np
 import zarr
 
 from .blocks import build_pyramid, cut_blocks, cut_slabs
-from .image import Array, Image, Region, channels_to_read
+from .image import Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects
-from .regions import each_roi
-from .rois import Roi
+from .regions import Roi, each_roi
+from .slices import Array, Region, common, extents, within
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,6 @@ class Tile(NamedTuple):
     place: tuple[int, ...]
     outer: Region
     core: Region
-
-    def within(self, region: Region) -> Region:
-        """A region of the image in the pixels of this tile."""
-        return _shift(region, self.outer)
 
 
 def label_tiles(
@@ -130,7 +126,9 @@ def label_tiles(
         for number, (_, found) in enumerate(each_roi(run, outers, threads)):
             kept[(number, *map(slice, found.shape))] = found
             core = tiles[number].core
-            size, first = Runs.find(found[tiles[number].within(core)]).sizes_and_firsts(
+            size, first = Runs.find(
+                found[within(core, tiles[number].outer)]
+            ).sizes_and_firsts(
                 int(found.max(initial=0)), [s.start for s in core], array.shape
             )
             sizes.append(size)
@@ -139,9 +137,9 @@ def label_tiles(
         offsets = np.cumsum([0, *map(len, sizes)])
         pairs = [np.zeros((2, 0), np.int64)]
         for lower, upper in _neighbours(tiles, reach):
-            common = _common(tiles[lower].outer, tiles[upper].outer) or ()
+            shared = common(tiles[lower].outer, tiles[upper].outer) or ()
             same = _same_objects(
-                *(kept[(n, *tiles[n].within(common))] for n in (lower, upper))
+                *(kept[(n, *within(shared, tiles[n].outer))] for n in (lower, upper))
             )
             # What lies but in the margin of its tile may have been cut there.
             counts = (sizes[lower][same[0] - 1] > 0) & (sizes[upper][same[1] - 1] > 0)
@@ -157,16 +155,16 @@ def label_tiles(
         background = np.zeros(1, np.uint32)
         # Block by block, so that no chunk is written twice.
         for block in product(*blocks):
-            region = _common(block, part.region)
+            region = common(block, part.region)
             if region is None:
                 continue
-            labels = np.zeros([s.stop - s.start for s in region], np.uint32)
+            labels = np.zeros(extents(region), np.uint32)
             for number, one in enumerate(tiles):
-                place = _common(region, one.core)
+                place = common(region, one.core)
                 if place is not None:
                     own = final[offsets[number] : offsets[number + 1]]
-                    local = kept[(number, *one.within(place))]
-                    labels[_shift(place, region)] = np.append(background, own)[local]
+                    local = kept[(number, *within(place, one.outer))]
+                    labels[within(place, region)] = np.append(background, own)[local]
             if part.mask:
                 inside = replace(part, region=region).inside()
                 labels = np.where(inside, labels, np.asarray(array[region]))
@@ -265,31 +263,13 @@ def _neighbours(
         places = zip(one.place, reach, strict=True)
         for place in product(*(range(n - far, n + far + 1) for n, far in places)):
             lower = numbers.get(place, upper)
-            if lower < upper and _common(tiles[lower].outer, one.outer):
+            if lower < upper and common(tiles[lower].outer, one.outer):
                 yield lower, upper
-
-
-def _common(one: Region, other: Region) -> Region | None:
-    """Where two regions overlap; None if they do not."""
-    region = tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(one, other, strict=True)
-    )
-    return region if all(s.start < s.stop for s in region) else None
-
-
-def _shift(region: Region, whole: Region) -> Region:
-    """A region relative to another region that contains it."""
-    return tuple(
-        slice(s.start - own.start, s.stop - own.start)
-        for s, own in zip(region, whole, strict=True)
-    )
 
 
 def _room_for(tiles: Sequence[Tile], folder: Path) -> Any:
     """An array for the labels of all tiles, each in a corner of its own row."""
-    extents = ([s.stop - s.start for s in one.outer] for one in tiles)
-    longest = tuple(map(max, zip(*extents, strict=True)))
+    longest = tuple(map(max, zip(*(extents(one.outer) for one in tiles), strict=True)))
     shape = (len(tiles), *longest)
     if len(tiles) == 1 or 4 * math.prod(shape) <= IN_MEMORY:
         return np.zeros(shape, np.uint32)

@@ -18,19 +18,18 @@ import zarr
 from numpy.typing import DTypeLike
 
 from .image import Image, open_image
-from .intensity import display_window
 from .ngff import (
+    MADE_BY,
     add_to_image,
     add_to_well,
-    check_name,
     drop_consolidated,
     new_array,
     new_group,
     open_group,
 )
-from .provenance import MADE_BY, Step, checksum
-from .publish import is_zarr, published
-from .rois import copy_roi_tables, roi_tables
+from .provenance import Step, checksum
+from .publish import check_name, is_zarr, published
+from .regions import copy_roi_tables, roi_tables
 from .tables import table_names
 
 
@@ -118,6 +117,35 @@ def _renew_windows(image: Image) -> None:
         if "window" in channel:
             channel["window"] = display_window(image, index)
     image.group.update_attributes(attributes)
+
+
+def display_window(image: Image, channel: int) -> dict[str, float]:
+    """Display range of a channel for viewers.
+
+    Args:
+        image: An image that is written.
+        channel: Position of the channel.
+    """
+    fits = (level for level in image.levels if max(level.shape[-2:]) <= 256)
+    small = next(fits, image.levels[-1])
+    # The middle of one plane, in the middle of the stack, is enough.
+    place: dict[str, int | slice] = {"c": channel, "t": 0}
+    for axis, extent in zip(image.axes, small.shape, strict=True):
+        if axis in "yx":
+            place[axis] = slice(max(extent // 2 - 512, 0), extent // 2 + 512)
+        elif axis == "z":
+            place[axis] = extent // 2
+    pixels = np.asarray(small[tuple(place[axis] for axis in image.axes)])
+    kind = pixels.dtype.kind
+    finite = pixels[np.isfinite(pixels)].astype(float)
+    start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0.0, 1.0)
+    if kind != "f" or start == end:
+        end = max(end, start + 1)
+    low, high = 0.0, 1.0  # of booleans
+    if kind in "iuf":
+        limits = np.finfo(pixels.dtype) if kind == "f" else np.iinfo(pixels.dtype)
+        low, high = float(limits.min), float(limits.max)
+    return {"min": low, "max": high, "start": float(start), "end": float(end)}
 
 
 def _array_like(
