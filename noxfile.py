@@ -32,7 +32,7 @@ def install_workbench(session: nox.Session, *requirements: str) -> None:
     new = (
         ["--refresh-package=fractal-workbench"] if session.venv_backend == "uv" else []
     )
-    extras = "adopt,demo,form,new-task,run,server"
+    extras = "adopt,demo,docs,form,new-task,run,server"
     session.install(*new, f"./workbench[{extras}]", *requirements)
 
 
@@ -63,6 +63,19 @@ def manifest(session: nox.Session) -> None:
     """Regenerate the template of the manifest from the tasks."""
     session.install(*group("render"))
     session.run("python", "tests/manifest_template.py")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site, `site/index.html`; each warning is an error."""
+    install_workbench(session, *group("docs"))
+    package = Path(session.cache_dir, "docs", "my-fractal-tasks")
+    shutil.rmtree(package.parent, ignore_errors=True)
+    session.run("python", "tests/rendering.py", package)
+    session.install("-e", package)
+    shutil.rmtree("docs/reference/made", ignore_errors=True)
+    options = ("-W", "--keep-going", "-E", "--quiet", "-d", package.parent / "doctrees")
+    session.run("sphinx-build", *options, "docs", "site", *session.posargs)
 
 
 @nox.session(default=False)

@@ -364,6 +364,7 @@ def test_the_answers_come_from_the_package(released, tmp_path):
         "min_python": "3.11",
         "project_description": 'Tasks of the "lab"',
         "project_name": "lab-tasks",
+        "publish_docs": False,
         "publish_to_pypi": False,
         "scaffold": "package",
         "user_email": "zoe@example.org",

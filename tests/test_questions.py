@@ -43,8 +43,9 @@ def test_copier_asks_these_questions_in_this_order():
         "examples",
         "min_python",
         "publish_to_pypi",
+        "publish_docs",
     ]
-    assert len((ROOT / "copier.yml").read_text().splitlines()) <= 150
+    assert len((ROOT / "copier.yml").read_text().splitlines()) <= 160
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -118,6 +119,7 @@ def test_the_list_of_taken_names_is_complete(richest, richest_python):
         {"examples": ["gaussian_blur", "unknown"]},
         {"min_python": "3.10"},
         {"publish_to_pypi": "maybe"},
+        {"publish_docs": "maybe"},
     ],
     ids=str,
 )

@@ -220,6 +220,12 @@ def check_publishing(package: Package) -> None:
     assert publishing == (["pypi.yml"] if asked else [])
 
 
+def check_site(package: Package) -> None:
+    """The package publishes a site of its tasks only if asked to."""
+    workflow = package.folder / ".github" / "workflows" / "docs.yml"
+    assert workflow.exists() == package.answers["publish_docs"]
+
+
 def check_pythons_of_ci(package: Package) -> None:
     """CI tests every supported Python."""
     pattern = re.search(
@@ -318,7 +324,9 @@ def test_the_rules_of_an_owner_judge_all_files_but_the_templates(
 
 
 def test_the_workflows_have_no_security_findings(render, tmp_path):
-    package = render(tmp_path / "package", publish_to_pypi=True, examples=[])
+    package = render(
+        tmp_path / "package", publish_to_pypi=True, publish_docs=True, examples=[]
+    )
     run("zizmor", "--offline", "--persona=pedantic", package / ".github")
 
 
@@ -353,14 +361,18 @@ def test_a_name_that_yaml_has_another_meaning_for_stays_a_name(render, tmp_path,
 
 
 @pytest.mark.parametrize("github_user", ["", "fractal-lab"])
-@pytest.mark.parametrize("publish_to_pypi", [False, True])
+@pytest.mark.parametrize("publish", [False, True])
 def test_copier_ends_with_the_next_steps(
-    template, tmp_path, capfd, github_user, publish_to_pypi
+    template, tmp_path, capfd, github_user, publish
 ):
     copier.run_copy(
         str(template),
         tmp_path / "package",
-        data={"github_user": github_user, "publish_to_pypi": publish_to_pypi},
+        data={
+            "github_user": github_user,
+            "publish_to_pypi": publish,
+            "publish_docs": publish,
+        },
         defaults=True,
         settings=copier.Settings(),
     )
@@ -369,4 +381,5 @@ def test_copier_ends_with_the_next_steps(
     commands = ["git init", "pip install -e . nox uv", "nox  ", "nox -s new_task"]
     assert sorted(commands, key=steps.index) == commands
     assert ("github.com/fractal-lab/my-fractal-tasks" in steps) == bool(github_user)
-    assert ("trusted publisher" in steps) == publish_to_pypi
+    assert ("trusted publisher" in steps) == publish
+    assert ("Settings, Pages" in steps) == publish

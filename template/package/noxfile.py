@@ -200,6 +200,12 @@ def form(session: nox.Session) -> None:
     workbench(session, "form")
 
 
+@nox.session(default=False, reuse_venv=True)
+def docs(session: nox.Session) -> None:
+    """Build a site about the tasks, with all their arguments: `-- FOLDER`."""
+    workbench(session, "docs")
+
+
 @nox.session(default=False)
 def fetch_model(session: nox.Session) -> None:
     """Fetch a model, for machines without internet: `-- TASK MODEL`."""

@@ -20,7 +20,7 @@ from fractal_workbench.origin import requirement
 
 CONTENTS = {
     "Run workflows": ["run", "server", "demo"],
-    "Look at tasks": ["form", "check-manifest"],
+    "Look at tasks": ["form", "docs", "check-manifest"],
     "Write and keep a package": ["new-task", "template", "adopt"],
 }
 TYPES = {
@@ -385,6 +385,29 @@ def check_form(file: Path, requirement: str) -> None:
     """Reject a file that is no page."""
     if file.suffix != ".html" or file.is_dir():
         raise reject(f"FILE.html: {file} must be the name of a file that ends in .html")
+
+
+@main.command(cls=Verb)
+@click.argument(
+    "folder",
+    metavar="[FOLDER]",
+    required=False,
+    type=FILE,
+    default=Path(".nox", "docs-out"),
+)
+@PACKAGE
+def docs(folder: Path, requirement: str) -> None:
+    """Build a site about the tasks: what each is for, and all its arguments.
+
+    The pages of the tasks are made from the manifest. Your own pages, Markdown files in
+    `docs/`, and CHANGELOG.md become a part of the site. FOLDER is replaced if it has an
+    earlier site.
+    """
+    from .docs import command
+    from .engine import rules
+
+    with clean_exit(rules.WorkflowError):
+        command.build(folder, requirement)
 
 
 @main.command("check-manifest", cls=Verb)

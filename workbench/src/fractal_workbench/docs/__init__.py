@@ -1,0 +1,1 @@
+"""Documentation of a task package, as a site."""
