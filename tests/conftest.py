@@ -72,8 +72,8 @@ def images(zarr_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rendering.snapshot(tmp_path_factory.mktemp("template"))
+def template(shared: rendering.Shared) -> Path:
+    return shared("template", rendering.snapshot)
 
 
 @pytest.fixture(scope="session")
@@ -83,26 +83,28 @@ def render(template: Path) -> rendering.Render:
 
 
 @pytest.fixture(scope="session")
-def richest(render: rendering.Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(tmp_path_factory.mktemp("richest") / "my-fractal-tasks")
+def richest(render: rendering.Render, shared: rendering.Shared) -> Path:
+    folder = shared("richest", lambda folder: render(folder / "my-fractal-tasks"))
+    return folder / "my-fractal-tasks"
 
 
 @pytest.fixture(scope="session")
-def richest_python(
-    richest: Path, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def richest_python(richest: Path, template: Path, shared: rendering.Shared) -> Path:
     """Interpreter with what a generated package, and the tools of its template, need.
 
     But for the servers: their client is enough to check types.
     """
-    return rendering.make_environment(
-        tmp_path_factory.mktemp("environment") / "venv",
+    requirements = (
         *(richest, template / "workbench"),
         *("docstring-parser", "ruff~=0.17.6", "tomlkit"),
-        "--group",
-        f"{richest / 'pyproject.toml'}:dev",
-        python=sys.executable,
+        *("--group", f"{richest / 'pyproject.toml'}:dev"),
     )
+
+    def make(folder: Path) -> None:
+        make_environment = rendering.make_environment
+        make_environment(folder / "venv", *requirements, python=sys.executable)
+
+    return shared("environment", make) / "venv" / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,11 @@ for variable in [name for name in os.environ if name.startswith("GIT_")]:
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 # Tests run on the interpreters that are there.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+# Without bytecode, each process of a test would spend seconds on compiling what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import copier  # noqa: E402
+import jinja2  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
@@ -37,6 +40,21 @@ EXAMPLES = QUESTIONS["examples"]["default"]
 
 Render = Callable[..., Path]
 Shared = Callable[[str, Callable[[Path], None]], Path]
+
+
+compile_template = jinja2.Environment.compile
+compiled: dict[Any, Any] = {}
+
+
+def compile_once(environment: jinja2.Environment, source: Any, *where: Any) -> Any:
+    """Compile a Jinja text: copier has the same ones compiled for each file that it renders."""
+    key = (environment.lexer, source, where)
+    if key not in compiled:
+        compiled[key] = compile_template(environment, source, *where)
+    return compiled[key]
+
+
+jinja2.Environment.compile = compile_once
 
 
 def snapshot(folder: Path) -> Path:

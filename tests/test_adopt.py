@@ -273,7 +273,9 @@ def follow(report: str, package: Path) -> None:
     pyproject.write_text(text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", ["0.4", pytest.param("0.5", marks=pytest.mark.weekly), "0.6"]
+)
 def test_the_manifest_and_the_tests_work_after_what_the_report_says(
     layout, released, tmp_path
 ):
@@ -824,7 +826,13 @@ def test_a_package_follows_the_template_that_the_workbench_came_from(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dependency", ["", '"ome-zarr>=0.18", '], ids=["bare", "zarr"])
+@pytest.mark.parametrize(
+    "dependency",
+    [
+        pytest.param("", id="bare"),
+        pytest.param('"ome-zarr>=0.18", ', id="zarr", marks=pytest.mark.weekly),
+    ],
+)
 def test_its_workflows_are_planned_and_run(released, tmp_path, dependency):
     """With the image layer of the template, and without."""
     package = make_package(tmp_path / "lab-tasks", "0.6")

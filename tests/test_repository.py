@@ -56,7 +56,9 @@ def test_types_are_right_on_each_system(check_types, system, left_out):
     assert f"no issues found in {number} source files" in log
 
 
-@pytest.mark.parametrize("system", ["darwin", "win32"])
+@pytest.mark.parametrize(
+    "system", ["darwin", pytest.param("win32", marks=pytest.mark.weekly)]
+)
 def test_types_of_a_package_are_right_on_other_systems(
     richest, richest_python, tmp_path, system
 ):

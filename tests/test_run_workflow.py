@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from parity_cases import (
 from scripted_task import write_package
 from small_workflow import write_workflow
 from test_fractal_contract import local, rules
+from test_processes import is_alive, wait_until
 
 HANG = """
 import os, signal, subprocess, sys, time
@@ -607,17 +607,3 @@ def test_interrupt_leaves_no_process_and_no_file(
     assert number != signal.SIGINT or "killed: unit 1 (" in errors
     wait_until(lambda: not any(map(is_alive, pids.read_text().split())))
     assert not list(temporary.iterdir())
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_alive(pid: str) -> bool:
-    listed = subprocess.run(
-        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
-    )
-    return bool(listed.stdout.strip()) and not listed.stdout.strip().startswith("Z")

@@ -74,7 +74,15 @@ def clone(template: Path, folder: Path, *options: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["checkout", "URL", "worktree"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "checkout",
+        # Where the workbench is, `test_each_way_to_write_a_template…` tells at each push.
+        pytest.param("URL", marks=pytest.mark.weekly),
+        pytest.param("worktree", marks=pytest.mark.weekly),
+    ],
+)
 def test_a_package_runs_the_workbench_of_its_own_version(
     released, tmp_path, run_template, kind
 ):
@@ -94,6 +102,7 @@ def test_a_package_runs_the_workbench_of_its_own_version(
     log = run_template(package, "update")
     assert "at version 2.0.0" in log
     assert "  changed: .copier-answers.yml\n" in log
+    assert "Session manifest was successful" in log
     assert "After updating to 2.0.0:\n\n- Look twice.\n" in log
     assert "Nothing." not in log
     assert "A look." not in log
