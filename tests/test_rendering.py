@@ -159,7 +159,8 @@ def check_examples(package: Package) -> None:
         assert bool(package.files(f"{example}.md")) == chosen
         assert bool(package.files(f"test_{example}*.py")) == chosen
         for module in modules:
-            is_program = "run_task(" in module.read_text(encoding="utf-8")
+            text = module.read_text(encoding="utf-8")
+            is_program = "run_task(" in text or ".main()" in text
             assert (f'"{module.name}"' in text) == is_program, module
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .fractal import ZarrUrl as ZarrUrl
     from .fractal import init_task_output as init_task_output
     from .fractal import run_task as run_task
+    from .fractal import task as task
     from .fractal import task_output as task_output
     from .image import Channel as Channel
     from .image import Image as Image
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from .plate import plate_position as plate_position
     from .plate import sibling_path as sibling_path
     from .provenance import Step as Step
+    from .provenance import current_step as current_step
     from .provenance import is_made as is_made
     from .publish import check_name as check_name
     from .publish import is_zarr as is_zarr
@@ -105,6 +107,8 @@ if TYPE_CHECKING:
     from .tiles import label_tiles as label_tiles
     from .units import micrometers as micrometers
     from .units import seconds as seconds
+    from .verbs import filter_image as filter_image
+    from .verbs import label_image as label_image
     from .write import derive_image as derive_image
     from .write import derive_label as derive_label
 else:

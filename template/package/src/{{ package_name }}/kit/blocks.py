@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .image import Image, channels_to_read
+from .fractal import CALL
+from .image import Channels, Image, channels_to_read
 from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer
 from .slices import Array, Region, extents, grow, within
 
@@ -47,7 +48,10 @@ def in_threads(
         threads: How many calls run at a time: 1 for what cannot share its device, such
             as a network on a GPU; by default one per processor.
     """
-    with ThreadPoolExecutor(threads or n_threads()) as pool:
+    # A thread does not know by itself which task runs.
+    with ThreadPoolExecutor(
+        threads or n_threads(), initializer=CALL.set, initargs=(CALL.get(),)
+    ) as pool:
         yield from pool.map(function, items)
 
 
@@ -79,11 +83,11 @@ def cut_blocks(image: Image, whole: str = "", parts: int = 16) -> list[list[slic
     ]
 
 
-def cut_slabs(image: Image, region: Region, whole: str) -> Iterator[Region]:
+def cut_slabs(axes: str, region: Region, whole: str) -> Iterator[Region]:
     """Split a block into the parts that a function gets alone, such as its planes.
 
     Args:
-        image: Image in which the block lies.
+        axes: Axes of the region.
         region: Region of the block.
         whole: Axes that the function must see whole. Along all others, a slab has one
             pixel; without any, there is one slab, the block.
@@ -94,7 +98,7 @@ def cut_slabs(image: Image, region: Region, whole: str) -> Iterator[Region]:
     yield from product(
         *(
             [s] if axis in whole else [slice(i, i + 1) for i in range(s.start, s.stop)]
-            for axis, s in zip(image.axes, region, strict=True)
+            for axis, s in zip(axes, region, strict=True)
         )
     )
 
@@ -102,7 +106,7 @@ def cut_slabs(image: Image, region: Region, whole: str) -> Iterator[Region]:
 def each_block(
     function: Callable[[Region, Array], R],
     image: Image,
-    channel: int | None = None,
+    channel: Channels | None = None,
     threads: int | None = None,
 ) -> Iterator[R]:
     """Call `function` on each block of an image; results in order.
@@ -112,7 +116,8 @@ def each_block(
     Args:
         function: Takes the region of a block and its pixels.
         image: Image to read.
-        channel: Channel to read, which leaves out the channel axis; by default all.
+        channel: Channel to read, which leaves out the channel axis; by default all. Of a
+            list, the channels come in front of all other axes.
         threads: How many blocks at a time; by default one per processor.
     """
     cuts = cut_blocks(image)
@@ -130,7 +135,7 @@ def map_blocks(
     source: Image,
     target: Image,
     *,
-    channel: int | None = None,
+    channel: Channels | None = None,
     halo: Mapping[str, int] | None = None,
     whole: str = "",
     threads: int | None = None,
@@ -141,10 +146,13 @@ def map_blocks(
     `derive_image` another `dtype`, or scale or clip the values in `function`.
 
     Args:
-        function: Takes and returns an array with the axes of `target`.
+        function: Takes and returns an array with the axes of `target`; with `channel`,
+            without the axis of channels.
         source: Image to read.
         target: Image to write, from one of the `derive_` functions.
-        channel: Channel to read, if `target` has no channel axis; by default the only one.
+        channel: Channel of `source` that `function` sees, if `target` has one channel or no
+            axis of channels; a list of them comes in front of the axes. By default all in
+            their place, or the only one.
         halo: How many pixels around a block `function` must see, by axis, so that the
             result equals that of the whole image.
         whole: Axes that `function` must see whole: with `yx`, it is called on one plane
@@ -156,27 +164,33 @@ def map_blocks(
             `source` has to be given.
     """
     check_axes(whole=whole, halo=halo or {})
-    read = channel if "c" in target.axes else channels_to_read(source, channel)
+    read: Channels | None = None
+    if channel is not None or "c" not in target.axes:
+        read = channels_to_read(source, channel)
+    # Those of what the function returns.
+    axes = target.axes if read is None else target.axes.replace("c", "")
+    dims = [target.axes.index(axis) for axis in axes]
+    shape = [target.shape[dim] for dim in dims]
+    margin = [(halo or {}).get(axis, 0) for axis in axes]
     dtype = target.levels[0].dtype
-    margin = [(halo or {}).get(axis, 0) for axis in target.axes]
-
     fit = Fit(dtype)
 
     def make(region: Region) -> Array:
-        wide = grow(region, margin, target.shape)
+        inner = tuple(region[dim] for dim in dims)
+        wide = grow(inner, margin, shape)
         pixels = source.read(wide, read)
-        block: Array = np.empty(extents(region), dtype)
-        for slab in cut_slabs(target, region, whole):
-            seen = grow(slab, margin, target.shape)
-            given = pixels[within(seen, wide)]
-            result = function(given)
-            if result.shape != given.shape:
+        block: Array = np.empty(extents(inner), dtype)
+        for slab in cut_slabs(axes, inner, whole):
+            seen = grow(slab, margin, shape)
+            own: tuple[Any, ...] = (..., *within(seen, wide))  # of channels in front
+            result = np.asanyarray(function(pixels[own]))
+            expected = extents(seen)
+            if result.shape != expected:
                 raise ValueError(
-                    f"function: it returns the shape {result.shape} for {given.shape}"
+                    f"function: it returns the shape {result.shape} for {expected}"
                 )
-            result = result[within(slab, seen)]
-            block[within(slab, region)] = fit(result)
-        return block
+            block[within(slab, inner)] = fit(result[within(slab, seen)])
+        return block.reshape(extents(region))
 
     # A halo is read again for each block: there are no more than the threads need.
     cuts = cut_blocks(target, whole, parts=2 * (threads or n_threads()))

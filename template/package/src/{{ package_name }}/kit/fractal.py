@@ -4,15 +4,18 @@ The only module that knows the task API. Its models follow those of fractal-serv
 that a wrong output fails in the task, with a sentence, and not on the server.
 """
 
+import inspect
 import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import wraps
 from importlib import metadata
 from pathlib import PurePath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -21,9 +24,12 @@ from pydantic import (
     JsonValue,
     ValidationError,
     model_validator,
+    validate_call,
 )
 from pydantic_core import PydanticCustomError
 
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -208,6 +214,80 @@ def find_remedy(module: str, package: str = __name__.partition(".")[0]) -> str:
         f"nothing of its name is required by {package}: add what has it to `dependencies` "
         "in pyproject.toml, and install the package again"
     )
+
+
+class Call(NamedTuple):
+    """A call of a task that has begun.
+
+    Attributes:
+        task: Name of the task.
+        file: File of its module.
+        arguments: All of its arguments, validated.
+    """
+
+    task: str
+    file: str
+    arguments: Mapping[str, Any]
+
+
+CALL: ContextVar[Call | None] = ContextVar("CALL", default=None)
+
+
+class Task(Protocol[P, R_co]):
+    """A function that Fractal can start."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Validate the arguments, and call the function."""
+
+    def main(self) -> None:
+        """Run the task as Fractal starts it; see `run_task`."""
+
+
+def task(function: Callable[P, R_co]) -> Task[P, R_co]:
+    """Make a function a task: its arguments are validated whenever it is called.
+
+    The functions of the kit that write know the arguments of the task that calls them, and
+    so recognise the result of an earlier run. A call from another task, from a thread or
+    from a notebook is as good as one from Fractal.
+
+    Args:
+        function: Its annotations say what is valid, as for `pydantic.validate_call`.
+    """
+
+    @wraps(function)
+    def pass_on(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    # The function itself is called below, so that a traceback and a debugger come to it
+    # without a detour through pydantic.
+    validate = validate_call(pass_on)
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R_co:
+        args, kwargs = validate(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        file = function.__code__.co_filename
+        token = CALL.set(Call(function.__name__, file, bound.arguments))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            CALL.reset(token)
+
+    decorated = cast(Task[P, R_co], run)
+    decorated.main = lambda: run_task(run)  # type: ignore[method-assign]
+    return decorated
+
+
+def argument_name(value: object, default: str) -> str:
+    """Name of the argument of the running task that has a value, or a list with it."""
+    call = CALL.get()
+    for name, argument in call.arguments.items() if call else ():
+        values = argument if isinstance(argument, list | tuple) else [argument]
+        if any(item is value for item in values):
+            return name
+    return default
 
 
 def run_task(function: Callable[..., Any]) -> None:

@@ -10,6 +10,7 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field
 
 from .chunks import check_chunks
+from .fractal import argument_name
 from .multiscale import check_multiscale, coordinates, unit_size
 from .ngff import (
     NgffVersion,
@@ -38,6 +39,10 @@ class Channel(BaseModel):
         default="0",
         description="Position (counted from 0), name (such as DAPI) or wavelength ID.",
     )
+
+
+Channels = Channel | int | Sequence[Channel | int]
+"""A channel, by its position or as the argument of a task, or several of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,50 +154,69 @@ class Image:
             raise ValueError(f"{self.path}/labels lists {names!r}, and not names")
         return names
 
-    def channel_index(self, channel: Channel, argument: str = "channel") -> int:
+    def channel_index(self, channel: Channel | int, argument: str = "channel") -> int:
         """Position of `channel` on the channel axis.
 
         Args:
-            channel: The channel.
-            argument: Name of the task's argument, for the error message.
+            channel: The channel, or its position.
+            argument: Name of the task's argument, for the error message; of a `Channel`
+                that is an argument of the running task, its name is known.
 
         Raises:
             ValueError: There is no such channel; the message lists those that exist.
         """
-        names = self.channel_names
+        n_channels = len(self.channels)
+        if not isinstance(channel, Channel):
+            if not 0 <= channel < n_channels:
+                raise ValueError(
+                    f"{argument}: {self.path} has {n_channels} channel"
+                    f"{'s' if n_channels > 1 else ''}: give a position from 0 to "
+                    f"{n_channels - 1}, or a list of them, not {channel}"
+                )
+            return channel
         if channel.mode == "index":
-            known = [str(index) for index in range(len(names))]
+            known = [str(index) for index in range(n_channels)]
         elif channel.mode == "label":
-            known = names
+            known = self.channel_names
         else:
             known = [str(entry.get("wavelength_id")) for entry in self.channels]
         if known.count(channel.identifier) != 1:
             raise ValueError(
-                f"{argument}: {channel.mode} {channel.identifier!r} fits "
-                f"{known.count(channel.identifier)} channels of {self.path}; "
-                f"there are: {', '.join(known) or 'none'}"
+                f"{argument_name(channel, argument)}: {channel.mode} "
+                f"{channel.identifier!r} fits {known.count(channel.identifier)} channels "
+                f"of {self.path}; there are: {', '.join(known) or 'none'}"
             )
         return known.index(channel.identifier)
 
     def read(
-        self, region: Region, channel: int | Sequence[int] | None = None, level: int = 0
+        self,
+        region: Region | None = None,
+        channel: Channels | None = None,
+        level: int = 0,
     ) -> Array:
         """Pixels of a region.
 
         Args:
-            region: One slice per axis; without the channel axis if `channel` is given.
-            channel: Position on the channel axis, for images with or without that axis.
-                Of a list of them, the channels come in front of all other axes.
+            region: One slice per axis, without the channel axis if `channel` is given; by
+                default the whole image.
+            channel: Channel to read, for images with or without a channel axis. Of a list
+                of them, the channels come in front of all other axes. By default all, in
+                their place.
             level: Pyramid level; 0 is full resolution.
 
         Raises:
-            ValueError: A chunk is damaged.
+            ValueError: There is no such channel, or a chunk is damaged.
         """
         if isinstance(channel, Sequence):
-            return np.stack([self.read(region, one, level) for one in channel])
+            return np.stack([self.read(region, item, level) for item in channel])
+        has_c = "c" in self.axes
+        if region is None:
+            region = (slice(None),) * (len(self.axes) - (has_c and channel is not None))
         index: list[slice | int] = list(region)
-        if channel is not None and "c" in self.axes:
-            index.insert(self.axes.index("c"), channel)
+        if channel is not None:
+            position = self.channel_index(channel)
+            if has_c:
+                index.insert(self.axes.index("c"), position)
         try:
             return np.asarray(self.levels[level][tuple(index)])
         except (RuntimeError, ValueError) as error:  # of a codec
@@ -219,29 +243,23 @@ def unique_names(names: Sequence[Any]) -> list[str]:
     return unique
 
 
-def channels_to_read(
-    image: Image, channel: int | Sequence[int] | None
-) -> int | Sequence[int]:
+def channels_to_read(image: Image, channel: Channels | None) -> int | list[int]:
     """Resolve the `channel` argument; None is the only channel of the image.
 
     Raises:
         ValueError: There are several channels and none is named, or one is not there.
     """
-    n_channels = len(image.channels)
-    known = f"{image.path} has {n_channels} channel{'s' if n_channels > 1 else ''}"
-    if channel is None and n_channels > 1:
+    if channel is None and len(image.channels) > 1:
         raise ValueError(
-            f"channel: {known}: give the position of one, or a list such as [0, 1], "
-            "and the function sees these in front of the other axes"
+            f"channel: {image.path} has {len(image.channels)} channels: give the position "
+            "of one, or a list such as [0, 1], and the function sees these in front of the "
+            "other axes"
         )
-    channel = 0 if channel is None else channel
-    positions = channel if isinstance(channel, Sequence) else [channel]
-    if not positions or not all(0 <= one < n_channels for one in positions):
-        raise ValueError(
-            f"channel: {known}: give a position from 0 to {n_channels - 1}, or a list of "
-            f"them, not {channel}"
-        )
-    return channel
+    if not isinstance(channel, Sequence):
+        return image.channel_index(0 if channel is None else channel)
+    if not channel:
+        raise ValueError("channel: the list is empty; name at least one channel")
+    return [image.channel_index(item) for item in channel]
 
 
 def open_image(

@@ -5,16 +5,18 @@ from functools import reduce
 import numpy as np
 
 from .blocks import each_block
-from .image import Image
+from .image import Channel, Image
 from .slices import Array, Region
 
 
-def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array]:
+def histogram(
+    image: Image, channel: Channel | int, bins: int = 256
+) -> tuple[Array, Array]:
     """Count how often each grey value of a channel occurs.
 
     Args:
         image: Image to read.
-        channel: Position of the channel.
+        channel: The channel, or its position.
         bins: For floats and for integers of more than 16 bits, among their limits. Pixels
             that are NaN or infinite do not count.
 
@@ -56,7 +58,9 @@ def histogram(image: Image, channel: int, bins: int = 256) -> tuple[Array, Array
 
 
 def percentile_range(
-    image: Image, channel: int, percentiles: tuple[float, float] = (1, 99.8)
+    image: Image,
+    channel: Channel | int,
+    percentiles: tuple[float, float] = (1, 99.8),
 ) -> tuple[float, float]:
     """Percentiles of the grey values of a channel.
 
@@ -64,7 +68,7 @@ def percentile_range(
 
     Args:
         image: Image to read; `image.from_level(2)` is faster, and nearly the same.
-        channel: Position of the channel.
+        channel: The channel, or its position.
         percentiles: The lower and the higher percentage.
 
     Returns:

@@ -14,10 +14,10 @@ from .blocks import (
     in_threads,
     write_levels,
 )
-from .image import Image, channels_to_read
+from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects, touching_labels
 from .regions import Roi, each_roi
-from .slices import Array, Region, within
+from .slices import Array, Region
 
 KEPT = 2**27  # bytes of local labels in memory; others wait in the label image
 
@@ -78,12 +78,46 @@ class Borders:
         self.pairs.append((lower, upper, touching_labels(below, above, n_above)))
 
 
+def segment_slabs(
+    segment: Callable[[Array], Array], pixels: Array, axes: str, whole: str
+) -> Array:
+    """Labels of a block or region, of which each slab has labels of its own.
+
+    Args:
+        segment: Takes the pixels of a slab and returns its labels.
+        pixels: Pixels with the axes, or with channels in front of them.
+        axes: Axes of the labels.
+        whole: Axes of a slab, as for `cut_slabs`.
+    """
+    shape = pixels.shape[-len(axes) :]
+    if not whole:
+        return checked_labels(segment(pixels), shape)
+    labels, highest = np.zeros(shape, np.uint32), 0
+    for slab in cut_slabs(axes, tuple(slice(0, n) for n in shape), whole):
+        own: tuple[Any, ...] = (..., *slab)  # of all channels
+        found = checked_labels(segment(pixels[own]), labels[slab].shape)
+        labels[slab] = np.where(found, found + np.uint32(highest), 0)
+        highest = max(highest, int(labels[slab].max(initial=0)))
+    return labels
+
+
+def touching_slabs(labels: Array, axes: str, whole: str) -> Array:
+    """Pairs of labels of two slabs that touch each other, but not in time; two rows."""
+    pairs = [np.zeros((2, 0), np.int64)]
+    highest = int(labels.max(initial=0))
+    for dim, axis in enumerate(axes):
+        if whole and axis not in whole + "t":
+            planes = np.moveaxis(labels, dim, 0)
+            pairs.append(touching_labels(planes[:-1], planes[1:], highest))
+    return np.concatenate(pairs, axis=1)
+
+
 def label_blocks(
     segment: Callable[[Array], Array],
     image: Image,
     label: Image,
     *,
-    channel: int | Sequence[int] | None = None,
+    channel: Channels | None = None,
     whole: str = "",
     min_size: int = 1,
     level: int = 0,
@@ -130,9 +164,6 @@ def label_blocks(
         grid, key=lambda p: [n for n, a in zip(p, label.axes, strict=True) if a != "z"]
     )
     numbers = {place: number for number, place in enumerate(places)}
-    inner_dims = [
-        dim for dim, axis in enumerate(label.axes) if whole and axis not in whole + "t"
-    ]
     borders, lock, n_kept = Borders(), threading.Lock(), 0
 
     def write_local(place: tuple[int, ...]) -> Local:
@@ -140,10 +171,7 @@ def label_blocks(
         region = tuple(cut[n] for cut, n in zip(cuts, place, strict=True))
         corner = [s.start for s in region]
         local, n_labels = label_block(region)
-        pairs = [np.zeros((2, 0), np.int64)]
-        for dim in inner_dims:
-            planes = np.moveaxis(local, dim, 0)
-            pairs.append(touching_labels(planes[:-1], planes[1:], n_labels))
+        pairs = touching_slabs(local, label.axes, whole)
         for dim, axis in enumerate(label.axes):
             for step in (0, 1) if axis != "t" else ():
                 # The border before the block, and the one behind it.
@@ -169,25 +197,13 @@ def label_blocks(
             n_kept += n_bytes if is_kept else 0
         if not is_kept:
             array[region] = local
-        return Local(
-            sizes, firsts, np.concatenate(pairs, axis=1), runs if is_kept else None
-        )
+        return Local(sizes, firsts, pairs, runs if is_kept else None)
 
     def label_block(region: Region) -> tuple[Array, int]:
         """Labels of a block, and the highest label."""
         pixels = image.read(region, channel)
-        shape = pixels.shape[-array.ndim :]
-        if not whole:
-            local = checked_labels(segment(pixels), shape)
-            return local, int(local.max(initial=0))
-        local, n_labels = np.zeros(shape, np.uint32), 0
-        for slab in cut_slabs(label, region, whole):
-            # Of all channels that are in front.
-            own: tuple[Any, ...] = (..., *within(slab, region))
-            found = checked_labels(segment(pixels[own]), local[own].shape)
-            local[own] = np.where(found, found + np.uint32(n_labels), 0)
-            n_labels = max(n_labels, int(local[own].max(initial=0)))
-        return local, n_labels
+        labels = segment_slabs(segment, pixels, label.axes, whole)
+        return labels, int(labels.max(initial=0))
 
     blocks = list(in_threads(write_local, places, threads))
     # Label 3 of block 7 is number offsets[7] + 3 of all.
@@ -226,7 +242,8 @@ def label_regions(
     label: Image,
     rois: Sequence[Roi],
     *,
-    channel: int | Sequence[int] | None = None,
+    channel: Channels | None = None,
+    whole: str = "",
     min_size: int = 1,
     level: int = 0,
     threads: int | None = None,
@@ -245,6 +262,7 @@ def label_regions(
             later one counts, and may cut or replace objects of the other.
         channel: Channel of `image` to read, which has to be given if it has several. Of a
             list, `segment` gets an array with the channels in front of the axes of `label`.
+        whole: As for `label_blocks`, within a region.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
         threads: How many regions at a time; by default one per processor.
@@ -263,12 +281,12 @@ def label_regions(
         pixels = image.read(roi.region, channel, level)
         inside = roi.inside()
         pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
-        found = np.where(inside, checked_labels(segment(pixels), inside.shape), 0)
-        sizes = np.bincount(found.ravel())
-        number = np.zeros(len(sizes), np.uint32)
-        kept = np.flatnonzero(sizes >= max(min_size, 1))
-        number[kept[kept > 0]] = np.arange(1, np.count_nonzero(kept) + 1)
-        return number[found]
+        found = np.where(inside, segment_slabs(segment, pixels, label.axes, whole), 0)
+        sizes = np.bincount(found.ravel())[1:]
+        pairs = touching_slabs(found, label.axes, whole)
+        # Of slabs as of a whole: in the order of the labels.
+        number, _ = number_objects(sizes, np.arange(len(sizes)), pairs, min_size)
+        return np.append(np.uint32(0), number)[found]
 
     highest = 0
     for roi, found in each_roi(run, rois, threads):

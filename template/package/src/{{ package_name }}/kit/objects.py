@@ -97,10 +97,13 @@ def number_objects(
     from scipy.sparse.csgraph import connected_components
 
     n_labels = len(sizes)
-    graph = coo_array(
-        (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_labels, n_labels)
-    )
-    n_objects, objects = connected_components(graph, directed=False)
+    n_objects: int = n_labels
+    objects: Array = np.arange(n_labels)
+    if pairs.size:
+        graph = coo_array(
+            (np.ones(pairs.shape[1]), tuple(pairs - 1)), shape=(n_labels, n_labels)
+        )
+        n_objects, objects = connected_components(graph, directed=False)
     size = np.bincount(objects, sizes, n_objects)
     first = np.full(n_objects, np.iinfo(np.int64).max)
     np.minimum.at(first, objects, firsts)

@@ -7,10 +7,11 @@ elsewhere. A task asks `is_made` first: what the same unit has made stays as it 
 import glob
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,22 +22,32 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from .fractal import CALL
 from .image import Image
 from .modules import needed_modules
 from .ngff import MADE_BY, add_to_image, add_to_well, open_group
 from .publish import is_zarr, remove_leftovers
 
+logger = logging.getLogger(__name__)
+
 UNCOUNTED = ("zarr_url", "zarr_urls", "zarr_dir", "overwrite")
 
 
 def _callers() -> list[Path]:
-    """Modules of the package, without `kit` and `dev`, on the stack of this call."""
-    package = os.path.realpath(Path(__file__).parents[1])
+    """Modules of the package that called, by the stack and by the task that runs."""
     names = set()
     frame = sys._getframe()
     while frame.f_back:
         frame = frame.f_back
         names.add(str(frame.f_globals.get("__file__")))
+    if call := CALL.get():  # which may have begun in another thread
+        names.add(call.file)
+    return _own_modules(names)
+
+
+def _own_modules(names: Iterable[str]) -> list[Path]:
+    """Those of some files that are modules of the package, without `kit` and `dev`."""
+    package = os.path.realpath(Path(__file__).parents[1])
     files = {os.path.realpath(name) for name in names if name.endswith(".py")}
     tools = [f"{package}{os.sep}{room}{os.sep}" for room in ("kit", "dev")]
     return [
@@ -55,8 +66,7 @@ class Step:
 
     Attributes:
         task: Name of the task.
-        arguments: Those of the task, as `dict(locals())` has them at its beginning; what
-            Fractal gives and `overwrite` do not count.
+        arguments: Those of the task; what Fractal gives and `overwrite` do not count.
         sources: Images and files that the result is made from.
         callers: Files of modules of the package from which it was called.
     """
@@ -127,6 +137,22 @@ class Step:
         }
 
 
+def current_step(sources: Sequence[Image | Path]) -> Step | None:
+    """Return the step that the running task does, with its arguments.
+
+    Args:
+        sources: Images and files that the result is made from.
+
+    Returns:
+        None outside of a function with `@task`, such as in a notebook, or if its module is
+        none of this package: nobody could say later whether its code has changed.
+    """
+    call = CALL.get()
+    if call is None or not _own_modules([call.file]):
+        return None
+    return Step(call.task, call.arguments, sources)
+
+
 def _ordered(value: Any) -> Any:
     """An argument with sets as sorted lists: their order differs between processes."""
     if isinstance(value, BaseModel | Mapping):
@@ -136,8 +162,10 @@ def _ordered(value: Any) -> Any:
     return [*map(_ordered, value)] if isinstance(value, list | tuple) else value
 
 
-def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
+def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
     """Whether this very step made the result at `path`; finish it after a kill.
+
+    The log says so.
 
     Other arguments, sources that have changed, an edited module that the task needs, or
     another kit are another step. A result that took the place of its source is
@@ -145,13 +173,15 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
 
     Args:
         path: Folder of an image, label, table or plate.
-        step: This unit.
+        step: This unit; nothing is known to be made by None.
         overwrite: Whether the user wants a result that exists to be made again. One that
             took the place of its source cannot be.
 
     Raises:
         ValueError: JSON cannot hold an argument of the step.
     """
+    if step is None:
+        return False
     expected = step.record(path)
     try:
         made_by: Any = open_group(path).attrs.asdict().get(MADE_BY)
@@ -178,6 +208,7 @@ def is_made(path: Path, step: Step, *, overwrite: bool = False) -> bool:
     remove_leftovers(path)
     if is_zarr(path.parent):  # of a lock of the well
         remove_leftovers(path.parent)
+    logger.info("%s: an earlier run has made it", path)
     return True
 
 

@@ -27,7 +27,7 @@ from .blocks import (
     n_threads,
 )
 from .columns import kind_of, parse_numbers
-from .image import Image
+from .image import Channels, Image, channels_to_read
 from .ngff import add_to_image, open_group
 from .overlays import level_like, open_label
 from .slices import Array, Region, common, extents, union
@@ -223,6 +223,7 @@ def map_regions(
     target: Image,
     rois: Sequence[Roi],
     *,
+    channel: Channels | None = None,
     copy_rest: bool = True,
     threads: int | None = None,
 ) -> None:
@@ -237,47 +238,55 @@ def map_regions(
         source: Image to read.
         target: Image to write, with the same axes, from `derive_image`.
         rois: Regions, from `find_rois`. Where they overlap, the later one counts.
+        channel: Channel of `source` that `function` sees, without the axis of channels, if
+            `target` has one channel; a list of them comes in front of the axes. By default
+            each in turn.
         copy_rest: Whether the rest of the image is that of `source`; otherwise it is 0,
-            where what the function makes is no grey value.
+            where what the function makes is no grey value of one channel.
         threads: How many regions at a time; by default one per processor.
 
     Raises:
         ValueError: The results do not fit the data type of `target`.
     """
-    array = target.levels[0]
+    array, at = target.levels[0], target.axes.find("c")
+    read = None if channel is None else channels_to_read(source, channel)
+    fit = Fit(array.dtype)
 
     def copy(region: Region) -> None:
-        array[region] = cast(source.read(region), array.dtype) if copy_rest else 0
+        if not copy_rest:
+            array[region] = 0
+        elif read is None:
+            array[region] = cast(source.read(region), array.dtype)
+        else:
+            own = tuple(s for dim, s in enumerate(region) if dim != at)
+            pixels = cast(source.read(own, read), array.dtype)
+            array[region] = pixels if at < 0 else np.expand_dims(pixels, at)
 
     for _ in in_threads(copy, product(*cut_blocks(target)), threads):
         pass
-    at = target.axes.find("c")
-    channels = range(target.shape[at]) if at >= 0 else range(1)
-    fit = Fit(array.dtype)
+    for position in range(target.shape[at]) if at >= 0 else range(1):
 
-    def with_channel(region: Region, channel: int) -> Region:
-        if at < 0:
-            return region
-        return (*region[:at], slice(channel, channel + 1), *region[at:])
-
-    for channel in channels:
-
-        def run(roi: Roi, channel: int = channel) -> Array:
-            pixels = source.read(with_channel(roi.region, channel))
-            result = function(pixels)
-            if result.shape != pixels.shape:
+        def run(roi: Roi, position: int = position) -> Array:
+            pixels = source.read(roi.region, position if read is None else read)
+            shape = tuple(s.stop - s.start for s in roi.region)
+            if read is None and at >= 0:
+                pixels = np.expand_dims(pixels, at)
+                shape = pixels.shape
+            result = np.asanyarray(function(pixels))
+            if result.shape != shape:
                 raise ValueError(
-                    f"function: it returns the shape {result.shape} for {pixels.shape}"
+                    f"function: it returns the shape {result.shape} for {shape}"
                 )
             return fit(result)
 
-        for roi, result in each_roi(run, rois, threads):
-            region = with_channel(roi.region, channel)
+        for roi, found in each_roi(run, rois, threads):
+            place: list[Any] = list(roi.region)
+            if at >= 0:
+                place.insert(at, position)
+            result = found.reshape([s.stop - s.start for s in roi.region])
             if roi.mask:
-                inside = roi.inside()
-                inside = inside if at < 0 else np.expand_dims(inside, at)
-                result = np.where(inside, result, np.asarray(array[region]))
-            array[region] = result
+                result = np.where(roi.inside(), result, array[tuple(place)])
+            array[tuple(place)] = result
     fit.check()
     build_pyramid(target, threads)
 

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 
 from .blocks import build_pyramid, cut_blocks, cut_slabs
-from .image import Image, channels_to_read
+from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects
 from .regions import Roi, each_roi
 from .slices import Array, Region, common, extents, within
@@ -44,7 +44,7 @@ def label_tiles(
     image: Image,
     label: Image,
     *,
-    channel: int | Sequence[int] | None = None,
+    channel: Channels | None = None,
     tile: int = 1024,
     overlap: int = 128,
     axes: str = "zyx",
@@ -183,7 +183,7 @@ def label_tiles(
     parts = [
         replace(roi, region=slab)
         for roi in ([whole] if rois is None else rois)
-        for slab in cut_slabs(label, roi.region, axes)
+        for slab in cut_slabs(label.axes, roi.region, axes)
     ]
     n_tiles = n_far = 0
     for part in parts:

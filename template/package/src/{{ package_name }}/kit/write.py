@@ -40,14 +40,15 @@ def derive_image(
     *,
     dtype: DTypeLike | None = None,
     sizes: Mapping[str, int] | None = None,
+    channel: int | None = None,
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
     """Create an image with the axes, scale, channels, chunks and codecs of another image.
 
     It gets the ROI and condition tables of that one, which tasks of others look for, but
-    neither its labels nor their tables. Of another data type, what viewers show of each
-    channel is found anew.
+    neither its labels nor their tables. Of another data type, or of one channel, what
+    viewers show is found anew.
 
     Fill it with `map_blocks` inside the `with`: at its end the image appears at `path`
     and, if it lies in a well, in the list of the well; a label, in that of its image.
@@ -60,6 +61,8 @@ def derive_image(
         dtype: Data type of the pixels, by default that of `image`.
         sizes: Number of pixels along axes that are shorter than those of `image`: with
             `{"z": 1}`, it has one plane. Regions in its tables then cover this axis.
+        channel: Position of the channel whose name and colour the new image has, if it has
+            one channel only; by default it has all of `image`.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
         made_by: What the task does, to be written into the image; see `is_made`.
@@ -71,20 +74,24 @@ def derive_image(
     in_place = path.resolve() == image.path.resolve()
     if not in_place:
         roi_tables(image)  # before the work
-    attributes = deepcopy(image.group.attrs.asdict())
+    attributes: dict[str, Any] = deepcopy(image.group.attrs.asdict())
     record = made_by.record(path) if made_by else None
     with published(path, overwrite=overwrite, argument="overwrite") as partial:
         # From here on no other task can publish; one may have, since `image` was opened.
         if in_place and open_group(path).attrs.asdict() != attributes:
             raise RuntimeError(f"zarr_url: another task has overwritten {path}")
         attributes.pop(MADE_BY, None)
+        omero = attributes.get("ome", attributes).get("omero") or {}
+        if channel is not None and omero.get("channels"):
+            omero["channels"] = [omero["channels"][channel]]
+        extents = dict(sizes or {}) | ({} if channel is None else {"c": 1})
         group = zarr.create_group(
             partial, zarr_format=image.group.metadata.zarr_format, attributes=attributes
         )
         datasets = image.metadata["multiscales"][0]["datasets"]
         for dataset, level in zip(datasets, image.levels, strict=True):
             shape = [
-                math.ceil((sizes or {}).get(axis, full) * n / full)
+                math.ceil(extents.get(axis, full) * n / full)
                 for axis, full, n in zip(
                     image.axes, image.shape, level.shape, strict=True
                 )
@@ -92,7 +99,7 @@ def derive_image(
             _array_like(level, group, dataset["path"], dtype or level.dtype, shape)
         derived = open_image(partial, mode="r+")
         yield derived
-        if derived.levels[0].dtype != image.levels[0].dtype:
+        if derived.levels[0].dtype != image.levels[0].dtype or channel is not None:
             _renew_windows(derived)
         if record:
             if in_place:

@@ -1,0 +1,301 @@
+"""A verb of the kit gives what its function gives on the whole image, and repeats no work."""
+
+import inspect
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from my_fractal_tasks.gaussian_blur import gaussian_blur
+from my_fractal_tasks.kit import (
+    Channel,
+    Regions,
+    blocks,
+    filter_image,
+    fractal,
+    label_image,
+    open_image,
+    open_label,
+    task,
+    write_roi_table,
+)
+from my_fractal_tasks.kit.regions import Roi
+from my_fractal_tasks.threshold_segmentation import threshold_segmentation
+from package_images import PACKAGE, write_image
+from scipy import ndimage
+
+
+@pytest.fixture(autouse=True)
+def _many_small_blocks_in_threads(monkeypatch):
+    monkeypatch.setattr(blocks, "n_threads", lambda: 4)
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1000)
+
+
+def new_image(output):
+    (update,) = output["image_list_updates"]
+    return open_image(update["zarr_url"])
+
+
+def test_read_without_a_region_reads_everything(tmp_path):
+    pixels = write_image(tmp_path / "i.zarr", "tczyx", "0.4")
+    image = open_image(tmp_path / "i.zarr")
+    assert (image.read() == pixels).all()
+    name = Channel(mode="label", identifier=image.channel_names[1])
+    assert (image.read(channel=name) == pixels[:, 1]).all()
+    assert (
+        image.read(channel=[1, Channel()]) == pixels[:, [1, 0]].swapaxes(0, 1)
+    ).all()
+    assert (image.read(channel=1, level=1) == image.levels[1][:, 1]).all()
+    with pytest.raises(ValueError, match=r"channel: .* give a position from 0 to 1"):
+        image.read(channel=2)
+
+
+@pytest.mark.parametrize("whole", ["yx", "zyx"])
+@pytest.mark.parametrize("axes", ["yx", "zyx", "tczyx"])
+@pytest.mark.parametrize("in_regions", [False, True])
+def test_a_function_sees_the_whole_axes_alone(tmp_path, axes, whole, in_regions):
+    pixels = write_image(tmp_path / "i.zarr", axes, "0.4", chunks={"y": 16, "x": 16})
+    image = open_image(tmp_path / "i.zarr")
+    regions = None
+    if in_regions:
+        region = tuple(slice(0, n) for n in image.read(channel=0).shape)
+        write_roi_table(image, "all", [Roi("all", region)])
+        regions = Regions(roi_table="all")
+    seen = set()
+
+    def mirror(part):
+        seen.add(part.ndim)
+        return np.flip(part)
+
+    output = filter_image(image, mirror, suffix="m", whole=whole, regions=regions)
+
+    flipped = [dim for dim, axis in enumerate(axes) if axis in whole]
+    assert (new_image(output).read() == np.flip(pixels, flipped)).all()
+    assert seen == {len(flipped)}
+
+
+def test_channels_make_an_image_of_one_channel(tmp_path):
+    pixels = write_image(tmp_path / "i.zarr", "czyx", "0.5")
+    image = open_image(tmp_path / "i.zarr")
+    region = tuple(slice(3, 9) for _ in range(3))
+    write_roi_table(image, "part", [Roi("a", (slice(0, 2), *region[1:]))])
+
+    def ratio(both):
+        return (both[0] + 1.0) / (both[1] + 1.0)
+
+    output = filter_image(image, ratio, suffix="r", channel=[1, 0], dtype="f4")
+    expected = ratio(pixels[[1, 0]].astype(float)).astype("f4")
+    made = new_image(output)
+    assert made.channel_names == image.channel_names[1:2]
+    assert (made.read() == expected[np.newaxis]).all()
+    assert made.metadata["omero"]["channels"][0]["window"]["max"] > 1e6
+
+    output = filter_image(image, np.invert, suffix="one", channel=1)
+    assert (new_image(output).read(channel=0) == ~pixels[1]).all()
+    for channel, rest in (([1, 0], 0), (1, pixels[1])):
+        output = filter_image(
+            image,
+            lambda part: np.full(part.shape[-3:], 7, part.dtype),
+            suffix="p",
+            channel=channel,
+            regions=Regions(roi_table="part"),
+            overwrite=True,
+        )
+        expected = np.zeros_like(pixels[1]) + rest
+        expected[0:2, 3:9, 3:9] = 7
+        assert (new_image(output).read(channel=0) == expected).all()
+    with pytest.raises(ValueError, match=r"overwrite_input: .* would keep one"):
+        filter_image(image, np.invert, suffix="", channel=1, overwrite_input=True)
+    assert (image.read() == pixels).all()
+
+
+@pytest.mark.parametrize("in_regions", [False, True])
+def test_objects_of_planes_that_touch_are_joined(tmp_path, in_regions):
+    write_image(tmp_path / "i.zarr", "zyx", "0.4", chunks={"y": 16, "x": 16})
+    image = open_image(tmp_path / "i.zarr")
+    regions = None
+    if in_regions:
+        region = tuple(slice(0, n) for n in image.shape)
+        write_roi_table(image, "all", [Roi("all", region)])
+        regions = Regions(roi_table="all")
+    limit = np.percentile(image.read(), 80)
+    output = label_image(
+        image,
+        lambda plane: ndimage.label(plane > limit)[0],
+        label_name="planes",
+        whole="yx",
+        regions=regions,
+        min_size=3,
+        masking_roi_table="boxes",
+    )
+    assert output["image_list_updates"]
+    expected = ndimage.label(image.read() > limit)[0]
+    sizes = np.bincount(expected.ravel())
+    expected[sizes[expected] < 3] = 0
+    found = open_label(image, "planes").read()
+    # The same objects, under the same or other numbers.
+    pairs = {*zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True)}
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    assert (0, 0) in pairs
+    assert Regions(mask="boxes").sources(image)
+
+
+def test_a_wrong_argument_is_rejected_before_anything_is_written(tmp_path):
+    write_image(tmp_path / "i.zarr", "czyx", "0.4")
+    image = open_image(tmp_path / "i.zarr")
+    before = sorted(tmp_path.rglob("*"))
+
+    def calls(**options):
+        return filter_image(image, np.invert, **{"suffix": "x"} | options)
+
+    with pytest.raises(ValueError, match=r"suffix: '../x'"):
+        calls(suffix="../x")
+    with pytest.raises(ValueError, match=r"whole: .*allowed are the letters"):
+        calls(whole="yq")
+    with pytest.raises(ValueError, match=r"halo: .* leave out one of the two"):
+        calls(whole="yx", halo={"y": 1})
+    with pytest.raises(ValueError, match=r"regions.roi_table: no table 'none'"):
+        calls(regions=Regions(roi_table="none"))
+    with pytest.raises(ValueError, match="channel: the list is empty"):
+        calls(channel=[])
+    with pytest.raises(ValueError, match=r"function: .* shape \(1,\) for"):
+        filter_image(image, lambda _: [1], suffix="x")
+    for name in ("a/b", "..", ""):
+        with pytest.raises(ValueError, match="label_name: "):
+            label_image(image, np.uint32, label_name=name, channel=0)
+    with pytest.raises(ValueError, match=r"channel: .* has 2 channels"):
+        label_image(image, np.uint32, label_name="x")
+    with pytest.raises(ValueError, match="masking_roi_table: "):
+        label_image(
+            image, np.uint32, label_name="x", channel=0, masking_roi_table="../t"
+        )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# Tasks, as a module of the package would have them.
+def task_of_the_package(function):
+    code = function.__code__.replace(co_filename=str(PACKAGE / "gaussian_blur.py"))
+    function.__code__ = code
+    return task(function)
+
+
+def test_the_same_job_again_repeats_no_work(tmp_path):
+    write_image(tmp_path / "i.zarr", "cyx", "0.4")
+    calls = []
+
+    @task_of_the_package
+    def brighten(*, zarr_url: str, by: int = 1, overwrite: bool = False):
+        """Add a number."""
+
+        def setup():
+            calls.append(by)
+            return by
+
+        label_image(
+            zarr_url,
+            lambda pixels, limit: (pixels > limit).astype("u4"),
+            label_name="l",
+            channel=0,
+            setup=setup,
+            overwrite=overwrite,
+        )
+        return filter_image(
+            zarr_url, np.add, suffix="b", setup=setup, overwrite=overwrite
+        )
+
+    path = str(tmp_path / "i.zarr")
+    output = brighten(zarr_url=path)
+    assert brighten(zarr_url=path, by="1") == output
+    assert calls == [1, 1]
+    # As of another task, and in a thread.
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(brighten, zarr_url=path).result() == output
+    assert calls == [1, 1]
+    with pytest.raises(FileExistsError, match="label_name: "):
+        brighten(zarr_url=path, by=2)
+    assert brighten(zarr_url=path, by=2, overwrite=True) == output
+    assert calls == [1, 1, 2, 2]
+    made_by = new_image(output).group.attrs["made_by"]
+    assert made_by["arguments"] == {"by": 2}
+    assert made_by["task"] == "brighten"
+
+
+def test_outside_of_a_task_no_result_is_taken_for_another(tmp_path):
+    write_image(tmp_path / "i.zarr", "yx", "0.4")
+    image = open_image(tmp_path / "i.zarr")
+    made = new_image(filter_image(image, np.invert, suffix="b"))
+    assert "made_by" not in made.group.attrs
+    with pytest.raises(FileExistsError, match="overwrite"):
+        filter_image(image, np.invert, suffix="b")
+    filter_image(image, np.positive, suffix="b", overwrite=True)
+    assert (made.read() == image.read()).all()
+
+    @task
+    def elsewhere(*, zarr_url: str):
+        return filter_image(zarr_url, np.invert, suffix="c")
+
+    # Nobody could say later whether the code of this module is the same.
+    assert "made_by" not in new_image(elsewhere(zarr_url=str(image.path))).group.attrs
+
+
+def test_a_task_knows_its_own_call(tmp_path):
+    seen = []
+
+    @task
+    def inner(*, number: int = 1):
+        seen.append(fractal.CALL.get())
+
+    @task
+    def outer(*, number: float, names: list[str] = []):  # noqa: B006
+        seen.append(fractal.CALL.get())
+        inner(number=2)
+        list(blocks.in_threads(lambda _: seen.append(fractal.CALL.get()), [0], 1))
+        seen.append(fractal.CALL.get())
+
+    outer(number="3")
+    calls = [(call.task, dict(call.arguments)) for call in seen]
+    mine = ("outer", {"number": 3.0, "names": []})
+    assert calls == [mine, ("inner", {"number": 2}), mine, mine]
+    assert fractal.CALL.get() is None
+    with pytest.raises(ValueError, match="number"):
+        outer(number="many")
+    with pytest.raises(ValueError, match="nothing"):
+        outer(number=1, nothing=2)
+    assert fractal.CALL.get() is None
+
+
+def test_a_message_names_the_argument_of_the_task(tmp_path):
+    write_image(tmp_path / "i.zarr", "cyx", "0.4")
+
+    @task
+    def compare(*, zarr_url: str, nuclei: Channel, others: list[Channel]):
+        return filter_image(
+            zarr_url, np.sum, suffix="x", channel=[nuclei, *others], dtype="f4"
+        )
+
+    wrong = {"mode": "label", "identifier": "none"}
+    arguments = {"zarr_url": str(tmp_path / "i.zarr"), "nuclei": {}, "others": [{}]}
+    with pytest.raises(ValueError, match=r"^nuclei: label 'none' fits 0 channels"):
+        compare(**arguments | {"nuclei": wrong})
+    with pytest.raises(ValueError, match=r"^others: label 'none' fits 0 channels"):
+        compare(**arguments | {"others": [{}, wrong]})
+
+
+def test_a_task_looks_like_its_function():
+    assert list(inspect.signature(gaussian_blur).parameters)[:2] == [
+        "zarr_url",
+        "sigma_xy",
+    ]
+    assert inspect.signature(threshold_segmentation).parameters["level"].default == 0
+    assert gaussian_blur.__doc__.startswith("Blur every channel")
+    assert gaussian_blur.__name__ == "gaussian_blur"
+
+    @task
+    def fail(*, zarr_url: str) -> None:
+        raise KeyError(zarr_url)
+
+    with pytest.raises(KeyError) as caught:
+        fail(zarr_url="x")
+    # This test, one frame of the decorator, and the function.
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert [frame.name for frame in frames][1:] == ["run", "fail"]
