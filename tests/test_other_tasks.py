@@ -47,14 +47,9 @@ def core(shared: Shared) -> Tasks:
     """fractal-tasks-core with its ngio 0.5; and the navigator, without its windows."""
 
     def fill(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(
-                "UV_COMPILE_BYTECODE", "1"
-            )  # each start takes half of the time
-            requirement = "fractal-tasks-core==2.1.*"
-            python = make_environment(
-                folder / "venv", requirement, python=find_python("3.11")
-            )
+        requirement = "fractal-tasks-core==2.1.*"
+        oldest = find_python("3.11")
+        python = make_environment(folder / "venv", requirement, python=oldest)
         install = ("uv", "pip", "install", "--quiet", "--python", python, "--no-deps")
         run(*install, "napari-ome-zarr-navigator==0.4.*")
 

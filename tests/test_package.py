@@ -155,21 +155,23 @@ def test_the_lint_of_a_package_fails_on_bad_code(package):
     bad = package / "src" / "bad.py"
     bad.write_text("import os\n\n\ndef f( ):\n    print( 'no docstring' )\n")
     with pytest.raises(RuntimeError) as error:
-        nox(package, "-s", "lint")
+        run("ruff", "check", cwd=package)
     for rule in ("D103", "F401", "T201"):
         assert rule in str(error.value)
 
 
-def test_the_types_of_a_package_fail_on_a_wrong_type(package):
+def test_the_types_of_a_package_fail_on_a_wrong_type(render, tmp_path, richest_python):
+    package = render(tmp_path / "package", examples=[])
     bad = import_folder(package) / "bad.py"
     bad.write_text('"""Bad."""\n\nANSWER: int = "42"\n')
     with pytest.raises(RuntimeError, match="Incompatible types in assignment"):
-        nox(package, "-s", "types")
+        run(richest_python, "-m", "mypy", cwd=package)
 
 
 def test_the_tests_of_a_package_fail_on_a_stale_manifest_and_a_shadowing_module(
-    package,
+    package, richest_python, monkeypatch
 ):
+    monkeypatch.setenv("PYTHONPATH", str(package / "src"))
     modules = import_folder(package)
     manifest = modules / "__FRACTAL_MANIFEST__.json"
     fresh = manifest.read_text()
@@ -177,11 +179,11 @@ def test_the_tests_of_a_package_fail_on_a_stale_manifest_and_a_shadowing_module(
     bad = modules / "tifffile.py"
     bad.write_text('"""Found before the library of this name."""\n')
     with pytest.raises(RuntimeError) as error:
-        nox(package, "-s", "tests", "--", "tests/test_manifest.py")
+        run(richest_python, "-m", "pytest", "tests/test_manifest.py", cwd=package)
     assert "run `nox -s manifest`" in str(error.value)
     assert "tifffile.py" in str(error.value)
     bad.unlink()
-    nox(package, "-s", "manifest")
+    run(richest_python, modules / "dev" / "create_manifest.py", cwd=package)
     assert manifest.read_text() == fresh
 
 

@@ -40,7 +40,13 @@ def check_types(tmp_path_factory):
 # On Windows, `server` says that it needs another system.
 @pytest.mark.parametrize(
     ("system", "left_out"),
-    [("linux", ""), ("darwin", ""), ("win32", "/fractal_workbench/server/")],
+    [
+        ("linux", ""),
+        ("darwin", ""),
+        pytest.param(
+            *("win32", "/fractal_workbench/server/"), marks=pytest.mark.weekly
+        ),
+    ],
 )
 def test_types_are_right_on_each_system(check_types, system, left_out):
     """Other systems than this one are only checked: nothing has run there."""

@@ -50,12 +50,16 @@ def released(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_template(tmp_path_factory):
+def environments(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("nox")
+
+
+@pytest.fixture(scope="module")
+def run_template(environments):
     """Run the session, with one environment for all packages."""
-    folder = tmp_path_factory.mktemp("nox")
 
     def run_session(package: Path, *arguments: str) -> str:
-        options = (f"--envdir={folder}", "-s", "template", "--", *arguments)
+        options = (f"--envdir={environments}", "-s", "template", "--", *arguments)
         return nox(package, *options)
 
     return run_session
@@ -163,12 +167,14 @@ def test_sessions_at_the_same_time_do_not_disturb_each_other(released, tmp_path)
     assert first != second
 
 
-def test_the_exit_code_of_the_workbench_is_had_without_nox(released, tmp_path):
+def test_the_exit_code_of_the_workbench_is_had_without_nox(
+    released, tmp_path, run_template, environments
+):
     package = make(released, "1.0.0", tmp_path / "package", examples=[])
     append("# Ours.\n", package / "noxfile.py")
     with pytest.raises(RuntimeError, match="exit code 4"):
-        nox(package, "-s", "template")
-    command = package / ".nox" / "template" / "bin" / "fractal-workbench"
+        run_template(package)
+    command = environments / "template" / "bin" / "fractal-workbench"
     done = subprocess.run([command, "template"], cwd=package, check=False)
     assert done.returncode == 4
 

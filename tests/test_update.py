@@ -1,6 +1,7 @@
 """`copier update` and `nox -s template`: what the template owns, and what it leaves alone."""
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -10,16 +11,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import copier
+import plumbum
 import pytest
 import rendering
 import yaml
+from click.testing import CliRunner
 from rendering import EXAMPLES, ROOT, import_folder, run
 from test_package import nox
 
-from fractal_workbench.template.command import TEMPLATE_OWNED
+from fractal_workbench import project
+from fractal_workbench.cli import main
+from fractal_workbench.template.command import TEMPLATE_OWNED, use_plain_git
 
 # Not updated any more: files have moved since.
 OLD = {
@@ -429,7 +435,18 @@ def run_template(
     exit_code: int = 0,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run what `nox -s template` runs; return what it prints."""
+    """Run what `nox -s template` runs; return what it prints.
+
+    In a process of its own if the environment matters: its imports take seconds.
+    """
+    if env is None:
+        project._read.cache_clear()
+        of_copier = plumbum.local.env(**os.environ)
+        with contextlib.chdir(package), patch.dict(os.environ), of_copier:
+            result = CliRunner().invoke(main, ["template", *arguments])
+        use_plain_git.cache_clear()  # with the environment, its settings are gone
+        assert result.exit_code == exit_code, result.output
+        return result.output
     done = subprocess.run(
         [sys.executable, "-m", "fractal_workbench", "template", *arguments],
         cwd=package,
