@@ -1,5 +1,7 @@
 """No result of the kit depends on threads, blocks or chunks, and none is lost in a cast."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +16,6 @@ from my_fractal_tasks.kit import (
     create_image,
     derive_image,
     derive_label,
-    each_block,
     is_made,
     label_blocks,
     label_regions,
@@ -87,6 +88,9 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
     # No label, some, or all of them find room in memory.
     room = data.draw(st.sampled_from([0, 500, 2**27]), label="room")
     monkeypatch.setattr(labels, "KEPT", room)
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda _: range(threads), raising=False
+    )
 
     def segment(block):
         if channel == [2, 1]:
@@ -103,9 +107,7 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
 
     image = open_image(path)
     with derive_label(image, "objects") as label:
-        n_objects = label_blocks(
-            segment, image, label, channel=channel, whole=whole, threads=threads
-        )
+        n_objects = label_blocks(segment, image, label, channel=channel, whole=whole)
 
     written = open_image(path / "labels" / "objects", mode="r+")
     found = np.asarray(written.levels[0])
@@ -118,12 +120,15 @@ def test_labels_do_not_depend_on_threads_blocks_or_chunks(
     assert (found == expected).all()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4, 8, None])
+@pytest.mark.parametrize("threads", [1, 2, 4, 8])
 @pytest.mark.parametrize("z_chunk", [1, 2, 5])
 def test_objects_of_planes_that_number_them_by_themselves_stay_apart(
-    tmp_path, threads, z_chunk
+    tmp_path, monkeypatch, threads, z_chunk
 ):
     """One object for each plane, that touch none of the next, all called 1."""
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda _: range(threads), raising=False
+    )
     pixels = np.zeros((5, 40, 30), np.uint16)
     for z in range(5):
         pixels[z, 3 * z : 3 * z + 3, 5:20] = 1000
@@ -136,7 +141,6 @@ def test_objects_of_planes_that_number_them_by_themselves_stay_apart(
             image,
             label,
             whole="yx",
-            threads=threads,
         )
     assert n_objects == 10
 
@@ -214,6 +218,9 @@ def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
     )
     for module in (blocks, pyramid):
         monkeypatch.setattr(module, "BLOCK_VOXELS", voxels)
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda _: range(threads), raising=False
+    )
     size = [2 * halo.get(axis, 0) + 1 for axis in axes]
 
     def function(block):
@@ -226,33 +233,12 @@ def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
     image = open_image(path)
     new = path.with_name("new.zarr")
     with derive_image(image, new, dtype=np.float64) as derived:
-        map_blocks(function, image, derived, halo=halo, whole=whole, threads=threads)
+        map_blocks(function, image, derived, halo=halo, whole=whole)
     written = open_image(new, mode="r+")
     found = np.asarray(written.levels[0])
     assert_levels_are_made_of_each_other(written)
     # Beyond the border of the image is 0 for both; blocks end nowhere else.
     np.testing.assert_allclose(found, function(pixels), atol=1e-6)
-
-
-def test_one_thread_can_be_asked_for(tmp_path):
-    write_image(tmp_path / "image.zarr", "czyx", chunks={"y": 20, "x": 20})
-    image = open_image(tmp_path / "image.zarr")
-    at_once, most = 0, 0
-
-    def function(block, *_):
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        np.sort(np.random.default_rng(0).normal(size=20_000))
-        at_once -= 1
-        return block
-
-    with derive_image(image, tmp_path / "new.zarr") as new:
-        map_blocks(function, image, new, threads=1)
-    with derive_label(image, "objects") as label:
-        label_blocks(lambda b: 0 * function(b), image, label, channel=0, threads=1)
-    list(each_block(lambda _, block: function(block), image, threads=1))
-    assert most == 1
 
 
 def test_sums_of_blocks_are_the_same_on_every_machine(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox.project
@@ -227,6 +228,84 @@ def test_the_kit_is_at_most_seven_floors_high():
         assert imported <= {"..kit.fractal"}, path
 
 
+def kit_homes() -> dict[str, str]:
+    """Return the module of each public name of the kit."""
+    return {
+        alias.name: node.module or ""
+        for node in ast.walk(ast.parse((KIT / "__init__.py").read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+
+
+def kit_options() -> dict[str, dict[str, int | None]]:
+    """Return the optional arguments of each public name, and their positions if they have one."""
+    options: dict[str, dict[str, int | None]] = {}
+    for name, module in kit_homes().items():
+        options[name] = {}
+        for node in ast.parse((KIT / f"{module}.py").read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                places = list(enumerate(node.args.args))
+                last = places[len(places) - len(node.args.defaults) :]
+                options[name] |= {argument.arg: place for place, argument in last}
+                options[name] |= {a.arg: None for a in node.args.kwonlyargs}
+    return options
+
+
+def calls(name: str, text: str) -> Iterator[tuple[int, set[str | None]]]:
+    """Yield the number of positional arguments, and the keywords, of each call in a text."""
+    for match in re.finditer(rf"(?<!def )\b{name}\(", text):
+        depth, end = 1, match.end()
+        while depth and end < len(text):
+            depth += (text[end] in "([{") - (text[end] in ")]}")
+            end += 1
+        text_of_call = text[match.start() : end]
+        try:
+            call = ast.parse(text_of_call, mode="eval").body
+        except SyntaxError:  # of Jinja, or prose
+            yield 0, set(re.findall(r"\b(\w+)=", text_of_call))
+            continue
+        assert isinstance(call, ast.Call)
+        yield len(call.args), {keyword.arg for keyword in call.keywords}
+
+
+def unused(
+    options: dict[str, dict[str, int | None]], public: list[str], kit: list[str]
+) -> set[str]:
+    """Return names that no public text uses, and options that no text uses."""
+    result = set()
+    for name, places in options.items():
+        if not any(re.search(rf"\b{name}\b", text) for text in public):
+            result.add(name)
+        found = [call for text in public + kit for call in calls(name, text)]
+        for option, place in places.items():
+            is_told = any(f"`{option}=" in t and f"`{name}`" in t for t in public)
+            is_used = any(
+                option in keywords or (place is not None and n_positional > place)
+                for n_positional, keywords in found
+            )
+            if not (is_told or is_used):
+                result.add(f"{name}({option}=)")
+    return result
+
+
+def test_each_name_and_option_of_the_kit_is_used():
+    template = ROOT / "template"
+    files = [
+        *KIT.parent.glob("*.py*"),
+        *template.glob("task/**/*.py*"),
+        *template.glob("*.txt"),
+        *template.glob("package/*.md*"),
+        *ROOT.glob("docs/**/*.md"),
+        ROOT / "README.md",
+    ]
+    public = [path.read_text("utf-8") for path in files]
+    kit = [path.read_text("utf-8") for path in KIT.glob("*.py")]
+    assert not unused(kit_options(), public, kit)
+    invented = {"open_image": {"mode": 2, "speed": 3}, "open_page": {}}
+    assert unused(invented, public, kit) == {"open_image(speed=)", "open_page"}
+
+
 def test_a_name_of_the_kit_imports_what_it_needs_and_nothing_else():
     code = (
         "import sys\n"
@@ -244,13 +323,7 @@ def test_a_name_of_the_kit_imports_what_it_needs_and_nothing_else():
         "    assert not {'scipy', 'ome_zarr'} & sys.modules.keys(), name\n"
     )
     lines = run(sys.executable, "-c", code).splitlines()
-    homes = {
-        alias.name: node.module
-        for node in ast.walk(ast.parse((KIT / "__init__.py").read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.level
-        for alias in node.names
-    }
-    imports = kit_imports()
+    homes, imports = kit_homes(), kit_imports()
 
     def needed(module: str) -> set[str]:
         return {module}.union(*map(needed, imports[module]))

@@ -525,7 +525,7 @@ def test_a_task_whose_folder_is_taken_at_the_last_moment_changes_nothing(
     replace = publish._replace
 
     def after_another_has_begun(path, new):
-        publish.take_over(path)
+        publish.remove_leftovers(path, of_the_living=True)
         replace(path, new)
 
     monkeypatch.setattr(publish, "_replace", after_another_has_begun)

@@ -80,7 +80,7 @@ def tiled(image, name="objects", function=segment, **arguments):
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
-def test_labels_do_not_depend_on_tiles_threads_or_chunks(tmp_path_factory, data):
+def test_labels_do_not_depend_on_tiles_or_chunks(tmp_path_factory, data):
     axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "cyx", "tczyx"]))
     sizes = {axis: data.draw(st.integers(1, 2)) for axis in "tc"}
     sizes |= {axis: data.draw(st.integers(1, 70)) for axis in "yx"}
@@ -107,7 +107,6 @@ def test_labels_do_not_depend_on_tiles_threads_or_chunks(tmp_path_factory, data)
         channel=channel,
         tile=2 * overlap + data.draw(st.integers(8, 40)),
         overlap=overlap,
-        threads=data.draw(st.integers(1, 8)),
     )
 
     inside = pixels

@@ -35,9 +35,7 @@ def n_threads() -> int:
     return os.cpu_count() or 1
 
 
-def in_threads(
-    function: Callable[[T], R], items: Iterable[T], threads: int | None = None
-) -> Iterator[R]:
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Call `function` on each item, one per processor at a time; results in order.
 
     zarr, its codecs, NumPy and SciPy release Python's lock in most of their work.
@@ -45,12 +43,10 @@ def in_threads(
     Args:
         function: Takes an item.
         items: What to call it on.
-        threads: How many calls run at a time: 1 for what cannot share its device, such
-            as a network on a GPU; by default one per processor.
     """
     # A thread does not know by itself which task runs.
     with ThreadPoolExecutor(
-        threads or n_threads(), initializer=CALL.set, initargs=(CALL.get(),)
+        n_threads(), initializer=CALL.set, initargs=(CALL.get(),)
     ) as pool:
         yield from pool.map(function, items)
 
@@ -107,7 +103,6 @@ def each_block(
     function: Callable[[Region, Array], R],
     image: Image,
     channel: Channels | None = None,
-    threads: int | None = None,
 ) -> Iterator[R]:
     """Call `function` on each block of an image; results in order.
 
@@ -118,7 +113,6 @@ def each_block(
         image: Image to read.
         channel: Channel to read, which leaves out the channel axis; by default all. Of a
             list, the channels come in front of all other axes.
-        threads: How many blocks at a time; by default one per processor.
     """
     cuts = cut_blocks(image)
     if channel is not None and "c" in image.axes:
@@ -126,7 +120,6 @@ def each_block(
     yield from in_threads(
         lambda region: function(region, image.read(region, channel)),
         product(*cuts),
-        threads,
     )
 
 
@@ -138,7 +131,6 @@ def map_blocks(
     channel: Channels | None = None,
     halo: Mapping[str, int] | None = None,
     whole: str = "",
-    threads: int | None = None,
 ) -> None:
     """Fill `target` with `function` of the pixels of `source`, then build its pyramid.
 
@@ -157,7 +149,6 @@ def map_blocks(
             result equals that of the whole image.
         whole: Axes that `function` must see whole: with `yx`, it is called on one plane
             after the other, with `zyx` on one volume.
-        threads: How many blocks at a time; by default one per processor.
 
     Raises:
         ValueError: The results do not fit the data type of `target`, or the channel of
@@ -193,8 +184,8 @@ def map_blocks(
         return block.reshape(extents(region))
 
     # A halo is read again for each block: there are no more than the threads need.
-    cuts = cut_blocks(target, whole, parts=2 * (threads or n_threads()))
-    write_levels(target, cuts, make, threads)
+    cuts = cut_blocks(target, whole, parts=2 * n_threads())
+    write_levels(target, cuts, make)
     fit.check()
 
 
@@ -272,7 +263,6 @@ def write_levels(
     image: Image,
     cuts: Sequence[Sequence[slice]],
     make: Callable[[Region], Array | None],
-    threads: int | None = None,
     level: int = 0,
 ) -> None:
     """Write an image block by block, then all other levels of its pyramid.
@@ -283,7 +273,6 @@ def write_levels(
         image: Image to write.
         cuts: Slices of each axis, from `cut_blocks`.
         make: Takes the region of a block and returns its pixels; None is all zeros.
-        threads: How many blocks at a time; by default one per processor.
         level: The level that is written.
     """
     write_block = Writer(image.levels[level])
@@ -298,14 +287,13 @@ def write_levels(
         if following:
             following.add(place, region, block)
 
-    for _ in in_threads(write, order, threads):
+    for _ in in_threads(write, order):
         pass
-    build_pyramid(image, threads, level, level + bool(following))
+    build_pyramid(image, level, level + bool(following))
 
 
 def build_pyramid(
     image: Image,
-    threads: int | None = None,
     level: int = 0,
     last: int | None = None,
 ) -> None:
@@ -315,7 +303,6 @@ def build_pyramid(
 
     Args:
         image: Image that has been written at one level.
-        threads: How many blocks at a time; by default one per processor.
         level: The level that has been written: finer ones get its nearest pixels.
         last: The last level that has been written, if several have.
     """
@@ -333,5 +320,5 @@ def build_pyramid(
             write(region, shrink(source[shrink.seen(region)], region))
 
         written = Image(image.path, image.group, image.metadata, [target])
-        for _ in in_threads(run, product(*cut_blocks(written)), threads):
+        for _ in in_threads(run, product(*cut_blocks(written))):
             pass

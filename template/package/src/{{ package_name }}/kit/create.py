@@ -5,7 +5,6 @@ makes new metadata imports it.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,6 @@ def create_image(
     scale: Mapping[str, float],
     channels: Sequence[str],
     wavelengths: Sequence[str] = (),
-    colors: Sequence[str] = (),
     version: NgffVersion = "0.4",
     chunk_yx: int = 2048,
     min_levels: int = 1,
@@ -54,7 +52,6 @@ def create_image(
         scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
         channels: Name of each channel.
         wavelengths: Wavelength ID of each channel, such as `A01_C01`.
-        colors: Color of each channel, as six hexadecimal digits; by default distinct ones.
         version: NGFF version.
         chunk_yx: Size of a chunk in y and x; a chunk has one plane.
         min_levels: The pyramid ends at 256 pixels in y and x, but not before it has this
@@ -68,7 +65,7 @@ def create_image(
     """
     _check(shape, axes, dtype, scale, version, chunk_yx)
     n_channels = shape[axes.index("c")] if "c" in axes else 1
-    _check_channels(n_channels, channels, wavelengths, colors)
+    _check_channels(n_channels, channels, wavelengths)
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_multiscales_metadata
 
@@ -121,7 +118,7 @@ def create_image(
                 axes=axes,
             )
         yield open_image(partial, mode="r+")
-        _write_channels(open_image(partial, mode="r+"), channels, wavelengths, colors)
+        _write_channels(open_image(partial, mode="r+"), channels, wavelengths)
         open_group(partial, mode="r+").update_attributes(record)
         keep_children(path, partial)
 
@@ -163,18 +160,13 @@ def _check_channels(
     n_channels: int,
     names: Sequence[str],
     wavelengths: Sequence[str],
-    colors: Sequence[str],
 ) -> None:
     """Reject descriptions that do not fit the number of channels.
 
     Raises:
         ValueError: One is missing, too many, given twice, or no description.
     """
-    given: dict[str, Any] = {
-        "channels": names,
-        "wavelengths": wavelengths,
-        "colors": colors,
-    }
+    given: dict[str, Any] = {"channels": names, "wavelengths": wavelengths}
     for argument, values in given.items():
         if len(values) != n_channels and (values or argument == "channels"):
             raise ValueError(
@@ -183,19 +175,14 @@ def _check_channels(
             )
         if isinstance(values, str) or not all(isinstance(v, str) and v for v in values):
             raise ValueError(f"{argument}: {values!r} must be a list of texts")
-        if argument != "colors" and len({*values}) < len(values):
+        if len({*values}) < len(values):
             raise ValueError(f"{argument}: {[*values]} must differ from each other")
-    if wrong := [c for c in colors if not re.fullmatch("[0-9A-Fa-f]{6}", c)]:
-        raise ValueError(
-            f"colors: {wrong}; a color is six hexadecimal digits, as FF00FF"
-        )
 
 
 def _write_channels(
     image: Image,
     names: Sequence[str],
     wavelengths: Sequence[str],
-    colors: Sequence[str],
 ) -> None:
     """Write the metadata of the channels, with a display range that fits the pixels."""
     from ome_zarr.format import format_from_version
@@ -209,8 +196,6 @@ def _write_channels(
         channel = {"label": name, "color": color, "active": True, "window": window}
         if wavelengths:
             channel["wavelength_id"] = wavelengths[index]
-        if colors:
-            channel["color"] = colors[index]
         channels.append(channel)
     group = zarr.open_group(image.path, mode="r+")
     add_metadata(

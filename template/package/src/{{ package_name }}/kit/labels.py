@@ -121,7 +121,6 @@ def label_blocks(
     whole: str = "",
     min_size: int = 1,
     level: int = 0,
-    threads: int | None = None,
 ) -> int:
     """Fill a label image block by block, then build its pyramid.
 
@@ -143,7 +142,6 @@ def label_blocks(
             volume. Objects of two planes that touch become one.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
-        threads: How many blocks at a time; by default one per processor.
 
     Returns:
         Number of labels.
@@ -205,7 +203,7 @@ def label_blocks(
         labels = segment_slabs(segment, pixels, label.axes, whole)
         return labels, int(labels.max(initial=0))
 
-    blocks = list(in_threads(write_local, places, threads))
+    blocks = list(in_threads(write_local, places))
     # Label 3 of block 7 is number offsets[7] + 3 of all.
     offsets = np.cumsum([0] + [len(block.sizes) for block in blocks])
     pairs = [block.pairs + offsets[n] for n, block in enumerate(blocks)]
@@ -232,7 +230,7 @@ def label_blocks(
             return np.asarray(own[np.asarray(array[region])])
         return runs.renumbered(own) if own.any() else None
 
-    write_levels(whole_label, cuts, final, threads, level)
+    write_levels(whole_label, cuts, final, level)
     return n_objects
 
 
@@ -246,7 +244,6 @@ def label_regions(
     whole: str = "",
     min_size: int = 1,
     level: int = 0,
-    threads: int | None = None,
 ) -> int:
     """Fill a label image region by region, then build its pyramid.
 
@@ -265,7 +262,6 @@ def label_regions(
         whole: As for `label_blocks`, within a region.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
-        threads: How many regions at a time; by default one per processor.
 
     Returns:
         Highest label.
@@ -289,11 +285,11 @@ def label_regions(
         return np.append(np.uint32(0), number)[found]
 
     highest = 0
-    for roi, found in each_roi(run, rois, threads):
+    for roi, found in each_roi(run, rois):
         numbered = np.where(found, found + np.uint32(highest), 0)
         if roi.mask:
             numbered = np.where(roi.inside(), numbered, array[roi.region])
         array[roi.region] = numbered
         highest += int(found.max(initial=0))
-    build_pyramid(label, threads, level)
+    build_pyramid(label, level)
     return highest

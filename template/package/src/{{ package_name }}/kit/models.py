@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from .publish import check_name, hidden_path, locked, take_over
+from .publish import check_name, hidden_path, locked, remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def cached_model(name: str, fetch: Callable[[Path], object]) -> Path:
             with locked(path, long=True) as lock:
                 if path.exists():
                     break
-                take_over(path)
+                remove_leftovers(path, of_the_living=True)
                 partial = hidden_path(path)
                 try:
                     partial.mkdir()

@@ -102,18 +102,18 @@ def level_like(image: Image, like: Image, argument: str = "label_name") -> Image
                 f"{argument}: {label.path} has {len(label.channels)} channels, and a label "
                 "image that is used with another image has one"
             )
-    (axes, shape), *_ = wanted = _without_channels(like)
-    for level, found in enumerate(_without_channels(image)):
-        if found == wanted[0]:
+    wanted = _without_channels(like)
+    for level in range(len(image.levels)):
+        if _without_channels(image, level) == wanted:
             return image.from_level(level)
     raise ValueError(
         f"{argument}: no pyramid level of {image.path} ({image.axes}, {image.shape}) "
-        f"has the shape of {like.path} ({axes}, {shape})"
+        f"has the shape of {like.path} ({like.axes}, {like.shape})"
     )
 
 
-def _without_channels(image: Image) -> list[tuple[str, tuple[int, ...]]]:
-    """Axes and shape of each level, without the channels."""
-    kept = [dim for dim, axis in enumerate(image.axes) if axis != "c"]
-    axes = image.axes.replace("c", "")
-    return [(axes, tuple(level.shape[dim] for dim in kept)) for level in image.levels]
+def _without_channels(image: Image, level: int = 0) -> dict[str, int]:
+    """Number of pixels of a level by axis, without the channels."""
+    sizes = dict(zip(image.axes, image.levels[level].shape, strict=True))
+    sizes.pop("c", None)
+    return sizes

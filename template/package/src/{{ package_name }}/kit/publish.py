@@ -53,7 +53,7 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
         if not is_zarr(path):
             raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
-    take_over(path)
+    remove_leftovers(path, of_the_living=True)
     partial = hidden_path(path)
     partial.mkdir()
     # Another task that begins to write `path` takes this folder away. If this one writes
@@ -80,11 +80,6 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         if partial.exists():
             logger.info("%s could not be removed: do it by hand", partial)
-
-
-def take_over(path: Path) -> None:
-    """Remove unfinished versions of `path`, and leftovers of killed tasks."""
-    remove_leftovers(path, of_the_living=True)
 
 
 def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:

@@ -200,7 +200,7 @@ def label_rois(label: Image) -> list[Roi]:
 
 
 def each_roi(
-    function: Callable[[Roi], R], rois: Sequence[Roi], threads: int | None = None
+    function: Callable[[Roi], R], rois: Sequence[Roi]
 ) -> Iterator[tuple[Roi, R]]:
     """Call `function` on each region, some at a time; results in the order of the regions.
 
@@ -209,12 +209,11 @@ def each_roi(
     Args:
         function: Takes a region.
         rois: Regions, from `find_rois`.
-        threads: How many calls run at a time; by default one per processor.
     """
-    size = threads or n_threads()
+    size = n_threads()
     for start in range(0, len(rois), size):
         some = rois[start : start + size]
-        yield from zip(some, [*in_threads(function, some, threads)], strict=True)
+        yield from zip(some, [*in_threads(function, some)], strict=True)
 
 
 def map_regions(
@@ -225,7 +224,6 @@ def map_regions(
     *,
     channel: Channels | None = None,
     copy_rest: bool = True,
-    threads: int | None = None,
 ) -> None:
     """Apply `function` to the pixels of each region, and copy the rest of `source`.
 
@@ -243,7 +241,6 @@ def map_regions(
             each in turn.
         copy_rest: Whether the rest of the image is that of `source`; otherwise it is 0,
             where what the function makes is no grey value of one channel.
-        threads: How many regions at a time; by default one per processor.
 
     Raises:
         ValueError: The results do not fit the data type of `target`.
@@ -262,7 +259,7 @@ def map_regions(
             pixels = cast(source.read(own, read), array.dtype)
             array[region] = pixels if at < 0 else np.expand_dims(pixels, at)
 
-    for _ in in_threads(copy, product(*cut_blocks(target)), threads):
+    for _ in in_threads(copy, product(*cut_blocks(target))):
         pass
     for position in range(target.shape[at]) if at >= 0 else range(1):
 
@@ -279,7 +276,7 @@ def map_regions(
                 )
             return fit(result)
 
-        for roi, found in each_roi(run, rois, threads):
+        for roi, found in each_roi(run, rois):
             place: list[Any] = list(roi.region)
             if at >= 0:
                 place.insert(at, position)
@@ -288,18 +285,15 @@ def map_regions(
                 result = np.where(roi.inside(), result, array[tuple(place)])
             array[tuple(place)] = result
     fit.check()
-    build_pyramid(target, threads)
+    build_pyramid(target)
 
 
-def regions_of_labels(
-    label: Image, rois: Sequence[Roi], threads: int | None = None
-) -> dict[tuple[int, int], str]:
+def regions_of_labels(label: Image, rois: Sequence[Roi]) -> dict[tuple[int, int], str]:
     """Name of the region in which each label has most of its pixels.
 
     Args:
         label: Label image.
         rois: Regions in its pixels, from `find_rois`. Of equal ones, the first counts.
-        threads: How many regions at a time; by default one per processor.
 
     Returns:
         Names by label and time point, of the labels that have pixels in a region.
@@ -310,7 +304,7 @@ def regions_of_labels(
         return np.unique(labels[roi.inside() & (labels > 0)], return_counts=True)
 
     most: dict[tuple[int, int], tuple[int, str]] = {}
-    for roi, (numbers, sizes) in each_roi(count, rois, threads):
+    for roi, (numbers, sizes) in each_roi(count, rois):
         time = roi.region[0].start if "t" in label.axes else 0
         for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
             if size > most.get((number, time), (0, ""))[0]:

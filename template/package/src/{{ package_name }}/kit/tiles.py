@@ -15,7 +15,7 @@ import zarr
 from .blocks import build_pyramid, cut_blocks, cut_slabs
 from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects
-from .regions import Roi, each_roi
+from .regions import Roi
 from .slices import Array, Region, common, extents, within
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,6 @@ def label_tiles(
     rois: Sequence[Roi] | None = None,
     min_size: int = 1,
     level: int = 0,
-    threads: int = 1,
 ) -> int:
     """Fill a label image tile by tile, then build its pyramid.
 
@@ -65,7 +64,8 @@ def label_tiles(
     wait in the folder of `label`, compressed, if they take more than 64 MB.
 
     Args:
-        segment: Takes the pixels of a tile, with the axes (z, y, x), or (y, x) if the image
+        segment: Called on one tile at a time, since a network has threads, or a GPU, of its
+            own. Takes the pixels of a tile, with the axes (z, y, x), or (y, x) if the image
             has one plane or `axes` is `yx`, and returns labels in an array of that shape.
         image: Image to read.
         label: Label image to write, from `derive_label`.
@@ -79,8 +79,6 @@ def label_tiles(
             Pixels outside of a mask are 0. Where regions overlap, the later one counts.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
-        threads: How many tiles at a time. A network needs but one: it has threads, or a
-            GPU, of its own.
 
     Returns:
         Highest label; where regions overlap, some may be hidden.
@@ -123,7 +121,7 @@ def label_tiles(
         outers = [replace(part, region=one.outer) for one in tiles]
         kept = _room_for(tiles, folder)
         sizes, firsts = [], []
-        for number, (_, found) in enumerate(each_roi(run, outers, threads)):
+        for number, found in enumerate(map(run, outers)):
             kept[(number, *map(slice, found.shape))] = found
             core = tiles[number].core
             size, first = Runs.find(
