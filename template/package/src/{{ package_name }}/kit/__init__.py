@@ -4,9 +4,8 @@
   which channel, `NgffVersion` 0.4 or 0.5.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
-  plates, `list_plate` also what is missing; `find_in_plate` gives a `PlateImage`, and
-  `attributes_of` what Fractal calls its place. `is_zarr`, `open_group`, `ome_metadata`,
-  `group_version` know all else that is OME-Zarr.
+  plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.
+  `is_zarr`, `open_group`, `ome_metadata`, `group_version` know all else that is OME-Zarr.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`;
   `label_rois` those around labels.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
@@ -75,7 +74,6 @@ if TYPE_CHECKING:
     from .overlays import level_like as level_like
     from .overlays import open_label as open_label
     from .plate import PlateImage as PlateImage
-    from .plate import attributes_of as attributes_of
     from .plate import create_plate as create_plate
     from .plate import find_in_plate as find_in_plate
     from .plate import list_plate as list_plate

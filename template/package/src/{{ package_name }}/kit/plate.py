@@ -45,6 +45,12 @@ class PlateImage(NamedTuple):
     column: str
     acquisition: int | None
 
+    def attributes(self, unknown: int | None = 0) -> dict[str, Any]:
+        """Attributes of the image in Fractal's image list; see `plate_position`."""
+        number = unknown if self.acquisition is None else self.acquisition
+        position = {"plate": self.plate.name, "well": self.row + self.column}
+        return position | ({} if number is None else {"acquisition": number})
+
 
 class Listing(NamedTuple):
     """The wells and images of a plate.
@@ -173,14 +179,7 @@ def plate_position(path: Path | str, unknown: int | None = 0) -> dict[str, Any]:
         ValueError: The plate does not list the well, or contradicts it.
     """
     place = find_in_plate(path)
-    return attributes_of(place, unknown) if place else {}
-
-
-def attributes_of(place: PlateImage, unknown: int | None = 0) -> dict[str, Any]:
-    """Attributes of an image of a plate; see `plate_position`."""
-    number = unknown if place.acquisition is None else place.acquisition
-    position = {"plate": place.plate.name, "well": place.row + place.column}
-    return position | ({} if number is None else {"acquisition": number})
+    return place.attributes(unknown) if place else {}
 
 
 def plate_images(path: Path, argument: str = "zarr_url") -> list[Path]:
