@@ -77,7 +77,7 @@ def describe_kit() -> Iterator[str]:
         value = getattr(kit, name)
         module = getattr(value, "__module__", None) or ""
         if not module.startswith(kit.__name__):  # an alias of a type of a library
-            module = f"{kit.__name__}.image"
+            module = f"{kit.__name__}.slices"
         modules.setdefault(module, []).append(name)
     for module in sorted(modules):
         title, *_ = (inspect.getdoc(importlib.import_module(module)) or "").splitlines()

@@ -24,7 +24,6 @@ from my_fractal_tasks.kit import (
     derive_label,
     find_rois,
     label_regions,
-    label_rois,
     map_blocks,
     map_regions,
     open_image,
@@ -34,7 +33,7 @@ from my_fractal_tasks.kit import (
     write_roi_table,
     write_table,
 )
-from my_fractal_tasks.kit.regions import read_rois
+from my_fractal_tasks.kit.regions import label_rois, read_rois
 from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.threshold_segmentation import segment, threshold_segmentation
 from ngio.tables import MaskingRoiTable, RoiTable

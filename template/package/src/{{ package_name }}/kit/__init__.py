@@ -6,8 +6,7 @@
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
   plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.
   `is_zarr`, `open_group`, `ome_metadata`, `group_version` know all else that is OME-Zarr.
-- Where to work: `Regions` is the argument, `find_rois` gives each `Roi`;
-  `label_rois` those around labels.
+- Where to work: `Regions` is the argument, `find_rois` gives each `Roi`.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
   `read_tables` reads one of several images, whose columns `join_columns` puts below each
   other. `make_column` makes one of values, `parse_numbers` numbers of texts.
@@ -89,7 +88,6 @@ if TYPE_CHECKING:
     from .regions import Roi as Roi
     from .regions import each_roi as each_roi
     from .regions import find_rois as find_rois
-    from .regions import label_rois as label_rois
     from .regions import map_regions as map_regions
     from .regions import regions_of_labels as regions_of_labels
     from .regions import write_roi_table as write_roi_table
