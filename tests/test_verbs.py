@@ -249,7 +249,7 @@ def test_a_task_knows_its_own_call(tmp_path):
     def outer(*, number: float, names: list[str] = []):  # noqa: B006
         seen.append(fractal.CALL.get())
         inner(number=2)
-        list(blocks.in_threads(lambda _: seen.append(fractal.CALL.get()), [0], 1))
+        list(blocks.in_threads(lambda _: seen.append(fractal.CALL.get()), [0]))
         seen.append(fractal.CALL.get())
 
     outer(number="3")
