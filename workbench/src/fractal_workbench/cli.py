@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -455,6 +455,12 @@ def check_check_manifest(manifest: Path | None, requirement: str) -> None:
 @click.option("--makes", type=click.Choice([*MAKES]), help="What the task makes.")
 @click.option("--type", type=click.Choice([*TYPES]), metavar="TYPE", help="See below.")
 @click.option("--model", is_flag=True, help="With --makes label: of a model on tiles.")
+@click.option(
+    "--with-library",
+    default="kit",
+    metavar="[kit|ngio]",
+    help="With --makes: write the task with ngio, in place of the kit.",
+)
 @click.option("--example", metavar="NAME", help="Such as gaussian_blur.")
 @click.option(
     "--from",
@@ -505,6 +511,8 @@ def new_task(**options: Any) -> None:
       an image that depends on all others, such as on a reference
                        "Match Intensities" --makes image --type compound
       the first images "Import CZI" --type converter_compound
+      any of the first four with ngio, if you know it
+                       "Segment Nuclei" --makes label --with-library ngio
       The new task runs at once. Replace its function by your algorithm.
 
     \b
@@ -536,11 +544,36 @@ def check_new_task(
     function: str | None,
     example: str | None,
     model: bool,
+    with_library: str,
     array: str,
     axes: str | None,
     set: tuple[str, ...],
 ) -> None:
     """Reject options that do not go together."""
+    if with_library != "kit":
+        from .new_task.library import check_library
+
+        given: dict[str, Sequence[str | None]] = {
+            "--from": [function],
+            "--array": [array],
+            "--axes": [axes],
+            "--set": set,
+            "--example": [example],
+        }
+        kit_options = {
+            option: [value for value in values if value]
+            for option, values in given.items()
+            if any(values)
+        }
+        if problem := check_library(
+            with_library,
+            name,
+            makes=makes,
+            task_type=type,
+            default_type=MAKES[makes][0] if makes else None,
+            kit_options=kit_options | ({"--model": []} if model else {}),
+        ):
+            raise reject(problem)
     kinds = makes or type or function
     if example and (name or kinds):
         raise reject("--example: an example has its name and type, give no other")

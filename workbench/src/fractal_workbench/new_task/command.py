@@ -44,7 +44,8 @@ def new_task(
 
     Args:
         name: Name of the task, as users will see it.
-        scaffold: Folder of the template with such a task.
+        scaffold: Folder of the template with such a task. If it has a pyproject.toml, the
+            task needs what this requires, and no kit.
         folder: An empty folder to render into.
         extra: Modules that come with the task.
         answers: What else is to be rendered.
@@ -56,19 +57,23 @@ def new_task(
     module = module_name(name)
     rendered = render(
         folder / "task",
-        scaffold=f"task/{scaffold}",
+        scaffold=scaffold,
         task_name=name,
         task_module=module,
         **answers,
     )
     files = read(rendered)
     entry = files.pop(project().task_list)
+    needs = files.pop(project().pyproject, "")
     if both := files.keys() & (extra or {}).keys():
         raise Refused(f"{both.pop().name} would be the task, too: choose another name.")
     files |= extra or {}
-    kit = kit_files(folder)
+    kit = {} if needs else kit_files(folder)
     check(files, entry, RESERVED, kit)
-    return files | kit | {project().task_list: with_tasks(entry)}
+    files |= kit | {project().task_list: with_tasks(entry)}
+    if needs:
+        require(files, needs)
+    return files
 
 
 def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
@@ -134,7 +139,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     is_own = module.partition(".")[0] == project().root.name
     annotations = getattr(functions.source_of(called), "__annotations__", None)
     function.is_untyped = is_own and not annotations
-    scaffold = f"from_{function.makes}"
+    scaffold = f"task/from_{function.makes}"
     files = new_task(name, scaffold, folder, extra, function=function)
     task = module_name(name)
     tests = project().folder / "tests"
@@ -415,7 +420,10 @@ def add(arguments: SimpleNamespace) -> None:
                 files = from_function(arguments.name, arguments, folder)
             else:
                 kind = scaffold(arguments.makes, arguments.type, model=arguments.model)
-                files = new_task(arguments.name, kind, folder)
+                place = f"task/{kind}"
+                if arguments.with_library != "kit":
+                    place = f"task_{arguments.with_library}/{arguments.makes}"
+                files = new_task(arguments.name, place, folder)
                 if arguments.model:
                     require(files, OF_MODELS)
     except (Refused, TemplateError, OSError, SyntaxError) as error:
