@@ -5,8 +5,10 @@ import importlib
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import numpy as np
@@ -20,12 +22,14 @@ from test_new_task import add, create_manifest
 from test_rendering import imports
 
 from fractal_workbench import cli
+from fractal_workbench.new_task.names import module_name
 
+# Some names are as long as can be, for the formatter.
 MAKES = {
-    "image": "Median Filter",
-    "label": "Find Cells",
+    "image": "Médian's Filter",
+    "label": "n" * 40,
     "features": "Measure Cells",
-    "table": "Average Cells",
+    "table": "t" * 40,
 }
 
 
@@ -34,7 +38,7 @@ def package(render, tmp_path_factory) -> Path:
     """A package with a task of each kind."""
     package = render(
         tmp_path_factory.mktemp("ngio") / "package",
-        project_name="ngio-tasks",
+        project_name="a-name-of-just-as-many-letters-as-can-be",
         examples=[],
     )
     names = MAKES.items()
@@ -47,11 +51,13 @@ def package(render, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def load(package, monkeypatch):
-    """Import a module of the package."""
+    """Import a task of the package."""
     monkeypatch.syspath_prepend(package / "src")
 
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"{import_folder(package).name}.{name}")
+    def load(task: str) -> tuple[ModuleType, Callable[..., Any]]:
+        name = module_name(task)
+        module = importlib.import_module(f"{import_folder(package).name}.{name}")
+        return module, getattr(module, name)
 
     return load
 
@@ -77,9 +83,8 @@ def test_the_results_are_those_of_the_kit(package, load, tmp_path):
     kinds = MAKES.keys()
     add(package, *([f"Kit {kind}", "--makes", kind] for kind in kinds))
     assert (import_folder(package) / "kit" / "__init__.py").exists()
-    tasks = [(f"kit_{kind}", MAKES[kind].lower().replace(" ", "_")) for kind in kinds]
     image, label, features, table = (
-        [getattr(load(name), name) for name in names] for names in tasks
+        [load(name)[1] for name in (f"Kit {kind}", MAKES[kind])] for kind in kinds
     )
     version = "0.5"
     plate = tmp_path / "plate.zarr"
@@ -141,29 +146,27 @@ def test_bad_input_is_rejected_before_anything_is_written(load, tmp_path, monkey
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     url = str(tmp_path / "image.zarr")
     fifth = {"mode": "index", "identifier": "5"}
-    image, label, features, table = (
-        load(name.lower().replace(" ", "_")) for name in MAKES.values()
-    )
+    (module, image), (_, label), (_, features), (_, table) = map(load, MAKES.values())
 
     for call, arguments, message in [
-        (image.median_filter, {"suffix": "../a"}, "suffix"),
-        (image.median_filter, {"suffix": ""}, "suffix"),
-        (image.median_filter, {"radius": -1}, "radius"),
-        (label.find_cells, {"label_name": "a/b"}, "label_name"),
-        (label.find_cells, {"channel": fifth}, r"channel: 5 is none of \['DAPI'"),
-        (label.find_cells, {"roi_table": "no"}, "roi_table: 'no' is none of"),
-        (features.measure_cells, {"label_name": "no"}, "label_name: 'no' is none of"),
-        (features.measure_cells, {"table_name": "a/b"}, "table_name"),
+        (image, {"suffix": "../a"}, "suffix"),
+        (image, {"suffix": ""}, "suffix"),
+        (image, {"radius": -1}, "radius"),
+        (label, {"label_name": "a/b"}, "label_name"),
+        (label, {"channel": fifth}, r"channel: 5 is none of \['DAPI'"),
+        (label, {"roi_table": "no"}, "roi_table: 'no' is none of"),
+        (features, {"label_name": "no"}, "label_name: 'no' is none of"),
+        (features, {"table_name": "a/b"}, "table_name"),
     ]:
         with pytest.raises(ValueError, match=message):
             call(zarr_url=url, **arguments)
     with pytest.raises(ValueError, match="feature_table: 'features' is none of"):
-        table.average_cells(zarr_urls=[url], zarr_dir=str(tmp_path))
+        table(zarr_urls=[url], zarr_dir=str(tmp_path))
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
 
-    monkeypatch.setattr(image, "process_region", lambda pixels, size: pixels - 500.5)
+    monkeypatch.setattr(module, "process_region", lambda pixels, size: pixels - 500.5)
     with pytest.raises(TypeError, match="result is float64, but the image is uint16"):
-        image.median_filter(zarr_url=url)
+        image(zarr_url=url)
 
 
 REJECTED = [
