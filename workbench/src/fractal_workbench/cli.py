@@ -511,7 +511,7 @@ def new_task(**options: Any) -> None:
       an image that depends on all others, such as on a reference
                        "Match Intensities" --makes image --type compound
       the first images "Import CZI" --type converter_compound
-      any of the first four with ngio, if you know it
+      an image, labels, features or a table, with ngio in place of the kit
                        "Segment Nuclei" --makes label --with-library ngio
       The new task runs at once. Replace its function by your algorithm.
 
