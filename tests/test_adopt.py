@@ -273,6 +273,7 @@ def follow(report: str, package: Path) -> None:
     pyproject.write_text(text, encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "layout", ["0.4", pytest.param("0.5", marks=pytest.mark.weekly), "0.6"]
 )

@@ -20,6 +20,7 @@ def in_package(richest, monkeypatch):
     monkeypatch.chdir(richest)
 
 
+@pytest.mark.long
 def test_all_examples_find_the_nuclei(checkout):
     folder = checkout / "demo" / "out"
     workflow = json.loads((folder / "workflow.json").read_text("utf-8"))

@@ -178,8 +178,9 @@ def test_the_tests_of_a_package_fail_on_a_stale_manifest_and_a_shadowing_module(
     manifest.write_text(fresh.replace("Gaussian Blur", "Gaussian Bluff"))
     bad = modules / "tifffile.py"
     bad.write_text('"""Found before the library of this name."""\n')
+    command = ("-m", "pytest", "-n0", "tests/test_manifest.py")
     with pytest.raises(RuntimeError) as error:
-        run(richest_python, "-m", "pytest", "tests/test_manifest.py", cwd=package)
+        run(richest_python, *command, cwd=package)
     assert "run `nox -s manifest`" in str(error.value)
     assert "tifffile.py" in str(error.value)
     bad.unlink()

@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 IMPORT = {"pkg_name": "my-fractal-tasks", "name": "Import OME-Zarr"}
 
 
+@pytest.mark.long
 def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     data, workflow = tmp_path / "data", tmp_path / "import.json"
     data.mkdir()
@@ -65,6 +66,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     assert as_written in (ROOT / "workbench" / "README.md").read_text("utf-8")
 
 
+@pytest.mark.long
 def test_the_readme_of_a_package(render, tmp_path: Path) -> None:
     package = render(tmp_path / "package")
     data = tmp_path / "data"
