@@ -2,6 +2,8 @@
 
 - Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
   which channel, `NgffVersion` 0.4 or 0.5.
+- In one call: `filter_image` and `label_image` make an image or a label by a function of
+  arrays, in a function with `task`; `current_step` is the `Step` of that function.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
   plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.

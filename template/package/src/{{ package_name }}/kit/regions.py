@@ -265,7 +265,7 @@ def map_regions(
 
         def run(roi: Roi, position: int = position) -> Array:
             pixels = source.read(roi.region, position if read is None else read)
-            shape = tuple(s.stop - s.start for s in roi.region)
+            shape = extents(roi.region)
             if read is None and at >= 0:
                 pixels = np.expand_dims(pixels, at)
                 shape = pixels.shape
@@ -280,7 +280,7 @@ def map_regions(
             place: list[Any] = list(roi.region)
             if at >= 0:
                 place.insert(at, position)
-            result = found.reshape([s.stop - s.start for s in roi.region])
+            result = found.reshape(extents(roi.region))
             if roi.mask:
                 result = np.where(roi.inside(), result, array[tuple(place)])
             array[tuple(place)] = result

@@ -85,9 +85,8 @@ def label_tiles(
 
     Raises:
         ValueError: `axes` are others, the overlap leaves nothing of a tile, or so little
-            that there are millions of them; or `segment`
-            returns what is no label: a mask, floats, negative numbers; or `channel` is
-            not one that `image` has.
+            that there are millions of them; or `segment` returns what is no label: a mask,
+            floats, negative numbers; or `channel` is not one that `image` has.
     """
     if axes not in ("yx", "zyx"):
         raise ValueError(f"axes: must be yx or zyx, not {axes}")
@@ -118,17 +117,15 @@ def label_tiles(
     def segment_part(part: Roi, highest: int) -> int:
         """Fill a part of the label image; return the number of its labels."""
         tiles = _cut_tiles(part.region, label.axes, sides)
-        outers = [replace(part, region=one.outer) for one in tiles]
         kept = _room_for(tiles, folder)
         sizes, firsts = [], []
-        for number, found in enumerate(map(run, outers)):
+        for number, (_, outer, core) in enumerate(tiles):
+            found = run(replace(part, region=outer))
             kept[(number, *map(slice, found.shape))] = found
-            core = tiles[number].core
-            size, first = Runs.find(
-                found[within(core, tiles[number].outer)]
-            ).sizes_and_firsts(
-                int(found.max(initial=0)), [s.start for s in core], array.shape
-            )
+            runs = Runs.find(found[within(core, outer)])
+            corner = [s.start for s in core]
+            n_labels = int(found.max(initial=0))
+            size, first = runs.sizes_and_firsts(n_labels, corner, array.shape)
             sizes.append(size)
             firsts.append(first)
         # Label 3 of tile 7 is number offsets[7] + 3 of all.
