@@ -8,6 +8,8 @@
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
   plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.
   `is_zarr`, `open_group`, `ome_metadata`, `group_version` know all else that is OME-Zarr.
+- In one call: `filter_image`, `label_image`, `measure_image` and `find_points` make an image,
+  labels, a table or points by your function; `task` makes a function a task.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
   `read_tables` reads one of several images, whose columns `join_columns` puts below each
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from .intensity import percentile_range as percentile_range
     from .labels import label_blocks as label_blocks
     from .labels import label_regions as label_regions
+    from .measurements import find_points as find_points
+    from .measurements import measure_image as measure_image
     from .models import cached_model as cached_model
     from .models import model_file as model_file
     from .models import model_sources as model_sources
