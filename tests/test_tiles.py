@@ -713,7 +713,7 @@ def test_a_model_is_a_path_or_an_address(model):
 
 def shown_functions() -> list[dict[str, Any]]:
     """What the lines about each framework define, in the order of the text."""
-    lines = (ROOT / "template" / "frameworks.txt").read_text("utf-8").splitlines()
+    lines = (ROOT / "docs" / "models.md").read_text("utf-8").splitlines()
     code = "\n".join(line for line in lines if line.startswith("    ") or not line)
     found = []
     for part in code.split("    def load_model(")[1:]:
