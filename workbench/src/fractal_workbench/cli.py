@@ -35,6 +35,8 @@ MAKES = {
     "image": ["parallel", "compound", "converter_non_parallel", "converter_compound"],
     "label": ["parallel"],
     "features": ["parallel"],
+    "measurements": ["parallel"],
+    "points": ["parallel"],
     "table": ["non_parallel"],
 }
 FILE = click.Path(path_type=Path)
@@ -486,6 +488,19 @@ def check_check_manifest(manifest: Path | None, requirement: str) -> None:
     metavar="NAME=VALUE",
     help="With --from: another default for one of its arguments, as JSON.",
 )
+@click.option(
+    "--returns",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --from: the element of the tuple that it returns, from 0.",
+)
+@click.option(
+    "--with",
+    "requirements",
+    multiple=True,
+    metavar="PACKAGE",
+    help="With --from: install a library that its file imports, and depend on it.",
+)
 def new_task(**options: Any) -> None:
     """Add a task to this package: from a function, from scratch, or a worked example.
 
@@ -493,10 +508,18 @@ def new_task(**options: Any) -> None:
     You have a function that takes an array
       of a library     "Top Hat" --from skimage.morphology:white_tophat
       of your own      "Count Spots" --from FILE.py:count_spots
-      The return value decides what the task makes. --makes, --axes, --array and
-      --set override this. The function is called for each plane, volume or image,
-      of one channel. If it makes labels of several channels, name its arguments:
-      --array NUCLEI,MEMBRANES. If it takes a trained model: --makes label --model.
+      of several channels
+                       "Compare" --from FILE.py:compare --array nuclei,reference
+      What it returns decides what the task makes:
+        an array of the same shape     a new image; of labels, or a mask: labels
+        numbers by name, a number      measurements, one row per image
+        positions (an array with a     points, in pixels and micrometers
+        row or list of pairs each)
+        a DataFrame                    points if it has columns y and x, or measurements
+        columns of a function that     features, one row per object
+        takes labels, with `label`
+      --makes, --axes, --array, --returns and --set override this. The function is called
+      for each plane or volume. If it takes a trained model: --makes label --model.
 
     \b
     You want to write a task that makes
@@ -506,6 +529,8 @@ def new_task(**options: Any) -> None:
       several channels
                        "Segment Cells" --makes label --model
       features         "Measure Shape" --makes features       one row per object
+      measurements     "Measure Focus" --makes measurements   one row per image
+      points           "Find Spots" --makes points            one row per point
       a table          "Summarize Plate" --makes table        one row per image; for
                        rows by well or object, see --example aggregate_tables
       an image that depends on all others, such as on a reference
@@ -548,6 +573,8 @@ def check_new_task(
     array: str,
     axes: str | None,
     set: tuple[str, ...],
+    returns: int | None,
+    requirements: tuple[str, ...],
 ) -> None:
     """Reject options that do not go together."""
     if with_library != "kit":
@@ -584,8 +611,10 @@ def check_new_task(
         )
     if model and (example or function):
         raise reject("--model: give a name and --makes label, and no other")
-    if not function and (array or axes or set):
-        raise reject("--array, --axes and --set say more of the function of --from")
+    if not function and (array or axes or set or returns is not None or requirements):
+        raise reject(
+            "--array, --axes, --set, --returns and --with say more of the function of --from"
+        )
     if not example:
         from .new_task import names
 

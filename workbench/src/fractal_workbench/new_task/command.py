@@ -1,29 +1,48 @@
 """Add a task to a package: from a function, from scratch, or a worked example."""
 
 import ast
+import importlib
+import importlib.util
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cli import MAKES
 from ..project import ANSWERS, project
 from ..template.command import TemplateError, kept_files, recorded_answers, render
 from .merge import task_name, tasks, with_dependencies, with_tasks
-from .names import RESERVED, Refused, module_name, module_problems, scaffold
+from .names import RESERVED, Needed, Refused, module_name, module_problems, scaffold
+
+if TYPE_CHECKING:
+    from .function import Function
 
 MADE = {
     "image": "an image",
     "label": "a label image",
     "features": "features",
-    "table": "a row of a table",
+    "measurements": "measurements",
+    "points": "points",
 }
+# Folders of the template.
+SCAFFOLDS = {
+    "image": "parallel",
+    "label": "label",
+    "features": "features",
+    "measurements": "measurements",
+    "points": "measurements",
+}
+SEARCH = 20.0  # seconds, for options with which a function can become a task
 
 # What a task with a model needs: its weights may have to be fetched.
 OF_MODELS = """
@@ -60,7 +79,7 @@ def new_task(
         scaffold=scaffold,
         task_name=name,
         task_module=module,
-        **answers,
+        **({"function": None, "makes": None} | answers),
     )
     files = read(rendered)
     entry = files.pop(project().task_list)
@@ -93,11 +112,18 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         # Once it is imported, it would hide what has its name.
         for problem in module_problems(copied.stem, "", RESERVED):
             raise Refused(f"--from {given.function}: rename the file. {problem}")
-    # These need libraries of the package.
+    # It needs libraries of the package.
     from . import function as functions
-    from .outcome import look
 
-    called, module, file = functions.find(given.function)
+    if given.requirements:
+        install(given.requirements)
+    try:
+        called, module, file = functions.find(given.function)
+    except Needed as error:
+        if error.changes:
+            way = command_of(with_options(given, error.changes[0]))
+            raise Refused(f"{error}\nSuch as:\n  {way}") from error
+        raise
     extra: Files = {}
     if file:
         target = project().root / file.name
@@ -116,22 +142,12 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
                     "something else, rename your file."
                 )
             extra[target] = polished_text
-    settings = dict(map(setting, given.set))
-    function = functions.read(
-        called, called_name, module, array=given.array, settings=settings
-    )
-
-    def again() -> Callable[..., Any]:
-        called: Callable[..., Any] = functions.find(given.function)[0]
-        return called
-
-    look(function, called, again, given.makes or "", given.axes or "")
+    function = analyse(given, called, module)
     makes = function.makes
     if given.type not in (None, MAKES[makes][0]):
         raise Refused(
-            f"--type {given.type}: from a function that makes "
-            f"{'an' if makes == 'image' else 'a'} {makes} comes a task of the type "
-            f"{MAKES[makes][0]}."
+            f"--type {given.type}: from a function that makes {MADE[makes]} comes a task of "
+            f"the type {MAKES[makes][0]}."
         )
     if function.name in {module_name(name), *functions.TAKEN}:
         origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
@@ -139,14 +155,16 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     is_own = module.partition(".")[0] == project().root.name
     annotations = getattr(functions.source_of(called), "__annotations__", None)
     function.is_untyped = is_own and not annotations
-    scaffold = f"task/from_{function.makes}"
-    files = new_task(name, scaffold, folder, extra, function=function)
+    place = f"task/{SCAFFOLDS[makes]}"
+    files = new_task(name, place, folder, extra, function=function, makes=makes)
     task = module_name(name)
     tests = project().folder / "tests"
     for path in (project().root / f"{task}.py", tests / f"test_{task}.py"):
         files[path] = polished(path, files[path])
     if not is_own:
         require(files, requirement(module.partition(".")[0]))
+    for text in given.requirements:
+        require(files, requirement_of(text))
     takes = [f"{function.array} takes the pixels"] if function.array else []
     if function.channels:
         named = ", ".join(one.name for one in function.channels)
@@ -159,8 +177,6 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         f"{function.name} makes {MADE[makes]} of each "
         f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
     )
-    if (makes, function.whole) == ("label", "yx"):
-        print("Objects are joined across planes. The task has no argument `regions`.")
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(
@@ -174,6 +190,127 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
     return files
+
+
+def analyse(
+    given: SimpleNamespace, called: Callable[..., Any], module: str
+) -> "Function":
+    """Read a function, and call it on small images.
+
+    Raises:
+        Refused: A task cannot call it; the message has a command that works, if there is one.
+    """
+    from . import function as functions
+    from .outcome import look
+
+    def again() -> Callable[..., Any]:
+        return functions.find(given.function)[0]
+
+    def attempt(options: SimpleNamespace) -> "Function":
+        function = functions.read(
+            called,
+            options.function.rpartition(":")[2],
+            module,
+            array=options.array,
+            settings=dict(map(setting, options.set)),
+        )
+        function.makes, function.axes = options.makes or "", options.axes or ""
+        function.returns = options.returns
+        look(function, called, again)
+        return function
+
+    try:
+        return attempt(given)
+    except Needed as error:
+        ways = [*find_ways(error, given, attempt, time.monotonic() + SEARCH)]
+        if not ways:
+            raise
+        commands = "\n".join(f"  {command_of(way)}" for way in ways)
+        several = "These work" if len(ways) > 1 else "This works"
+        raise Refused(f"{error.problem}\n{several}:\n{commands}") from error
+
+
+def find_ways(
+    error: Needed,
+    given: SimpleNamespace,
+    attempt: Callable[[SimpleNamespace], Any],
+    end: float,
+    depth: int = 2,
+) -> Iterator[SimpleNamespace]:
+    """Yield options with which a function can become a task: the first, or all of a choice.
+
+    Args:
+        error: What is wrong with the options.
+        given: The options.
+        attempt: Raises `Refused` if a task cannot call the function.
+        end: When to give up, by `time.monotonic`.
+        depth: How many options may be changed.
+    """
+    more: list[tuple[SimpleNamespace, Needed]] = []
+    for change in error.changes:
+        changed = with_options(given, change)
+        if time.monotonic() > end:
+            return
+        if vars(changed) == vars(given):
+            continue
+        try:
+            if "--with" not in change:  # nothing is installed to see whether it helps
+                attempt(changed)
+        except Needed as problem:
+            more.append((changed, problem))
+        except Refused:
+            continue
+        else:
+            yield changed
+            if not error.is_choice:
+                return
+    for changed, reason in more if depth > 1 else ():
+        for way in find_ways(reason, changed, attempt, end, depth - 1):
+            yield way
+            return
+
+
+def with_options(given: SimpleNamespace, change: Mapping[str, Any]) -> SimpleNamespace:
+    """Return options with changes; what begins with `--` is no NAME=VALUE of `--set`."""
+    changed = SimpleNamespace(**vars(given))
+    for key, value in change.items():
+        if key == "--with":
+            changed.requirements = (*given.requirements, value)
+        elif key.startswith("--"):
+            setattr(changed, key[2:], value)
+        else:
+            others = [text for text in changed.set if not text.startswith(f"{key}=")]
+            changed.set = (*others, f"{key}={json.dumps(value)}")
+    return changed
+
+
+def command_of(given: SimpleNamespace) -> str:
+    """Return the command with these options."""
+    parts = ["nox", "-s", "new_task", "--", given.name, "--from", given.function]
+    for option in ("makes", "type", "array", "axes", "returns"):
+        value = getattr(given, option)
+        parts += [f"--{option}", str(value)] if value not in (None, "") else []
+    parts += [part for text in given.set for part in ("--set", text)]
+    parts += [part for text in given.requirements for part in ("--with", text)]
+    return shlex.join(parts)
+
+
+def install(requirements: Sequence[str]) -> None:
+    """Install libraries into the environment of this command.
+
+    Raises:
+        Refused: They cannot be installed.
+    """
+    uv = shutil.which("uv")
+    command = [uv, "pip", "install", "--python", sys.executable] if uv else []
+    command = command or [sys.executable, "-m", "pip", "install"]
+    done = subprocess.run([*command, *requirements], capture_output=True, text=True)
+    if done.returncode:
+        raise Refused(
+            f"--with {' --with '.join(requirements)}: it cannot be installed:\n"
+            f"{done.stderr.strip()}"
+        )
+    importlib.invalidate_caches()
 
 
 def require(files: Files, other: str) -> None:
@@ -250,8 +387,28 @@ def setting(text: str) -> tuple[str, Any]:
 def requirement(package: str) -> str:
     """Return a pyproject.toml that requires the distribution of an importable package."""
     names = metadata.packages_distributions().get(package, [])
-    lines = [f'"{name}>={metadata.version(name)}"' for name in names[:1]]
-    return f"[project]\ndependencies = [{', '.join(lines)}]\n"
+    return requirement_of(names[0], package) if names else ""
+
+
+def requirement_of(distribution: str, package: str = "") -> str:
+    """Return a pyproject.toml that requires an installed distribution.
+
+    Args:
+        distribution: Its name, perhaps with a version.
+        package: What is imported of it, if mypy may look for its types.
+    """
+    has_version = re.search(r"[<>=~!@]", distribution)
+    if not has_version:
+        distribution = f"{distribution}>={metadata.version(distribution)}"
+    text = f"[project]\ndependencies = [{json.dumps(distribution)}]\n"
+    spec = importlib.util.find_spec(package) if package else None
+    is_typed = spec and spec.origin and Path(spec.origin).with_name("py.typed").exists()
+    if package and not is_typed and package != "scipy":  # which has stubs
+        text += (
+            f'[[tool.mypy.overrides]]\nmodule = ["{package}.*"]\n'
+            "ignore_missing_imports = true\n"
+        )
+    return text
 
 
 def polished(path: Path, text: str, *, of_owner: bool = False) -> str:
@@ -423,7 +580,7 @@ def add(arguments: SimpleNamespace) -> None:
                 place = f"task/{kind}"
                 if arguments.with_library != "kit":
                     place = f"task_{arguments.with_library}/{arguments.makes}"
-                files = new_task(arguments.name, place, folder)
+                files = new_task(arguments.name, place, folder, makes=arguments.makes)
                 if arguments.model:
                     require(files, OF_MODELS)
     except (Refused, TemplateError, OSError, SyntaxError) as error:
@@ -445,7 +602,7 @@ def add(arguments: SimpleNamespace) -> None:
     elif arguments.model:
         print(
             "Next:\n"
-            "- Replace load_model and segment. The first lines of the module show how, for\n"
+            "- Replace load_model and segment. docs/models.md of the template has them for\n"
             "  Cellpose, StarDist and scikit-learn.\n"
             "- In pyproject.toml, add the framework to the extra `model`, beside pooch: servers\n"
             "  install it. If the tests run it, add it to the group `test`. If mypy finds no\n"

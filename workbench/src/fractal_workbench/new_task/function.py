@@ -26,7 +26,7 @@ import docstring_parser
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from .names import Refused
+from .names import Needed, Refused
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
 ARRAYS += ["im", "x", "a", "intensity_image", "intensity", "intensities"]
@@ -67,9 +67,31 @@ TAKEN |= {
     "rows",
 }
 
+# What pip calls modules that have another name.
+DISTRIBUTIONS = {
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+FRAMEWORKS = {"cellpose", "keras", "onnxruntime", "stardist", "tensorflow", "torch"}
+
 UNIONS = (typing.Union, types.UnionType)
 MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 ARRAY_NAME = re.compile(r"(?<!byte)array", re.IGNORECASE)
+
+# Values for arguments whose type nobody says: numbers of pixels, fractions, grey values.
+NUMBERS = (3, 1, 0.5, 2.0, 10, 50, 5000)
+# Arguments of that kind which are no numbers.
+NO_NUMBERS = {"out", "output", "dtype", "where", "axis", "axes", "index", "labels"}
+# Of an argument that takes labels or a mask, and not grey values.
+OF_MASKS = re.compile(
+    r"\blabels\b|\b(binary|boolean|bool|mask)\b|\blabell?ed (image|array|region|object)|\blabel (image|"
+    r"array)|containing the (connected components|objects) of interest",
+    re.IGNORECASE,
+)
 
 SAMPLES: dict[Any, Any] = {bool: True, int: 3, float: 2.0}
 WORDS: dict[str, Any] = {"int": int, "integer": int, "bool": bool, "boolean": bool}
@@ -139,7 +161,10 @@ class Function:
         left: Those that stay at their defaults, with the reason.
         channels: Those that take the pixels of a channel each, if there are several.
         narrowed: Types of arguments that may be something else in the function, with that.
-        makes: `image`, `label`, `features` or `table`.
+        makes: `image`, `label`, `features`, `measurements` or `points`; empty if the result
+            decides.
+        axes: `yx` for planes or `zyx` for volumes; empty if the result decides.
+        returns: Which element of the tuple that it returns is written, if the user says so.
         whole: Axes that it sees: `yx` or `zyx`.
         result: How its result becomes what the task writes: `{}` stands for the call.
         dtype: Data type of the new image, if it is not that of the input.
@@ -148,6 +173,9 @@ class Function:
         of_pixels: Whether it measures the pixels of one object, without their places.
         is_untyped: Whether it is of a file whose types are to be checked, and has none.
         returned: What it returns, by its docstring.
+        columns: Of an array of points, the name of each column, if these are not the axes.
+        returns_text: All that its docstring says of what it returns.
+        open: Descriptions of arguments without a type, which may be numbers.
     """
 
     name: str
@@ -160,6 +188,8 @@ class Function:
     channels: list[Argument] = field(default_factory=list)
     narrowed: dict[str, str] = field(default_factory=dict)
     makes: str = ""
+    axes: str = ""
+    returns: int | None = None
     whole: str = "zyx"
     result: str = "{}"
     dtype: str = ""
@@ -168,6 +198,9 @@ class Function:
     of_pixels: bool = False
     is_untyped: bool = False
     returned: str = ""
+    columns: tuple[str, ...] = ()
+    open: dict[str, str] = field(default_factory=dict)
+    returns_text: str = ""
 
     @property
     def names(self) -> set[str]:
@@ -203,6 +236,130 @@ class Function:
             }
         )
 
+    @property
+    def imports(self) -> str:
+        """Imports of the task, of which the linter removes those that it does not need."""
+        lines = ["# mypy: allow-untyped-calls"] if self.is_untyped else []
+        lines += [
+            "import dataclasses",
+            "from typing import Annotated, Any, Literal",
+            "",
+            "import numpy as np",
+            "from pydantic import Field, NonNegativeInt",
+            "from scipy import ndimage",
+            f"from {self.module} import {self.imported}",
+        ]
+        return "\n".join(lines)
+
+    @property
+    def signature(self) -> str:
+        """Arguments of the task that are those of the function, a line each."""
+        lines = [f"# Those of {self.name}"] if self.arguments else []
+        lines += [argument.line for argument in self.arguments]
+        return "\n".join(f"    {line}" for line in lines)
+
+    @property
+    def channel_signature(self) -> str:
+        """Arguments of the task that are channels, a line each."""
+        lines = [channel.line for channel in self.channels]
+        if not lines and self.array and self.makes != "image":
+            lines = ["channel: Channel = Channel(),  # noqa: B008"]
+        return "\n".join(f"    {line}" for line in lines)
+
+    @property
+    def documentation(self) -> str:
+        """Descriptions of the arguments of the function and of the channels."""
+        lines = [argument.docs for argument in (*self.arguments, *self.channels)]
+        if not self.channels and self.array and self.makes != "image":
+            lines += ["channel: Channel that it sees; by default the first one."]
+        return "\n".join(f"        {line}" for line in lines)
+
+    @property
+    def options_line(self) -> str:
+        """Arguments of the function in the task, as a dictionary."""
+        line = f"    options: dict[str, Any] = {self.options}"
+        return line if self.arguments else ""
+
+    @property
+    def keywords(self) -> str:
+        """Keywords of the call of the kit."""
+        names = ", ".join(channel.task_name for channel in self.channels)
+        lines = [f"channel=[{names}],"] if names else []
+        if not names and self.array and self.makes != "image":
+            lines = ["channel=channel,"]
+        if self.makes != "features":
+            lines += [f'whole="{self.whole}",']
+        lines += [f'dtype="{self.dtype}",'] if self.dtype else []
+        lines += [f"columns={self.columns!r},"] if self.columns else []
+        return " ".join(lines)
+
+    @property
+    def channel_list(self) -> str:
+        """Positions of the channels, as source code."""
+        calls = [
+            f'image.channel_index({one.task_name}, "{one.task_name}")'
+            for one in self.channels
+        ]
+        return f"[{', '.join(calls) or 'image.channel_index(channel)'}]"
+
+    @property
+    def pixels_argument(self) -> str:
+        """Argument for the pixels of one channel, or of several."""
+        return "*pixels" if self.channels else "pixels"
+
+    @property
+    def seen(self) -> str:
+        """What the function sees at once."""
+        return "each plane" if self.whole == "yx" else "each volume"
+
+    @property
+    def channel_words(self) -> str:
+        """How many channels it sees."""
+        return "several channels" if self.channels else "one channel"
+
+    @property
+    def paragraph(self) -> str:
+        """A paragraph on what the function sees, for the docstring of the task."""
+        where = " of each channel and time point" if self.makes == "image" else ""
+        where = (
+            " of each time point" if self.makes != "image" or self.channels else where
+        )
+        planes = ", or plane of a 2D image," if self.whole == "zyx" else ""
+        text = f"`{self.name}` sees {self.seen}{planes}{where} by itself."
+        if (self.makes, self.whole) == ("label", "yx"):
+            text += " Objects of two planes that touch become one."
+        if self.makes == "image" and self.channels:
+            text += " The new image has one channel."
+        return textwrap.fill(
+            text, 88, initial_indent=" " * 4, subsequent_indent=" " * 4
+        )
+
+    @property
+    def n_channels(self) -> int:
+        """How many channels it sees."""
+        return len(self.channels) or 1
+
+    @property
+    def plane_ndim(self) -> int:
+        """Dimensions of what it sees of an image without z axis."""
+        return 3 if self.channels else 2
+
+    @property
+    def test_arguments(self) -> dict[str, Any]:
+        """Arguments of the task that have to be given, with their values in the test."""
+        return {a.task_name: a.value for a in self.arguments if a.default is None}
+
+    @property
+    def test_axes(self) -> list[str]:
+        """Axes of the images of the test."""
+        axes = ["cyx"] if self.channels else ["yx", "cyx"]
+        return [*axes, "czyx"] if self.whole == "zyx" else axes
+
+    @property
+    def test_columns(self) -> tuple[str, ...]:
+        """Columns of an array of points of a volume."""
+        return self.columns or tuple("zyx")
+
     def _call(self, others: dict[str, str]) -> str:
         arrays = {self.array: "pixels"} | (
             {self.labels: "labels"} if self.labels else {}
@@ -214,7 +371,8 @@ class Function:
             f"{name}={value}" if name else f"**{value}"
             for name, value in (arrays | others).items()
         ]
-        return self.result.format(f"{self.alias or self.name}({', '.join(given)})")
+        call = f"{self.alias or self.name}({', '.join(given)})"
+        return self.result.replace("{}", call, 1)
 
 
 def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
@@ -238,10 +396,21 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
     except Refused:
         raise
     except ModuleNotFoundError as error:
-        raise Refused(
-            f"--from {place}: {error}. If it is a library, write the name that pip knows "
-            'it by into pyproject.toml, below "Add your own", and run this again. If a '
-            "model needs it, begin with --makes label --model instead."
+        module_of = (error.name or where).partition(".")[0]
+        if (
+            not file
+            and module_of == where.partition(".")[0]
+            and module_of in sys.modules
+        ):
+            raise Refused(f"--from {place}: {error}") from error
+        model = ""
+        if module_of in FRAMEWORKS:
+            model = " If a model needs it, begin with --makes label --model instead."
+        raise Needed(
+            f"--from {place}: {error}, which {'the file' if file else 'the function'} needs.",
+            [{"--with": DISTRIBUTIONS.get(module_of, module_of)}],
+            "Install it, and make it a dependency, by --with PACKAGE, with the name that pip "
+            f"knows it by.{model}",
         ) from error
     except (Exception, SystemExit) as error:
         raise Refused(
@@ -304,6 +473,11 @@ def load(file: Path) -> types.ModuleType:
 # --- its arguments ---
 
 
+def task_name(function: str, argument: str) -> str:
+    """Name in the task of an argument of a function."""
+    return f"{function}_{argument}" if argument in TAKEN else argument
+
+
 def read(
     function: Callable[..., Any],
     name: str,
@@ -357,10 +531,19 @@ def read(
         for key, one in described.items()
         if one.type_name and not re.search("arr|image|volume|mask", one.type_name)
     ]
-    pixels, labels = find_arrays(name, parameters, hints, numbers, (*named, "")[0])
+    texts = {
+        key: f"{one.type_name or ''} {one.description or ''}"
+        for key, one in described.items()
+    }
+    pixels, labels = find_arrays(
+        name, parameters, hints, numbers, (*named, "")[0], texts
+    )
     labels = None if labels in named else labels
+    if not named and not labels and pixels in described:
+        check_values(name, module, pixels, texts[pixels])
     arrays = {pixels, labels, *named}
     arguments, channels, left, narrowed = [], [], {}, {}
+    unsettled: dict[str, str] = {}
     for key, parameter in parameters.items():
         if key in arrays:
             if key in settings:
@@ -380,12 +563,20 @@ def read(
             kind = kind if "float" in type_name else int
         is_array = kind is None and means_array(hint, type_name)
         is_simple = kind is None and not is_array and may_be_simple(hint)
+        is_call = bool(re.search(r"\bcall|\bfunction", type_name))
         reason = "a form has no place for arrays" if is_array else ""
+        if key in NO_NUMBERS and parameter.default in (None, parameter.empty):
+            reason = "a task gives it no value"
+        if isinstance(function, np.ufunc):
+            kind, reason = None, "it changes how NumPy computes, and not what"
         if key in THREADS and parameter.default is not parameter.empty:
             reason = "tasks have threads of their own"
-        if is_simple and type(default) in (bool, int, float, str):
-            kind = type(default)
-        if kind is None and not is_array:
+        is_set = key in settings and (hint is None or may_be_simple(hint))
+        if (is_simple or is_set) and type(default) in (bool, int, float, str):
+            kind, is_array, reason = kind or type(default), False, ""
+        if kind is None and is_call:
+            reason = "a form has no place for functions"
+        elif kind is None and not is_array:
             reason = "a form cannot show its type"
         elif kind and default is None and type(None) not in typing.get_args(kind):
             kind = kind | None
@@ -404,25 +595,32 @@ def read(
         if reason and key in settings:
             raise Refused(f"--set {key}: {reason}")
         if reason and parameter.default is parameter.empty:
-            by_setting = (
-                f"Is it a number or a word, give one by --set {key}=VALUE; else write"
-                if is_simple
-                else "Write"
-            )
             may_be_array = is_array or (is_simple and hint is None)
-            known = array or pixels
-            by_array = (
-                f" If it is another channel: --array {known},{key}."
-                if may_be_array and known
-                else ""
-            )
-            raise Refused(
-                f"{name} needs {key}, and {reason}. {by_setting} a function that gives it, "
-                "into a file of your own, and has only int, float, bool, str or Literal to "
-                f"ask for.{by_array}"
+            by_array = [{"--array": f"{array or pixels},{key}"}] if pixels else []
+            by_number = [{key: value} for value in NUMBERS]
+            numbered = (hint is None or may_be_simple(hint)) and not is_call
+            ways = by_number * numbered + by_array * may_be_array
+            if (
+                type_name.startswith(("array", "ndarray", "("))
+                and "of" not in type_name
+            ):
+                ways.reverse()
+            sentences = [
+                f"Is it a number or a word, give one by --set {key}=VALUE." * numbered,
+                f"If it is another channel: --array {array or pixels},{key}."
+                * bool(by_array and may_be_array),
+                f"{'Else write' if ways else 'Write'} a function that gives it, into a file of "
+                "your own, and has only int, float, bool, str or Literal to ask for.",
+            ]
+            raise Needed(
+                f"{name} needs {key}, and {reason}.",
+                ways,
+                " ".join(filter(None, sentences)),
             )
         if reason:
             left[key] = reason
+            if is_undecided(key, parameter, hint):
+                unsettled[key] = text or f"As in `{name}`."
             continue
         if others:
             narrowed[key] = f"{source(kind)}; {others} is left out"
@@ -435,7 +633,7 @@ def read(
         arguments.append(
             Argument(
                 name=key,
-                task_name=f"{name}_{key}" if key in TAKEN else key,
+                task_name=task_name(name, key),
                 type=str(source(kind)),
                 description=text or f"As in `{name}`.",
                 default=None if required else repr(default),
@@ -450,7 +648,7 @@ def read(
         channels.append(
             Argument(
                 name=key,
-                task_name=f"{name}_{key}" if key in TAKEN else key,
+                task_name=task_name(name, key),
                 type="Channel",
                 description=text or f"Channel that `{name}` gets as {key}.",
                 default=default,
@@ -459,6 +657,10 @@ def read(
     # What has to be given comes first.
     arguments.sort(key=lambda one: one.default is not None)
     returned = (docs.returns and docs.returns.description) or ""
+    returns_text = " ".join(
+        f"{one.return_name or ''} {one.type_name or ''} {one.description or ''}"
+        for one in docs.many_returns
+    )
     in_front = itertools.takewhile(
         lambda one: one.name in arrays and one.kind is not one.KEYWORD_ONLY,
         parameters.values(),
@@ -474,7 +676,42 @@ def read(
         narrowed=narrowed,
         channels=channels,
         positional=[one.name for one in in_front],
+        open=unsettled,
+        returns_text=returns_text,
         returned=sentence(plain(returned)) if returned.strip() else "",
+    )
+
+
+def check_values(name: str, module: str, pixels: str, text: str) -> None:
+    """Reject a function whose documentation says that it takes a mask or labels.
+
+    Raises:
+        Refused: The message has a function that takes grey values.
+    """
+    if not (found := OF_MASKS.search(plain(text))):
+        return
+    raise Refused(
+        f"{name} takes a mask or labels as {pixels} ({found[0]}, says its docstring), and an "
+        "image has grey values. If yours has none but those of a mask, say so by --array "
+        f"{pixels}. Else write into a file, such as own.py:\n\n"
+        "    from skimage.filters import threshold_otsu\n"
+        f"    from {module} import {name}\n\n"
+        f"    def {name}_of_bright_pixels(image):\n"
+        f"        return {name}(image > threshold_otsu(image))\n\n"
+        f"and give --from own.py:{name}_of_bright_pixels"
+    )
+
+
+def is_undecided(key: str, parameter: inspect.Parameter, hint: Any) -> bool:
+    """Whether an argument that is left out may take a number nonetheless."""
+    has_none = (
+        parameter.default is None or "no value" in repr(parameter.default).lower()
+    )
+    return (
+        has_none
+        and key not in NO_NUMBERS | THREADS
+        and parameter.kind is not parameter.POSITIONAL_ONLY
+        and (hint is None or may_be_simple(hint))
     )
 
 
@@ -484,6 +721,7 @@ def find_arrays(
     hints: Mapping[str, Any],
     numbers: Sequence[str],
     array: str,
+    texts: Mapping[str, str],
 ) -> tuple[str, str | None]:
     """Return the arguments that take pixels, and labels.
 
@@ -493,6 +731,7 @@ def find_arrays(
         hints: Their annotations.
         numbers: Those that are no arrays, by the docstring.
         array: The one that takes pixels, if it is known.
+        texts: Their types and descriptions in the docstring.
 
     Raises:
         Refused: It is not clear which one takes pixels.
@@ -508,6 +747,9 @@ def find_arrays(
     free = [key for key in needed if key in annotated or may_be_simple(hints.get(key))]
     free = [key for key in free if key in annotated or source(hints.get(key)) is None]
     labels = next((key for key in needed if key in LABELS), None)
+    # `label_image` of skimage.measure.label is an image to label.
+    if labels and texts.get(labels) and not OF_MASKS.search(texts[labels]):
+        labels = None
     if array == labels:
         labels = None
     rest = [key for key in free if key != labels]
@@ -527,9 +769,10 @@ def find_arrays(
             "function that calls it, into a file of your own."
         )
     if not found:
-        raise Refused(
-            f"{name}: which of its arguments takes the pixels? Say it by --array NAME; "
-            f"there are: {', '.join(named)}"
+        raise Needed(
+            f"{name}: which of its arguments takes the pixels? There are: {', '.join(named)}.",
+            [{"--array": key} for key in named],
+            "Say it by --array NAME.",
         )
     return found, labels
 

@@ -5,9 +5,10 @@ import builtins
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from ..cli import MAKES
 from ..project import project
@@ -19,6 +20,31 @@ RESERVED = (
 
 class Refused(Exception):
     """The task cannot be added."""
+
+
+class Needed(Refused):
+    """The task cannot be added as it is, but perhaps with other options of the command.
+
+    Attributes:
+        problem: What is wrong.
+        changes: Options that may help, most likely ones first; what is no option that
+            begins with `--` is a NAME=VALUE of `--set`.
+        is_choice: Whether all changes that help are to be shown.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        changes: Sequence[Mapping[str, Any]],
+        way: str,
+        *,
+        is_choice: bool = False,
+    ) -> None:
+        """Say the problem, and the general way out of it."""
+        super().__init__(f"{problem}\n{way}".strip())
+        self.problem = problem
+        self.changes = changes
+        self.is_choice = is_choice
 
 
 def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:
@@ -38,7 +64,12 @@ def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -
             f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
             f"{task_type}."
         )
-    return task_type if makes in (None, "image") else "model" if model else str(makes)
+    if model:
+        return "model"
+    # Tasks that share a folder.
+    names = {"points": "measurements", "non_parallel": "table"}
+    name = task_type if makes in (None, "image") else str(makes)
+    return names.get(name, name)
 
 
 def module_name(name: str) -> str:
