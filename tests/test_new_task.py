@@ -486,9 +486,9 @@ REFUSED = {
     "Test Intensity": "is the name of a test to pytest and ruff",
     "3D Testing": "is the name of a test to pytest and ruff",
     "Manifest": "tests/test_manifest.py exists",
-    "Open Image": "open_image already means what the task uses",
+    "Filter Image": "filter_image already means what the task uses",
+    "Task": "task already means",
     "Process Block": "process_block already means what the task uses",
-    "Logger": "logger already means what the task uses",
     "mine": "src/new_tasks/dev/docs_info/mine.md exists",
     "Taken": "task_list.py has a task 'Taken'",
 }
