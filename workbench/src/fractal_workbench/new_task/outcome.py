@@ -452,9 +452,10 @@ def content(result: Any) -> Any:
     names = names_of(result)
     if names is not None:
         return {name: np.array(result[name]) for name in names}
-    if isinstance(result, list) and len({*map(np.shape, result)}) > 1:
-        return np.array(result, dtype=object)
-    return np.array(result)
+    try:
+        return np.array(result)
+    except ValueError:  # elements of different shapes
+        return np.array([np.shape(element) for element in result], dtype=object)
 
 
 def classify(given: Function, results: Sequence[Any], axes: str) -> Part:
