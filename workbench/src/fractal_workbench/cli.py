@@ -585,6 +585,8 @@ def check_new_task(
             "--array": [array],
             "--axes": [axes],
             "--set": set,
+            "--returns": [] if returns is None else [str(returns)],
+            "--with": requirements,
             "--example": [example],
         }
         kit_options = {

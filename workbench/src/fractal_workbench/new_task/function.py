@@ -595,7 +595,8 @@ def read(
         if reason and key in settings:
             raise Refused(f"--set {key}: {reason}")
         if reason and parameter.default is parameter.empty:
-            may_be_array = is_array or (is_simple and hint is None)
+            of_array = (is_array or is_simple) and hint is None
+            may_be_array = of_array or is_array_type(hint)
             by_array = [{"--array": f"{array or pixels},{key}"}] if pixels else []
             by_number = [{key: value} for value in NUMBERS]
             numbered = (hint is None or may_be_simple(hint)) and not is_call

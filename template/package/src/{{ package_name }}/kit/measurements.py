@@ -6,7 +6,6 @@ of an earlier run in a function with `@task`.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +48,6 @@ def measure_image(
     whole: str = "zyx",
     regions: Regions | None = None,
     overwrite: bool = False,
-    depends_on: Sequence[Image | Path] = (),
 ) -> dict[str, Any]:
     """Make a table of an image, with a row for each time point, region and plane.
 
@@ -72,7 +70,6 @@ def measure_image(
         regions: Where to measure; by default the whole image. The column `region` has the
             name of the region.
         overwrite: Replace the table if it exists.
-        depends_on: More images and files that the result depends on.
 
     Returns:
         The output of the task: the image.
@@ -93,9 +90,8 @@ def measure_image(
     def rows(part: Part, pixels: Array) -> dict[str, list[Any]]:
         return _columns(function(pixels))
 
-    sources = [image, *regions.sources(image), *depends_on]
     path = image.path / "tables" / table_name
-    step = current_step(sources)
+    step = current_step([image, *regions.sources(image)])
     if not is_made(path, step, overwrite=overwrite):
         columns = _join(rows, image, channel, level, whole, regions, with_z=True)
         write_table(image, table_name, columns, overwrite=overwrite, made_by=step)
@@ -116,7 +112,6 @@ def find_points(
     label_name: str | None = None,
     regions: Regions | None = None,
     overwrite: bool = False,
-    depends_on: Sequence[Image | Path] = (),
 ) -> dict[str, Any]:
     """Make a table of points in an image, such as spots.
 
@@ -144,7 +139,6 @@ def find_points(
         regions: Where to look for points; by default everywhere. `function` sees the box
             around an object of a mask; points in the object are kept.
         overwrite: Replace the table if it exists.
-        depends_on: More images and files that the result depends on.
 
     Returns:
         The output of the task: the image.
@@ -191,7 +185,7 @@ def find_points(
             )
         return {k: np.asarray(v)[kept].tolist() for k, v in (place | table).items()}
 
-    sources = [image, *regions.sources(image), *depends_on, *([label] if label else [])]
+    sources = [image, *regions.sources(image), *([label] if label else [])]
     path = image.path / "tables" / table_name
     step = current_step(sources)
     if not is_made(path, step, overwrite=overwrite):
