@@ -2,14 +2,13 @@
 
 - Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
   which channel, `NgffVersion` 0.4 or 0.5.
-- In one call: `filter_image` and `label_image` make an image or a label by a function of
-  arrays, in a function with `task`; `current_step` is the `Step` of that function.
+- In one call: `filter_image`, `label_image`, `measure_image` and `find_points` make an image, a
+  label, a table or points by a function of arrays, in a function with `task`; `current_step`
+  is the `Step` of that function.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
   plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.
   `is_zarr`, `open_group`, `ome_metadata`, `group_version` know all else that is OME-Zarr.
-- In one call: `filter_image`, `label_image`, `measure_image` and `find_points` make an image,
-  labels, a table or points by your function; `task` makes a function a task.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`.
 - Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
   `read_tables` reads one of several images, whose columns `join_columns` puts below each
