@@ -625,6 +625,8 @@ def in_order(
         np.atleast_2d(content(pick(moved.result, number))),
     ]
     if not all(array.size for array in arrays):
+        if axes == "zyx":
+            raise Refused(f"{given.name} finds nothing in a volume with bright objects")
         return part
     n = len(axes)
     if arrays[0].shape[1] < n:
