@@ -303,6 +303,7 @@ def test_each_name_and_option_of_the_kit_is_used():
     template = ROOT / "template"
     files = [
         *KIT.parent.glob("*.py*"),
+        *KIT.glob("tiff/*.py"),
         *template.glob("task/**/*.py*"),
         *template.glob("*.txt"),
         *template.glob("package/*.md*"),
@@ -314,6 +315,35 @@ def test_each_name_and_option_of_the_kit_is_used():
     assert unused(kit_options(), public, kit) <= NOT_YET
     invented = {"open_image": {"mode": 2, "speed": 3}, "open_page": {}}
     assert unused(invented, public, kit) == {"open_image(speed=)", "open_page"}
+
+
+def test_readers_of_tiffs_are_layered_and_cost_other_tasks_nothing():
+    modules = {
+        path.stem: relative_imports(path) for path in (KIT / "tiff").glob("[!_]*.py")
+    }
+    imports = {
+        name: {found[1:] for found in of_module if not found.startswith("..")}
+        for name, of_module in modules.items()
+    }
+    assert max(floor(name, imports) for name in imports) <= 7
+    assert not [path for path in KIT.glob("*.py") if ".tiff" in relative_imports(path)]
+    code = (
+        "import sys, my_fractal_tasks.kit.tiff as tiff\n"
+        "assert not {'numpy', 'pydantic', 'tifffile'} & sys.modules.keys()\n"
+        "from my_fractal_tasks.kit.tiff import OpenFiles\n"
+        "modules = {name.rpartition('.')[2] for name in sys.modules}\n"
+        "assert 'tifffile' in modules and not {'images', 'places', 'index'} & modules\n"
+        "for name in tiff.__all__: getattr(tiff, name)\n"
+        "assert not hasattr(tiff, 'np') and {*tiff.__all__} <= {*dir(tiff)}\n"
+        "print(*tiff.__all__)\n"
+    )
+    names = run(sys.executable, "-c", code).split()
+    tasks = [
+        *KIT.parent.glob("convert_tiffs_*.jinja"),
+        ROOT / "tests/test_tiff_names.py",
+    ]
+    used = " ".join(path.read_text("utf-8") for path in tasks)
+    assert not [name for name in names if not re.search(rf"\b{name}\b", used)]
 
 
 def test_a_name_of_the_kit_imports_what_it_needs_and_nothing_else():

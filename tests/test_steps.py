@@ -104,7 +104,7 @@ def package(tmp_path, monkeypatch):
         ("kit/blocks.py", True),
         ("kit/tiles.py", True),
         ("measure_features.py", False),
-        ("convert_tiffs_files.py", False),
+        ("kit/tiff/files.py", False),
         ("dev/task_list.py", False),
         ("new_module.py", False),
         ("kit/notes.txt", False),

@@ -12,7 +12,6 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.aggregate_tables import aggregate_tables
-from my_fractal_tasks.convert_tiffs_fields import read_layout, read_positions
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.kit import (
     Image,
@@ -26,6 +25,7 @@ from my_fractal_tasks.kit import (
     write_table,
 )
 from my_fractal_tasks.kit.regions import read_rois
+from my_fractal_tasks.kit.tiff.lists import read_layout, read_positions
 from package_images import write_image, write_plate
 
 # What Python, or pandas, or a spreadsheet takes for a number.

@@ -408,7 +408,7 @@ def test_files_of_a_field_at_other_places_are_rejected(tmp_path):
         (
             ["B3-Site_0/img_0_a_0.tif"],
             {"file_names": "micromanager", "well": "A1"},
-            "well: 'A1' is given, and .* says B",
+            "well: 'A01' is given, and .* says B",
         ),
         (
             ["r01c01f01p01-ch1sk1fk1fl1.tiff"],

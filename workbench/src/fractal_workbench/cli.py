@@ -198,7 +198,8 @@ def absolute(
     "--plan",
     "only_plan",
     is_flag=True,
-    help="Check the workflow, and show what would run; run nothing.",
+    help="Check the workflow, and show what would run and how many jobs the converters of this "
+    "package make; change nothing.",
 )
 @click.option(
     "--resume",

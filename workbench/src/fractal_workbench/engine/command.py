@@ -55,7 +55,7 @@ def run(
             `name`, or `name==1.2`.
         yes: Whether what is to be installed is agreed to.
         resume: Whether what the last run in this folder has done is reused.
-        only_plan: Say what would be run, and run nothing.
+        only_plan: Say what would be run, and write nothing.
         run_json: A file that gets what happened, for programs.
         record: Name of a test that the run becomes, if it ends well.
         **options: What else `run_workflow` takes.
@@ -76,7 +76,7 @@ def run(
             job.workflow, requirements, pairs, Path(folder), **builds, with_own=True
         )
     planned = choices.find_tasks(job, found)
-    lines = [*map(rules.printable, plan(job, planned))]
+    lines = [*map(rules.printable, plan(job, planned, count_jobs=only_plan))]
     print(*lines, sep="\n", flush=True)
     if only_plan:
         return [image.model_dump() for image in job.images]

@@ -1,15 +1,22 @@
 """The plan of a workflow: expected inputs and outputs of each step."""
 
+import json
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from . import rules
-from .rules import Image, Job, Planned, Task
+from ..project import MANIFEST
+from . import dry_run, processes, rules
+from .rules import Image, Job, Package, Planned, Step, Task
 
 Types = Mapping[str, bool]
 
 
-def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
+def plan(
+    job: Job, steps: Sequence[Planned], *, count_jobs: bool = False
+) -> Iterator[str]:
     """Yield a few lines for each step.
 
     How many images there are is known until the first task that may make or change some.
@@ -17,9 +24,13 @@ def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
     Args:
         job: The workflow, and the images to begin with.
         steps: Its steps with their tasks.
+        count_jobs: Whether the first part of a converter runs, if it is in the package of
+            the current folder: in an empty folder, and with a guard against all changes
+            elsewhere. It says which jobs there will be.
 
     Raises:
-        WorkflowError: A task would find no image; the message says why.
+        WorkflowError: A task would find no image, or rejects its arguments; the message
+            says why.
     """
     images: list[Image] | None = [image.model_dump() for image in job.images]
     filters = job.type_filters
@@ -43,7 +54,10 @@ def plan(job: Job, steps: Sequence[Planned]) -> Iterator[str]:
             ]
             where = " where " if conditions else ""
             yield f"    takes    {count}{where}{', '.join(conditions)}"
-        yield f"    runs     {_units(task)}"
+        jobs = _units(task)
+        if count_jobs and task.type == "converter_compound" and _is_own(package):
+            jobs = f"once, then {_count_jobs(step, task, package)}"
+        yield f"    runs     {jobs}"
         told = [f"{key} = {value}" for key, value in task.output_types.items()]
         what = (
             "the first images" if task.is_converter else "images, the same or new ones"
@@ -67,6 +81,51 @@ def _units(task: Task) -> str:
         if task.type.endswith("non_parallel")
         else f"{once}, then as often as that says"
     )
+
+
+def _is_own(package: Package) -> bool:
+    """Return whether a package is that of the current folder, and installed."""
+    own = rules.find_own()
+    is_own = own is not None and rules.normalise(own.name) == package.name
+    return is_own and (package.root / MANIFEST).is_file()
+
+
+def _count_jobs(step: Step, task: Task, package: Package) -> str:
+    """Run the first part of a converter in an empty folder, and count its jobs.
+
+    Raises:
+        WorkflowError: It fails; the message has its reason.
+    """
+    executable = package.find_executable(task, "non_parallel")
+    with tempfile.TemporaryDirectory(prefix="fractal-plan-") as name:
+        folder = Path(name).resolve()
+        args_json, out_json = folder / "args.json", folder / "out.json"
+        (folder / "zarr_dir").mkdir()
+        args = {**(step.args_non_parallel or {}), "zarr_dir": str(folder / "zarr_dir")}
+        args_json.write_text(json.dumps(args), "utf-8")
+        files = ["--args-json", str(args_json), "--out-json", str(out_json)]
+        done = subprocess.run(
+            [package.python, dry_run.__file__, str(folder), str(executable), *files],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=processes.own_environment(package.root.parent),
+        )
+        if done.returncode:
+            code = f"exit code {done.returncode}"
+            reason = rules.WorkflowError(code, log=done.stderr).summary
+            raise rules.WorkflowError(f"{task.name!r} would fail: {reason}")
+        try:
+            items = json.loads(out_json.read_text("utf-8"))["parallelization_list"]
+            urls = {item["zarr_url"] for item in items}
+        except (OSError, LookupError, TypeError, ValueError):
+            return "as often as that says"
+    return f"{_count(len(items), 'job')} for {_count(len(urls), 'image')}"
+
+
+def _count(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _why_none(

@@ -456,6 +456,8 @@ def example(name: str, folder: Path) -> Files:
     """
     alone = render(folder / "alone", examples=[name], kit=True)
     files = read(alone, f"**/*{name}*")
+    readers = read(alone, "src/*/kit/*/*")  # which the kit has for some examples
+    files |= {path: text for path, text in readers.items() if not path.exists()}
     task_list = alone / project().task_list.relative_to(project().folder)
     entry = task_list.read_text("utf-8")
     kit = kit_files(folder)
@@ -533,9 +535,13 @@ def siblings(files: Files, kit: Files) -> set[Path]:
                     modules |= {homes.get(name, "kit.__init__") for name in names}
                 elif package == project().root.name:
                     modules.add(module)
+    paths = {project().root.joinpath(*module.split(".")) for module in modules}
+    folders = {path.parent for path in files}
     return {
-        project().root.joinpath(*module.split(".")).with_suffix(".py")
-        for module in modules
+        path / "__init__.py"
+        if path in folders or path.is_dir()
+        else path.with_suffix(".py")
+        for path in paths
     }
 
 
@@ -558,11 +564,14 @@ def write(files: Files) -> None:
                 else:
                     path.unlink(missing_ok=True)
         sys.exit(f"{error!r}\nNothing was written.")
-    lines = dict.fromkeys(  # of the kit one, since it comes as a whole
-        f"{'changed' if path in before else 'new    '} "
-        f"{(path.parent if path.parent.name == 'kit' else path).relative_to(project().folder)}"
-        for path in new
-    )
+    lines = []
+    for path in new:
+        name = path.relative_to(project().folder)
+        of_kit = [p for p in name.parents if "kit" in (p.name, p.parent.name)]
+        lines.append(
+            f"{'changed' if path in before else 'new    '} {[*of_kit, name][0]}"
+        )
+    lines = [*dict.fromkeys(lines)]  # of the kit one, since it comes as a whole
     print(*lines, sep="\n")
 
 

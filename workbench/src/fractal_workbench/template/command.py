@@ -36,7 +36,7 @@ TEMPLATE_OWNED = (
     ".pre-commit-config.yaml",
     "noxfile.py",
     "src/*/dev/*.py",
-    "src/*/kit/*.py",
+    "src/*/kit/**/*.py",
     "src/*/kit/ruff.toml",
     "tests/conftest.py",
     "tests/test_manifest.py",

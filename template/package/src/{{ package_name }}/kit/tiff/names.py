@@ -1,4 +1,4 @@
-"""Convert TIFFs, names: what the name of a file says, by a pattern or by microscope."""
+"""Names of TIFF files, by a pattern or by microscope."""
 
 import os
 import re
@@ -23,7 +23,12 @@ FIELDS = {
 DEFAULT_PATTERN = (
     "{row}{column}[_a{acquisition}][_f{field}][_c{channel}][_z{z}][_t{t}].*"
 )
+ALLOWED = f"allowed are well, {', '.join(FIELDS)}, each in braces"
 WELL = re.compile("([A-Za-z]{1,2})[-_ ]?([0-9]{1,3})")
+
+ENDINGS = (".tif", ".tiff", ".stk")
+ENDING = "{ending}"  # of a pattern that has none
+ANY_ENDING = r"(?:\.ome\.tiff?|(?<!\.ome)\.(?:tiff?|stk))"
 
 Microscope = Literal[
     "pattern", "yokogawa_cv", "operetta", "imagexpress", "incell", "micromanager"
@@ -93,27 +98,122 @@ class Name(NamedTuple):
     says: frozenset[str]
 
 
-def convention(file_names: Microscope, pattern: str) -> Convention:
-    """Patterns of a microscope, or the one that is given."""
-    return CONVENTIONS.get(file_names) or Convention([pattern])
+class Naming(NamedTuple):
+    """How the files of a folder are named.
+
+    Attributes:
+        folder: Folder from which on their paths are names.
+        patterns: The first that fits a name counts.
+        skip: Names to leave out, of which there may be none.
+        below: Whether the folders below it are searched too.
+        well: Row and column of all files, if their names do not say it.
+    """
+
+    folder: Path
+    patterns: Sequence[str]
+    skip: Sequence[str]
+    below: bool
+    well: tuple[str, str] | None
+
+    @classmethod
+    def by(
+        cls, tiff_dir: str, file_names: str, pattern: str, well: str | None
+    ) -> "Naming":
+        """Choose the patterns by the arguments of a task.
+
+        Args:
+            tiff_dir: Folder of the files.
+            file_names: A `Microscope`.
+            pattern: For `file_names` pattern; without an ending, it fits all of TIFFs.
+            well: Well of all files, such as A01.
+
+        Raises:
+            ValueError: An argument is wrong, not used, or missing.
+        """
+        known = split_well(well, "well") if well else None
+        if file_names != "pattern":
+            if pattern != DEFAULT_PATTERN:
+                raise ValueError(
+                    f"pattern: {pattern!r} is not used where file_names is {file_names}: "
+                    "leave it out, or set file_names to pattern"
+                )
+            return cls(Path(tiff_dir), *CONVENTIONS[file_names], True, known)
+        fields = compile_pattern(pattern).groupindex.keys()
+        says_well = bool({"row", "row_number"} & fields) and "column" in fields
+        if says_well and known:
+            raise ValueError(
+                f"well: {well!r} is for file names that do not say it, and {pattern!r} does"
+            )
+        if not says_well and not known:
+            raise ValueError(
+                f"pattern: {pattern!r}; needed are row (or row_number) and column, unless "
+                f"the argument well is given; {ALLOWED}"
+            )
+        has_ending = re.search(r"\*|\.(tiff?|stk)", pattern.rpartition("}")[2], re.I)
+        whole = pattern if has_ending else pattern + ENDING
+        return cls(Path(tiff_dir), [whole], (), "/" in pattern, known)
+
+    def read(self, paths: Iterable[Path]) -> list[Name]:
+        """Read the names of files.
+
+        Raises:
+            ValueError: Names do not fit, or in two ways, or do not say the well.
+        """
+        names = {path: self.find(path) for path in paths}
+        unfit = [path for path, name in names.items() if name is None]
+        if unfit:
+            shown = [path.relative_to(self.folder).as_posix() for path in unfit[:5]]
+            texts = [show_misfit(name, self.patterns) for name in shown]
+            raise ValueError(
+                f"pattern: {len(unfit)} of {len(names)} file names do not fit "
+                f"{' or '.join(map(_shown, self.patterns))}: {', '.join(texts)}; the "
+                "argument skip leaves files out"
+            )
+        return [name for name in names.values() if name]
+
+    def find(self, path: Path) -> Name | None:
+        """Read the name of a file; None if it does not fit.
+
+        Raises:
+            ValueError: It fits in two ways, or does not say the well.
+        """
+        name = path.relative_to(self.folder).as_posix()
+        if (match := fit_pattern(name, self.patterns)) is None:
+            return None
+        said = {field: value for field, value in match.groupdict().items() if value}
+        row, column = said.get("row", "").upper(), said.get("column", "")
+        if "row_number" in said:
+            row = row_letters(int(said["row_number"]), name)
+        if not (row and column):
+            if self.well is None:
+                raise ValueError(f"well: {name} does not say it: give it, such as A01")
+            row, column = self.well
+        elif self.well:
+            given = "".join(self.well)
+            raise ValueError(f"well: {given!r} is given, and {name} says {row}{column}")
+        channel = said.get("channel", "0")
+        if "action" in said:
+            channel = f"A{said['action']}_C{channel}"
+        acquisition, field, z, t = (
+            int(said.get(key, 0)) for key in ("acquisition", "field", "z", "t")
+        )
+        says = frozenset(said)
+        return Name(row, f"{int(column):02}", acquisition, field, channel, z, t, says)
 
 
-def find_tiffs(
-    folder: Path, skip: Sequence[str], known: Iterable[str], *, below: bool
-) -> list[Path]:
+def find_tiffs(naming: Naming, skip: Sequence[str]) -> list[Path]:
     """TIFF files of a folder, in the order of their names.
 
     Args:
-        folder: Folder to search.
+        naming: The folder, and how files are named.
         skip: Names to leave out, such as `*_thumb*`; of files, or paths below the folder.
-        known: Further names to leave out, of which there may be none.
-        below: Whether to search the folders below it too, but those of OME-Zarr.
 
     Raises:
         FileNotFoundError: There are none.
         ValueError: No file has a name that `skip` leaves out.
     """
-    globs = {glob.lower(): glob for glob in [*known, *skip]}
+    folder, below = naming.folder, naming.below
+    globs = {glob.lower(): glob for glob in [*naming.skip, *skip]}
     used = set()
     paths = []
     for parent, folders, names in os.walk(folder):
@@ -122,7 +222,7 @@ def find_tiffs(
         paths += [
             Path(parent, name)
             for name in names
-            if name[0] != "." and name.lower().endswith((".tif", ".tiff", ".stk"))
+            if name[0] != "." and name.lower().endswith(ENDINGS)
         ]
     kept = []
     for path in sorted(paths):
@@ -151,7 +251,8 @@ def compile_pattern(
     """Make a regular expression of a pattern such as `{row}{column}[_z{z}].tif`.
 
     Args:
-        pattern: Fields in braces, * for any text, and in [ ] what may be missing.
+        pattern: Fields in braces, * for any text, and in [ ] what may be missing. {well} is
+            {row}{column}.
         greedy: Whether each part takes as much of a name as it can, or as little.
         any_channel: Whether the name of a channel may have _ and . in it.
 
@@ -159,7 +260,8 @@ def compile_pattern(
         ValueError: A field is unknown or repeated, or brackets do not match.
     """
     lazy = "" if greedy else "?"
-    expression = re.escape(pattern)
+    expression = re.escape(pattern.replace("{well}", "{row}{column}"))
+    expression = expression.replace(re.escape(ENDING), ANY_ENDING)
     meanings = {r"\[": "(?:", r"\]": f")?{lazy}", r"\*": f"[^/]*{lazy}"}
     for escaped, meaning in meanings.items():
         expression = expression.replace(escaped, meaning)
@@ -173,15 +275,11 @@ def compile_pattern(
     except re.error as error:
         raise ValueError(f"pattern: {pattern!r} cannot be read: {error}") from error
     if r"\{" in expression:
-        raise ValueError(
-            f"pattern: {pattern!r}; allowed are "
-            + ", ".join(FIELDS)
-            + ", each in braces"
-        )
+        raise ValueError(f"pattern: {pattern!r}; {ALLOWED}")
     return compiled
 
 
-def read_name(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
+def fit_pattern(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
     """Parse a name by the first pattern that it fits.
 
     Raises:
@@ -200,7 +298,7 @@ def read_name(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
                 match.span(field) != other.span(field) for field in greedy.groupindex
             ):
                 raise ValueError(
-                    f"pattern: {name} fits {pattern!r} in two ways, "
+                    f"pattern: {name} fits {_shown(pattern)} in two ways, "
                     f"{match.groupdict()} and {other.groupdict()}: write the text that is "
                     "the same in all names in place of *, and no [ ] around what each has"
                 )
@@ -208,73 +306,28 @@ def read_name(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
     return None
 
 
-def parse_names(
-    paths: list[Path], folder: Path, patterns: Sequence[str], well: str = ""
-) -> list[Name]:
-    """Read what patterns say from the names of files.
-
-    Args:
-        paths: Files.
-        folder: Folder from which on their paths are names.
-        patterns: The first that fits a name counts.
-        well: Well of the files whose names do not say it.
-
-    Raises:
-        ValueError: Names do not fit, or in two ways, or do not say the well.
-    """
-    constant = split_well(well, "well") if well else None
+def show_misfit(name: str, patterns: Sequence[str]) -> str:
+    """Mark the place where a name stops fitting, and say what the pattern has there."""
+    farthest, expected = 0, patterns[0]
     for pattern in patterns:
-        fields = compile_pattern(pattern).groupindex.keys()
-        says_well = bool({"row", "row_number"} & fields) and "column" in fields
-        if len(patterns) == 1 and says_well == bool(constant):
-            raise ValueError(
-                f"well: {well!r} is for file names that do not say it, and {pattern!r} "
-                "does"
-                if constant
-                else f"pattern: {pattern!r}; needed are row (or row_number) and column, "
-                "unless the argument well is given; allowed are "
-                + ", ".join(FIELDS)
-                + ", each in braces"
-            )
-    names, unfit = [], []
-    for path in paths:
-        name = path.relative_to(folder).as_posix()
-        match = read_name(name, patterns)
-        if match is None:
-            unfit.append(name)
-            continue
-        said = {field: value for field, value in match.groupdict().items() if value}
-        row, column = said.get("row", "").upper(), said.get("column", "")
-        if "row_number" in said:
-            row = row_letters(int(said["row_number"]), name)
-        if not (row and column):
-            if constant is None:
-                raise ValueError(f"well: {name} does not say it: give it, such as A01")
-            row, column = constant
-        elif constant:
-            raise ValueError(f"well: {well!r} is given, and {name} says {row}{column}")
-        channel = said.get("channel", "0")
-        if "action" in said:
-            channel = f"A{said['action']}_C{channel}"
-        names.append(
-            Name(
-                row=row,
-                column=f"{int(column):02}",
-                channel=channel,
-                says=frozenset(said),
-                **{
-                    key: int(said.get(key, 0))
-                    for key in ("acquisition", "field", "z", "t")
-                },
-            )
-        )
-    if unfit:
-        raise ValueError(
-            f"pattern: {len(unfit)} of {len(paths)} file names do not fit "
-            f"{' or '.join(map(repr, patterns))}: {', '.join(unfit[:5])}; the argument "
-            "skip leaves files out"
-        )
-    return names
+        parts = re.findall(r"\{\w+\}|.", pattern)
+        for n_parts in range(len(parts), 0, -1):
+            if parts[n_parts - 1] == "*":  # which fits everything
+                continue
+            start = "".join(parts[:n_parts])
+            start += "]" * (start.count("[") - start.count("]"))
+            match = compile_pattern(start).match(name)
+            if match and match.end() > farthest:
+                farthest, expected = match.end(), "".join(parts[n_parts:])
+    wanted = _shown(expected) if expected != ENDING else "an ending such as .tif"
+    wanted = wanted if expected else "its end"
+    marked = f"{name[:farthest]}>>{name[farthest:]}"
+    return f"{name}: {marked} (at >> the pattern has {wanted})"
+
+
+def _shown(pattern: str) -> str:
+    """A pattern as it was given."""
+    return repr(pattern.removesuffix(ENDING))
 
 
 def row_letters(number: int, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Convert TIFFs, index: what the instrument says of its files, in a file beside them.
+"""Indices: files in which an instrument describes its images.
 
 - Harmony (Operetta, Opera Phenix): `Index.idx.xml` or `Index.xml`.
 - Yokogawa CV: `MeasurementData.mlf` with `MeasurementDetail.mrf`.
@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from {{ package_name }}.convert_tiffs_metadata import (
-    Facts,
-    Value,
-    number,
-    size,
-)
-from {{ package_name }}.kit import (
-    seconds,
-)
+from ..units import seconds
+from .metadata import Facts, Value, number, size
 
-logger = logging.getLogger("convert_tiffs_index")
+logger = logging.getLogger(__name__)
 
 HARMONY = re.compile(
     r"r[0-9]+c[0-9]+f[0-9]+p[0-9]+-ch[0-9]+(sk[0-9]+fk.*|t[0-9]+)\.tiff", re.IGNORECASE

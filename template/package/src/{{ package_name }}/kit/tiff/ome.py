@@ -1,13 +1,7 @@
-"""Convert TIFFs, files: the planes and the metadata of a TIFF file.
+"""OME-XML: the positions in a TIFF file, and those that are in other files or missing."""
 
-A file has one or more scenes: the positions of the stage in it. OME-XML says which page is
-which plane, also in a set of files that share it; without it, pages are z planes.
-"""
-
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -19,17 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from {{ package_name }}.convert_tiffs_metadata import (
-    Facts,
-    merged,
-    ome_facts,
-    page_facts,
-    parse_xml,
-    plain_facts,
-)
-from {{ package_name }}.kit import (
-    Array,
-)
+from ..slices import Array
+from .metadata import Facts, merged, ome_facts, page_facts, parse_xml
 
 Plane = tuple[int, ...]
 """Place of a plane, t, c and z."""
@@ -77,182 +62,13 @@ class Absent(NamedTuple):
     scene: Scene
 
 
-class Content(NamedTuple):
-    """Content of a file, by its metadata.
-
-    Attributes:
-        scenes: Its positions.
-        absent: Positions of its set that neither the file nor its folder has.
-        uuid: Its name in the metadata of its set.
-    """
-
-    scenes: list[Scene]
-    absent: list[Absent]
-    uuid: str
-
-
-class Refuse(logging.Handler):
-    """Raises what tifffile only logs: that a file is damaged."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Raise the message of an error."""
-        raise ValueError(record.getMessage())
-
-
-logging.getLogger("tifffile").addHandler(Refuse(logging.ERROR))
-
-
-class Tiff:
-    """A TIFF file, open until it is closed.
-
-    Attributes:
-        scenes: Its positions.
-    """
-
-    def __init__(self, path: str, *, resolution: bool = True) -> None:
-        """Open a file.
-
-        Args:
-            path: The file.
-            resolution: Whether its resolution tag is that of the pixels.
-
-        Raises:
-            ValueError: The file is damaged, or its axes or metadata are not understood.
-        """
-        self.path = path
-        with self._reading():
-            self._file = tifffile.TiffFile(path)
-            try:
-                self._ome = read_ome(self._file)
-                found = (
-                    ome_scenes(self._file, self._ome, resolution=resolution)
-                    if self._ome
-                    else [plain_scene(self._file, resolution=resolution)]
-                )
-            except BaseException:
-                self._file.close()
-                raise
-            self.scenes = [scene for scene, _ in found]
-            self._readers = [read for _, read in found]
-
-    def read(self, scene: int, t: int, c: int, z: int) -> Array:
-        """Give a plane of a scene, with axes yx.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
-        with self._reading():
-            pixels = self._readers[scene](t, c, z)
-            return np.asarray(pixels, self.scenes[scene].dtype)
-
-    def describe(self) -> Content:
-        """Describe the file, and what its metadata place in files that are not there.
-
-        Raises:
-            ValueError: The metadata are not understood.
-        """
-        if self._ome is None:
-            return Content(self.scenes, [], "")
-        with self._reading():
-            absent = [*absent_scenes(self._file, self._ome)]
-        return Content(self.scenes, absent, self._ome.uuid)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            reason = f"tiff_dir: {self.path} cannot be read: {error}"
-            raise ValueError(reason) from error
-
-
-def read_content(path: Path, *, resolution: bool = True) -> Content:
-    """Positions in a file, and those that its metadata place in files that are not there.
-
-    Args:
-        path: The file.
-        resolution: Whether its resolution tag is that of the pixels.
-
-    Raises:
-        ValueError: The file is damaged, or its axes or metadata are not understood.
-    """
-    tiff = Tiff(str(path), resolution=resolution)
-    try:
-        return tiff.describe()
-    finally:
-        tiff.close()
-
-
-def _pixel_type(dtype: Any) -> str:
+def pixel_type(dtype: Any) -> str:
     """Data type of the pixels in the image: masks are integers."""
     return (
         "uint8"
         if np.dtype(dtype).kind == "b"
         else np.dtype(dtype).newbyteorder("=").name
     )
-
-
-def plain_scene(file: tifffile.TiffFile, *, resolution: bool) -> tuple[Scene, Read]:
-    """The only position in a file without OME-XML.
-
-    Pages without a meaning of their own are z planes; samples (RGB) are channels.
-
-    Args:
-        file: The file.
-        resolution: Whether its resolution tag is that of the pixels.
-
-    Raises:
-        ValueError: It has other axes, or several images.
-    """
-    first, *others = file.series
-    axes = first.axes.upper().translate(str.maketrans("QIS", "ZZC"))[-first.ndim :]
-    if others and file.is_micromanager:
-        raise ValueError(f"{len(file.series)} images without OME-XML")
-    same = all(other.shape == first.shape for other in others)
-    if others and ("Z" in axes or not same):  # it is written page by page
-        raise ValueError(f"{len(file.series)} images that make no stack")
-    if not set(axes) <= set("TCZYX") or len(set(axes)) < len(axes):
-        raise ValueError(f"axes {first.axes}; allowed are T, C, Z, Y and X")
-    sizes = dict(zip(axes, first.shape, strict=True))
-    sizes |= {"Z": len(file.series)} if others else {}
-    shape = tuple(sizes.get(axis, 1) for axis in "TCZYX")
-    scene = Scene(
-        number=0,
-        start=(0, 0, 0),
-        end=shape[:3],
-        shape=shape,
-        dtype=_pixel_type(first.dtype),
-        facts=merged(*plain_facts(file, resolution=resolution)),
-    )
-    wholes: dict[int, Array] = {}
-
-    def read(t: int, c: int, z: int) -> Array:
-        place = {"T": t, "C": c, "Z": z}
-        index: list[Any] = [place.get(axis, slice(None)) for axis in axes]
-        number = z if others else 0
-        series = file.series[number]
-        lead = series.ndim - series.keyframe.ndim
-        pages = prod(series.shape[: max(lead, 0)])
-        if series.shape[lead:] == series.keyframe.shape and len(series) == pages:
-            flat = (
-                np.ravel_multi_index(index[:lead], series.shape[:lead]) if lead else 0
-            )
-            page = series[int(flat)]
-            pixels, index = page.asarray() if page else None, index[lead:]
-        else:  # it has one page for all, and is mapped into memory if it can be
-            if number not in wholes:
-                wholes.clear()
-                mapped = "memmap" if series.dataoffset is not None else None
-                wholes[number] = series.asarray(out=mapped)
-            pixels = wholes[number]
-        plane = np.asarray(pixels)[tuple(index)]
-        return np.asarray(plane.T if axes.index("X") < axes.index("Y") else plane)
-
-    return scene, read
 
 
 class Ome(NamedTuple):
@@ -524,7 +340,7 @@ def ome_scene(
         start=(t0, c0 * samples, z0),
         end=(t_end, c_end * samples, z_end),
         shape=(t1 - t0, (c1 - c0) * samples, z1 - z0, sizes["Y"], sizes["X"]),
-        dtype=_pixel_type(first.dtype),
+        dtype=pixel_type(first.dtype),
         facts=ome_facts(image, pixels, known, (t0, c0, z0), (t1 - t0, z1 - z0)),
         missing=frozenset(missing),
         set=ome.set,

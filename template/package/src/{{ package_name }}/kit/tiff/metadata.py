@@ -1,4 +1,4 @@
-"""Convert TIFFs, metadata: positions, pixel sizes and channels that a TIFF file gives.
+"""Positions, pixel sizes and channels in the metadata of a TIFF file.
 
 OME-XML, and the metadata of MetaMorph, Micro-Manager and ImageJ. A value that is absent is
 None; one that is not understood is `Unclear`, and an error where it is needed.
@@ -14,10 +14,7 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from {{ package_name }}.kit import (
-    micrometers,
-    seconds,
-)
+from ..units import micrometers, seconds
 
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 REGULAR = 0.1  # steps that differ by less are one step, measured

@@ -1,35 +1,25 @@
-"""Convert TIFFs, fields: where they lie in the image of a well; and the plate's layout."""
+"""Where the fields of a well lie in its image."""
 
-import csv
-import io
 import logging
 import math
-import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from {{ package_name }}.convert_tiffs_images import (
-    Key,
-    Source,
-)
-from {{ package_name }}.convert_tiffs_metadata import (
-    Unclear,
-)
-from {{ package_name }}.convert_tiffs_names import (
-    split_well,
-)
-from {{ package_name }}.kit import parse_numbers
+from .facts import Sizes
+from .images import Group, Key
+from .lists import Position, read_positions
+from .metadata import Unclear
+from .sources import Source
 
-logger = logging.getLogger("convert_tiffs_fields")
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
-Position = tuple[float, float]
-"""y and x, in micrometers."""
-Condition = str | int | float | None
-"""A value of the layout of a plate."""
+Places = dict[int, tuple[int, int]]
+"""Corner of each field in its image, y and x in pixels."""
+Known = dict[int, Position | Unclear | None]
+"""Position of each field, if it is known, or why it is not understood."""
 
 FARTHEST = 1000  # sizes of a field; beyond, positions are in another unit
 SAME = 0.01  # of a field; closer ones are at the same place
@@ -39,33 +29,51 @@ JITTER = 0.1  # of a field; the stage comes back to a field as exactly as this
 class Fields(BaseModel):
     """How the fields of a well become its image."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    arrangement: Literal["auto", "files", "csv", "grid", "separate"] = "auto"
-    """Where the fields lie: by the positions of the stage in the `files`, by those of a
-    `csv`, on a `grid`; or each field is an image of its own (`separate`). With `auto`, by
-    the CSV file if it is given, else by the files if they have positions, else on a
-    grid."""
+    arrangement: Literal["auto", "files", "csv", "grid", "separate"] = Field(
+        default="auto",
+        description="Where the fields lie: by the positions of the stage in the `files`, by "
+        "those of a `csv`, on a `grid`; or each field is an image of its own (`separate`). "
+        "With `auto`, by the CSV file if it is given, else by the files if they have "
+        "positions, else on a grid.",
+    )
+    positions_csv: str | None = Field(
+        default=None,
+        description="CSV file with the columns `field`, `x` and `y` (in micrometers) and, if "
+        "wells differ, `well`. Fields have their numbers in the names of the files.",
+    )
+    columns: int | None = Field(
+        default=None,
+        ge=1,
+        description="Columns of the grid; by default, it is as square as can be.",
+    )
+    order: Literal["row by row", "snake"] = Field(
+        default="row by row",
+        description="How the grid is filled, from the left of its top row; in a snake, every "
+        "other row from the right.",
+    )
+    overlap: float = Field(
+        default=0.0,
+        ge=0,
+        lt=100,
+        description="Overlap of neighbours on the grid, in percent of a field.",
+    )
+    flip_x: bool = Field(
+        default=False, description="Whether larger positions in x lie further left."
+    )
+    flip_y: bool = Field(
+        default=False, description="Whether larger positions in y lie further up."
+    )
 
-    positions_csv: str | None = None
-    """CSV file with the columns `field`, `x` and `y` (in micrometers) and, if wells differ,
-    `well`. Fields have their numbers in the names of the files."""
+    def check(self) -> None:
+        """Reject options that the arrangement does not use.
 
-    columns: Annotated[int, Field(ge=1)] | None = None
-    """Columns of the grid; by default, it is as square as can be."""
-
-    order: Literal["row by row", "snake"] = "row by row"
-    """How the grid is filled, from the left of its top row; in a snake, every other row
-    from the right."""
-
-    overlap: Annotated[float, Field(ge=0, lt=100)] = 0.0
-    """Overlap of neighbours on the grid, in percent of a field."""
-
-    flip_x: bool = False
-    """Whether larger positions in x lie further left."""
-
-    flip_y: bool = False
-    """Whether larger positions in y lie further up."""
+        Raises:
+            ValueError: One is given.
+        """
+        if self.arrangement != "auto":
+            reject_unused(self, self.arrangement)
 
 
 USED = {
@@ -93,107 +101,6 @@ def reject_unused(how: Fields, arrangement: str) -> None:
         raise ValueError(
             f"{reason}: leave it out, or set fields.arrangement to {' or '.join(wanted)}"
         )
-
-
-def read_csv(path: str, argument: str, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file, also one with semicolons or tabs; empty rows are left out.
-
-    Args:
-        path: The file.
-        argument: Name of the task's argument, for the error messages.
-        needed: Columns that it must have; their names may be capital in the file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It lacks a column, or a row has more or fewer values than columns.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{argument}: there is no file {path}")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{argument}: {path} is no text in UTF-8") from error
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        header, *lines = [*reader] or [[]]
-    except csv.Error as error:
-        where = f"line {reader.line_num} of {path}"
-        raise ValueError(f"{argument}: {where} cannot be read: {error}") from error
-    columns = [name.strip() for name in header]
-    columns = [n.lower() if n.lower() in needed else n for n in columns]
-    missing = [name for name in needed if name not in columns]
-    if missing or "" in columns or len(set(columns)) < len(columns):
-        raise ValueError(
-            f"{argument}: {path} has the columns {columns}; needed are "
-            f"{', '.join(needed)}, each column with a name of its own"
-        )
-    rows = []
-    for number, values in enumerate(lines, start=2):
-        if not any(value.strip() for value in values):
-            continue
-        if len(values) != len(columns):
-            raise ValueError(
-                f"{argument}: line {number} of {path} has {len(values)} values for "
-                f"{len(columns)} columns"
-            )
-        rows.append(dict(zip(columns, (v.strip() for v in values), strict=True)))
-    return rows
-
-
-def read_positions(path: str) -> dict[tuple[str, int], Position]:
-    """Position of each field by well, such as A01, or by "" for all wells.
-
-    Raises:
-        ValueError: A value is no number, or a field is repeated.
-    """
-    argument = "fields.positions_csv"
-    found: dict[tuple[str, int], Position] = {}
-    for row in read_csv(path, argument, ["field", "x", "y"]):
-        well = next((row[key] for key in row if key.lower() == "well"), "")
-        try:
-            x, y = parse_numbers([row["x"], row["y"]]) or (None, None)
-            if x is None or y is None or not re.fullmatch("[0-9]+", row["field"]):
-                raise ValueError("it needs the number of a field, and two positions")
-            field = int(row["field"])
-        except ValueError as error:
-            raise ValueError(
-                f"{argument}: {path} has the row {row}: {error}"
-            ) from error
-        key = ("".join(split_well(well, argument)) if well else "", field)
-        if key in found:
-            raise ValueError(f"{argument}: {path} has field {field} twice: {row}")
-        found[key] = y, x
-    return found
-
-
-def read_layout(path: str) -> dict[str, dict[str, Condition]]:
-    """Conditions of each well, such as A01, by column.
-
-    They are numbers where all of a column are, and otherwise the texts that the user
-    typed; None is an empty cell among numbers.
-
-    Raises:
-        ValueError: It names no wells, or one twice, or says nothing of them.
-    """
-    argument = "plate_layout"
-    found: dict[str, dict[str, Condition]] = {}
-    rows = read_csv(path, argument, ["well"])
-    if not rows:
-        raise ValueError(f"{argument}: {path} has no rows: add one for each well")
-    for row in rows:
-        well = "".join(split_well(row.pop("well"), argument))
-        if well in found:
-            raise ValueError(f"{argument}: {path} has the well {well} twice")
-        if not row:
-            raise ValueError(f"{argument}: {path} has no other column than well")
-        found[well] = dict(row)
-    for column in next(iter(found.values()), {}):
-        numbers = parse_numbers(row[column] for row in rows)
-        if numbers is not None:
-            for conditions, number in zip(found.values(), numbers, strict=True):
-                conditions[column] = number
-    return found
 
 
 def on_grid(
@@ -254,39 +161,35 @@ def at_one_place(
     return None
 
 
-Places = dict[int, tuple[int, int]]
-"""Corner of each field in its image, y and x in pixels."""
-Known = dict[int, Position | Unclear | None]
-"""Position of each field, if it is known, or why it is not understood."""
-
-
 def find_places(
-    images: Mapping[Key, Sequence[Source]],
-    listed: Mapping[Key, Sequence[Source]],
-    facts: Mapping[Key, Mapping[str, float | None]],
+    images: Mapping[Key, Group],
+    sizes: Mapping[Key, Sizes],
     how: Fields,
-    fields: Mapping[Key, Sequence[int]],
+    *,
+    fill: bool,
 ) -> dict[Key, Places]:
     """Corner of each field in its image, y and x in pixels.
 
     Args:
-        images: Files of each image.
-        listed: The same, with those that metadata list and that are not there.
-        facts: Size of a pixel in each image.
+        images: The images.
+        sizes: Size of a pixel in each image.
         how: The argument of the task.
-        fields: Fields that each image shall have; one without a file lies nowhere if the
-            files have the positions.
+        fill: Whether fields without a file have a place too: on a grid, by a CSV file, or
+            by metadata, or else none.
 
     Raises:
         ValueError: Positions are not known, or not those of fields of an image, or the
             size of a pixel is not known.
     """
+    fields = {key: g.extent.fields if fill else g.fields for key, g in images.items()}
     several = [key for key in images if len(fields[key]) > 1]
-    known = {key: _in_files(images[key]) for key in images}
-    for key, of_image in known.items():
-        for number, place in _in_files(listed[key]).items():
+    known = {key: _in_files(group.files) for key, group in images.items()}
+    for key, group in images.items() if fill else ():
+        for number, place in _in_files(group.absent).items():
             if place is not None:
-                of_image.setdefault(number, place)
+                known[key].setdefault(number, place)
+    if how.arrangement == "separate":
+        return {key: dict.fromkeys(g.fields, (0, 0)) for key, g in images.items()}
     arrangement: str = how.arrangement
     if arrangement == "auto":
         arrangement = "grid"
@@ -302,12 +205,12 @@ def find_places(
             logger.info("Fields lie on a grid, with an overlap of %g %%", how.overlap)
         return {
             key: {
-                n: on_grid(numbers.index(n), len(numbers), field_size(files), how)
+                n: on_grid(numbers.index(n), len(numbers), group.field_size, how)
                 if several
                 else (0, 0)
                 for n in fields[key]
             }
-            for key, files in images.items()
+            for key, group in images.items()
         }
     argument = "fields.arrangement"
     if arrangement == "csv":
@@ -326,20 +229,12 @@ def find_places(
             logger.warning("%s: there is no image of the fields %s", argument, names)
     else:
         for key in several:
-            _reject_moved(images[key], facts[key])
+            _reject_moved(images[key], sizes[key])
     logger.info("Fields lie by the positions of the %s", arrangement)
     return {
-        key: _placed(
-            key, known[key], field_size(images[key]), facts[key], how, argument
-        )
-        for key in sorted(images)
+        key: _placed(key, known[key], images[key].field_size, sizes[key], how, argument)
+        for key in images
     }
-
-
-def field_size(files: Sequence[Source]) -> tuple[int, int]:
-    """Height and width of the fields of an image."""
-    height, width = files[0].scene.shape[-2:]
-    return height, width
 
 
 def _in_files(files: Sequence[Source]) -> Known:
@@ -364,14 +259,14 @@ def _are_positions(known: Iterable[Position | Unclear | None]) -> bool:
     return len(places) > 1 or any(isinstance(place, Unclear) for place in places)
 
 
-def _reject_moved(files: Sequence[Source], facts: Mapping[str, float | None]) -> None:
+def _reject_moved(group: Group, sizes: Sizes) -> None:
     """Reject files of one field that lie at different places."""
     first: dict[int, Source] = {}
-    for source in files:
+    for source in group.files:
         other = first.setdefault(source.field, source)
-        lengths = zip("xy", reversed(field_size(files)), strict=True)
+        lengths = zip("xy", reversed(group.field_size), strict=True)
         for axis, n_pixels in lengths:
-            pixel = facts[f"pixel_{axis}"]
+            pixel = sizes[f"pixel_{axis}"]
             here, there = getattr(source.facts, axis), getattr(other.facts, axis)
             if not (pixel and isinstance(here, float) and isinstance(there, float)):
                 continue
@@ -387,7 +282,7 @@ def _placed(
     key: Key,
     known: Known,
     size: tuple[int, int],
-    facts: Mapping[str, float | None],
+    sizes: Sizes,
     how: Fields,
     argument: str,
 ) -> Places:
@@ -412,7 +307,7 @@ def _placed(
         )
     if len(known) < 2:
         return dict.fromkeys(known, (0, 0))
-    pixel = facts["pixel_y"], facts["pixel_x"]
+    pixel = sizes["pixel_y"], sizes["pixel_x"]
     corners = by_position(places, (pixel[0] or 1.0, pixel[1] or 1.0), how)
     same = len({*places.values()}) < len(places) or None not in pixel
     if same and (pair := at_one_place(corners, size)):
@@ -433,3 +328,22 @@ def _placed(
             "apart: are positions and pixel sizes in micrometers?"
         )
     return corners
+
+
+def canvas(
+    key: Key, images: Mapping[Key, Group], places: Mapping[Key, Places]
+) -> list[int]:
+    """Height and width of an image, the same for all acquisitions of its well.
+
+    The stage is not exact: fields of another acquisition lie a few pixels aside.
+    """
+    alike = [other for other in images if other[:2] == key[:2]]
+    alike = [key] if key.field is not None else alike
+    return [
+        max(
+            corner[dim] + images[other].field_size[dim]
+            for other in alike
+            for corner in places[other].values()
+        )
+        for dim in (0, 1)
+    ]
