@@ -160,8 +160,8 @@ def check_examples(package: Package) -> None:
         assert bool(package.files(f"{example}.md")) == chosen
         assert bool(package.files(f"test_{example}*.py")) == chosen
         for module in modules:
-            text = module.read_text(encoding="utf-8")
-            is_program = "run_task(" in text or ".main()" in text
+            source = module.read_text(encoding="utf-8")
+            is_program = "run_task(" in source or ".main()" in source
             assert (f'"{module.name}"' in text) == is_program, module
 
 

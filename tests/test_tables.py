@@ -19,12 +19,12 @@ from my_fractal_tasks.kit import (
     open_image,
     parse_numbers,
     read_table,
-    read_tables,
     table_names,
     write_roi_table,
     write_table,
 )
 from my_fractal_tasks.kit.regions import read_rois
+from my_fractal_tasks.kit.tables import read_tables
 from my_fractal_tasks.kit.tiff.lists import read_layout, read_positions
 from package_images import write_image, write_plate
 

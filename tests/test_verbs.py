@@ -14,14 +14,16 @@ from my_fractal_tasks.kit import (
     filter_image,
     fractal,
     label_image,
+    measure_labels,
     open_image,
     open_label,
+    plate_table,
     task,
     write_roi_table,
 )
 from my_fractal_tasks.kit.regions import Roi
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
-from package_images import PACKAGE, write_image
+from package_images import PACKAGE, read_table, write_image, write_plate
 from scipy import ndimage
 
 
@@ -138,6 +140,100 @@ def test_objects_of_planes_that_touch_are_joined(tmp_path, in_regions):
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     assert (0, 0) in pairs
     assert Regions(mask="boxes").sources(image)
+
+
+@pytest.mark.parametrize("axes", ["cyx", "tczyx"])
+def test_labels_are_measured_whole_or_block_by_block(tmp_path, axes):
+    write_image(tmp_path / "i.zarr", axes, "0.4", chunks={"y": 16, "x": 16})
+    image = open_image(tmp_path / "i.zarr")
+    label_image(
+        image,
+        lambda p: ndimage.label(p > 400)[0],
+        label_name="l",
+        channel=0,
+        whole="zyx",
+    )
+
+    def measure(labels, pixels, corner=None):
+        numbers = np.unique(labels[labels > 0])
+        return {
+            "label": numbers,
+            "sum": ndimage.sum_labels(pixels[1].astype(float), labels, numbers),
+            "low": ndimage.minimum(pixels[0], labels, numbers),
+        }
+
+    names = {"label_name": "l", "channel": [0, 1]}
+    measure_labels(image, measure, table_name="whole", **names)
+    low = {"low": np.minimum}
+    measure_labels(image, measure, table_name="blocks", combine=low, **names)
+    rows = read_table(image.path, "whole")
+    assert len(rows) > 5
+    assert read_table(image.path, "blocks") == rows
+    assert ("time_point" in rows[0]) == ("t" in axes)
+    labels, pixels = open_label(image, "l").read(), image.read(channel=[0, 1])
+    if "t" not in axes:
+        for row in rows:
+            inside = labels == row["label"]
+            assert row["sum"] == pixels[1][inside].sum()
+            assert row["low"] == pixels[0][inside].min()
+
+    def fails(columns, reason, **more):
+        with pytest.raises(ValueError, match=reason):
+            measure_labels(image, columns, **{"table_name": "x"} | names | more)
+
+    fails(lambda *_: {"n": [1]}, "function: it must return columns of one length")
+    fails(lambda *_: {"label": [1], "n": [1, 2]}, "columns of one length")
+    fails(lambda *_: {"label": [1, 1]}, "has a label in several rows")
+    fails(lambda *_: {"label": [1.5]}, "is of float64, not of integers")
+    fails(lambda *_: {"label": [1], "region": [1]}, "a column region of its own")
+    fails(measure, "combine: high is no column", combine={"high": np.maximum})
+    fails(
+        measure,
+        "finish: it returns 0 rows",
+        combine=low,
+        finish=lambda _: {"label": []},
+    )
+    fails(measure, "channel: .* give a position", channel=7)
+    fails(measure, "table_name: ", table_name="a/b")
+
+
+def test_a_plate_gets_a_row_for_each_image_or_well(tmp_path):
+    plate = tmp_path / "plate.zarr"
+    paths = [str(path) for path in write_plate(plate, {"A/01": [0, 1], "B/02": [0]})]
+    for path in paths:
+        image = open_image(path)
+        label_image(
+            image, lambda p: ndimage.label(p > 900)[0], label_name="l", channel=0
+        )
+        measure_labels(
+            image,
+            lambda labels: {"label": np.unique(labels[labels > 0])},
+            label_name="l",
+            table_name="f",
+        )
+    options = {"feature_table": "f", "overwrite": True}
+    for per in ("image", "well"):
+        plate_table(
+            paths,
+            lambda columns: {"n": len(columns["label"])},
+            table_name="n",
+            per=per,
+            **options,
+        )
+        lines = (plate / "tables" / "n" / "table.csv").read_text().splitlines()
+        names, *rows = (line.split(",") for line in lines)
+        assert names[-1] == "n"
+        counts = [int(row[-1]) for row in rows]
+        total = sum(
+            len(np.unique(open_label(open_image(p), "l").read())) - 1 for p in paths
+        )
+        assert sum(counts) == total > 0
+        if per == "image":
+            assert len(rows) == len(paths)
+    with pytest.raises(ValueError, match="function: its columns differ in length"):
+        plate_table(paths, lambda _: {"a": [1], "b": [1, 2]}, table_name="x", **options)
+    with pytest.raises(ValueError, match=r"feature_table: .* no table 'g'"):
+        plate_table(paths, feature_table="g", table_name="x")
 
 
 def test_a_wrong_argument_is_rejected_before_anything_is_written(tmp_path):

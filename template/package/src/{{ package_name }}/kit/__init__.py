@@ -2,19 +2,19 @@
 
 - Arguments: `ZarrUrl` and `ZarrDir` are paths that Fractal gives, checked; `Channel` says
   which channel, `NgffVersion` 0.4 or 0.5.
-- In one call: `filter_image`, `label_image`, `measure_image` and `find_points` make an image, a
-  label, a table or points by a function of arrays, in a function with `task`; `current_step`
-  is the `Step` of that function.
+- In one call: `filter_image`, `label_image`, `measure_labels`, `measure_image` and
+  `find_points` make an image, a label, tables or points by a function of arrays, in a function
+  with `task`; `plate_table` makes the table of a plate. All else is for loops of your own.
 - Read: `open_image`, `open_label` give an `Image` with its levels, axes, scale, channels;
   `level_like` the levels that fit another one. `plate_position` and `plate_images` know
   plates, `list_plate` also what is missing; `find_in_plate` gives the `PlateImage` of an image.
   `is_zarr`, `open_group`, `ome_metadata`, `group_version` know all else that is OME-Zarr.
 - Where to work: `Regions` is the argument, `find_rois` gives each `Roi`.
-- Tables: `table_names`, and `read_table` for a `Table`; `table_files` for a `Step`.
-  `read_tables` reads one of several images, whose columns `join_columns` puts below each
-  other. `make_column` makes one of values, `parse_numbers` numbers of texts.
+- Tables: `table_names`, and `read_table` for a `Table`. `parse_numbers` makes numbers of
+  texts.
 - Name: `sibling_path` says where a new image goes, `check_name` what may be a folder.
-- Run again: `Step` says what this unit does, `is_made` whether that has been done.
+- Run again: `current_step` gives the `Step` of the running task, `is_made` says whether it
+  has been done.
 - Write: `derive_image`, `derive_label`, `create_image`, `create_plate`,
   `write_feature_table`, `write_roi_table` and `write_table` make something complete or
   not at all.
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from .blocks import map_blocks as map_blocks
     from .blocks import n_threads as n_threads
     from .blocks import write_levels as write_levels
-    from .columns import join_columns as join_columns
-    from .columns import make_column as make_column
     from .columns import parse_numbers as parse_numbers
     from .create import create_image as create_image
     from .fractal import ImageUpdate as ImageUpdate
@@ -66,6 +64,7 @@ if TYPE_CHECKING:
     from .intensity import percentile_range as percentile_range
     from .labels import label_blocks as label_blocks
     from .labels import label_regions as label_regions
+    from .measure import measure_labels as measure_labels
     from .measurements import find_points as find_points
     from .measurements import measure_image as measure_image
     from .models import cached_model as cached_model
@@ -98,10 +97,9 @@ if TYPE_CHECKING:
     from .regions import write_roi_table as write_roi_table
     from .slices import Array as Array
     from .slices import Region as Region
+    from .summary import plate_table as plate_table
     from .tables import Table as Table
     from .tables import read_table as read_table
-    from .tables import read_tables as read_tables
-    from .tables import table_files as table_files
     from .tables import table_names as table_names
     from .tables import write_feature_table as write_feature_table
     from .tables import write_table as write_table

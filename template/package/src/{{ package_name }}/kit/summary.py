@@ -1,0 +1,264 @@
+"""Make one table of a plate from the tables of its images, in one call."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from .columns import join_columns, make_column
+from .fractal import task_output
+from .image import Image, open_image
+from .plate import plate_position
+from .provenance import current_step, is_made
+from .publish import check_name
+from .slices import Array
+from .tables import Table, read_tables, table_files, table_names, write_table
+
+logger = logging.getLogger(__name__)
+
+Columns = dict[str, Array]
+
+
+class Part(NamedTuple):
+    """Rows of the table of a plate.
+
+    Attributes:
+        place: Where in the plate they come from.
+        conditions: Values of the condition table, by column.
+        features: Columns of the rows.
+    """
+
+    place: dict[str, Any]
+    conditions: dict[str, Any]
+    features: Columns
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.features.values()), ()))
+
+
+def plate_table(
+    zarr_urls: Sequence[str],
+    function: Callable[[Columns], Mapping[str, Any]] | None = None,
+    *,
+    feature_table: str,
+    table_name: str,
+    condition_table: str = "condition_table",
+    per: Literal["image", "well"] = "image",
+    missing: Literal["refuse", "skip"] = "refuse",
+    file_format: Literal["csv", "parquet"] = "csv",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Make one table of each plate from the tables of its images.
+
+    Its columns are `plate`, `well`, `row`, `column`, `acquisition` and, per image, `image`;
+    then those of the condition tables, and those that `function` returns. What an image
+    lacks is empty.
+
+    Example:
+        `plate_table(zarr_urls, lambda columns: {"n": len(columns["label"])},
+        feature_table="features", table_name="counts")`
+
+    Args:
+        zarr_urls: Images of plates.
+        function: Takes the columns of a feature table and returns others: values for one
+            row, or arrays for several. By default, all rows are collected.
+        feature_table: Table of each image.
+        table_name: Name of the new table, a part of the plate.
+        condition_table: Table of an image whose values are added to each of its rows, if the
+            image has it.
+        per: Whether `function` is called for each image; or for each well and acquisition,
+            and each condition if there are several, with the rows of all its images. Their
+            column `label` then has the names of the rows.
+        missing: Whether to refuse an image without the feature table, or to skip it with a
+            line in the log.
+        file_format: How the table is stored.
+        overwrite: Replace the table if it exists.
+
+    Returns:
+        The output of the task: nothing, since no image has changed.
+
+    Raises:
+        FileExistsError: The table exists, this job did not make it, and `overwrite` is
+            false.
+        ValueError: An image belongs to no plate or lacks the table, or a condition table
+            has several values for an image.
+    """
+    check_name(table_name, "table_name")
+    plates: dict[Path, list[Image]] = defaultdict(list)
+    for zarr_url in sorted(set(zarr_urls)):
+        image = open_image(zarr_url, "zarr_urls")
+        if not plate_position(image.path):
+            raise ValueError(f"zarr_urls: {zarr_url} belongs to no well of a plate")
+        if feature_table in table_names(image):
+            plates[image.path.parents[2]].append(image)
+        elif missing == "skip":
+            logger.info("%s has no table %r, and is left out", zarr_url, feature_table)
+        else:
+            raise ValueError(
+                f"feature_table: {zarr_url} has no table {feature_table!r}; there are: "
+                f"{', '.join(table_names(image)) or 'none'}"
+            )
+    if not plates:
+        raise ValueError(f"feature_table: no image has a table {feature_table!r}")
+    for plate, images in plates.items():
+        files = [
+            file
+            for image in images
+            for name in (feature_table, condition_table)
+            if name in table_names(image)
+            for file in table_files(image, name)
+        ]
+        step = current_step(files)
+        path = plate / "tables" / table_name
+        if is_made(path, step, overwrite=overwrite):
+            continue
+        parts = _read_parts(images, feature_table, condition_table, per)
+        if function:
+            parts = [p._replace(features=_rows(function(p.features))) for p in parts]
+        columns = _join(parts)
+        write_table(
+            plate,
+            table_name,
+            columns,
+            backend=file_format,
+            overwrite=overwrite,
+            made_by=step,
+        )
+        logger.info("%s: %d images, %d columns", path, len(images), len(columns))
+    return task_output()
+
+
+def _read_parts(
+    images: Sequence[Image],
+    feature_table: str,
+    condition_table: str,
+    per: Literal["image", "well"],
+) -> list[Part]:
+    """Read the tables of all images; each column is of one kind in all of them.
+
+    Raises:
+        ValueError: A table is damaged, or a condition table has several rows.
+    """
+    known = [image for image in images if condition_table in table_names(image)]
+    tables = read_tables(known, condition_table, "condition_table")
+    conditions = {
+        image.path: _conditions(image, table)
+        for image, table in zip(known, tables, strict=True)
+    }
+    groups: dict[tuple[Any, ...], list[Part]] = defaultdict(list)
+    tables = read_tables(images, feature_table, "feature_table")
+    for image, table in zip(images, tables, strict=True):
+        *_, row, column, name = image.path.parts
+        position = plate_position(image.path)
+        place = {
+            "plate": position["plate"],
+            "well": position["well"],
+            "row": row,
+            "column": column,
+            "acquisition": position["acquisition"],
+        }
+        own = conditions.get(image.path, {})
+        features = table.columns
+        key: tuple[Any, ...] = (place["well"], place["acquisition"], *own.items())
+        if per == "image":
+            place["image"] = f"{row}/{column}/{name}"
+            key = (image.path,)
+        elif table.index and table.index != "label":
+            features = {"label": features[table.index]} | features
+            del features[table.index]
+        groups[key].append(Part(place, own, features))
+    return [
+        parts[0]._replace(
+            features=_stack([p.features for p in parts], [p.n_rows for p in parts])
+        )
+        if per == "well"
+        else parts[0]
+        for parts in groups.values()
+    ]
+
+
+def _conditions(image: Image, table: Table) -> dict[str, Any]:
+    """The one value of each column of a condition table.
+
+    Raises:
+        ValueError: There are several.
+    """
+    conditions: dict[str, Any] = {}
+    for key, column in table.columns.items():
+        # NaN is equal to nothing.
+        values = {None if value != value else value for value in column.tolist()}
+        if len(values) > 1:
+            raise ValueError(
+                f"condition_table: that of {image.path} has several values in its "
+                f"column {key}, and not one for the image"
+            )
+        if values:
+            conditions[key] = values.pop()
+    return conditions
+
+
+def _rows(columns: Mapping[str, Any]) -> Columns:
+    """Columns of what a function returns; a value is a row.
+
+    Raises:
+        ValueError: They differ in length.
+    """
+    arrays = {
+        name: values
+        if isinstance(values, np.ndarray) and values.ndim == 1
+        else make_column(values if isinstance(values, list | tuple) else [values])
+        for name, values in dict(columns).items()
+    }
+    if len({len(values) for values in arrays.values()}) > 1:
+        sizes = {name: len(values) for name, values in arrays.items()}
+        raise ValueError(f"function: its columns differ in length: {sizes}")
+    return arrays
+
+
+def _stack(parts: Sequence[Mapping[str, Array]], sizes: Sequence[int]) -> Columns:
+    """Put tables below each other: each column that one of them has, in its type.
+
+    Args:
+        parts: The tables.
+        sizes: Number of their rows.
+
+    Returns:
+        All columns; without a value where a table lacks one.
+    """
+    return {
+        name: join_columns(
+            [
+                part.get(name, np.full(size, None))
+                for part, size in zip(parts, sizes, strict=True)
+                if size  # those without rows have no type
+            ]
+        )
+        for name in dict.fromkeys(name for part in parts for name in part)
+    }
+
+
+def _join(parts: Sequence[Part]) -> Columns:
+    """All columns; the name of one that is there already says where it is from."""
+    sizes = [part.n_rows for part in parts]
+
+    def repeat(values: Sequence[Mapping[str, Any]]) -> Columns:
+        tables = [
+            {name: np.repeat(make_column([value]), size) for name, value in row.items()}
+            for row, size in zip(values, sizes, strict=True)
+        ]
+        return _stack(tables, sizes)
+
+    columns = repeat([part.place for part in parts])
+    conditions = repeat([part.conditions for part in parts])
+    features = _stack([part.features for part in parts], sizes)
+    for kind, more in (("condition", conditions), ("feature", features)):
+        for name, values in more.items():
+            while name in columns:
+                name = f"{kind}_{name}"
+            columns[name] = values
+    return columns
