@@ -62,6 +62,7 @@ def lint(session: nox.Session) -> None:
 def manifest(session: nox.Session) -> None:
     """Regenerate the template of the manifest from the tasks."""
     session.install(*group("render"))
+    install_workbench(session)
     session.run("python", "tests/manifest_template.py")
 
 

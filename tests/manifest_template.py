@@ -1,4 +1,7 @@
-"""Turn the manifest of the richest package into the template that renders it for any answers."""
+"""Turn the manifest of the richest package into the template that renders it for any answers.
+
+Also record what the documentation and tests of the examples are about.
+"""
 
 import json
 import sys
@@ -16,10 +19,14 @@ from rendering import (
     snapshot,
 )
 
+from fractal_workbench.form.stale import describe
+from fractal_workbench.task_list import read_entries
+
 NAME = "__FRACTAL_MANIFEST__.json"
 TEMPLATE = (
     ROOT / "template" / "package" / "src" / "{{ package_name }}" / f"{NAME}.jinja"
 )
+CHECKSUMS = ROOT / "template" / "checksums.json"
 
 # What is found in the manifest under these answers is replaced by the question.
 ANSWERS = {
@@ -72,10 +79,28 @@ def current(folder: Path, python: Path) -> str:
     return manifest_template((modules / NAME).read_text(encoding="utf-8"))
 
 
+def checksums(package: Path) -> str:
+    """Return the checksums of arguments and output of each example in a package."""
+    modules = import_folder(package)
+    entries = read_entries((modules / "dev" / "task_list.py").read_text("utf-8"))
+    records = {
+        entry.stem: describe(
+            entry,
+            [
+                (Path(path).stem, (modules / path).read_text("utf-8"))
+                for path in entry.executables
+            ],
+        )
+        for entry in entries
+    }
+    return json.dumps(records, indent=2) + "\n"
+
+
 def main() -> None:
-    """Rewrite the template."""
+    """Rewrite the template, and the checksums."""
     with tempfile.TemporaryDirectory() as folder:
         package = render(snapshot(Path(folder, "source")), Path(folder, "richest"))
+        CHECKSUMS.write_text(checksums(package), encoding="utf-8", newline="\n")
         python = make_environment(Path(folder, "venv"), package, python=sys.executable)
         TEMPLATE.write_text(
             current(Path(folder), python), encoding="utf-8", newline="\n"

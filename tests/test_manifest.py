@@ -7,8 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
-from manifest_template import TEMPLATE, current, manifest_template
-from rendering import EXAMPLES, import_folder, run
+from manifest_template import (
+    CHECKSUMS,
+    TEMPLATE,
+    checksums,
+    current,
+    manifest_template,
+)
+from rendering import EXAMPLES, ROOT, import_folder, run
+
+from fractal_workbench.form.stale import PLACEHOLDER, find_stale
 
 # One process checks many packages: importing what the tasks need takes longer than all else.
 CHECK_EACH = """
@@ -18,6 +26,7 @@ for script in sys.argv[1:]:
     runpy.run_path(script, run_name="__main__")
 """
 NUMBER = len(EXAMPLES)
+SCAFFOLDS = sorted((ROOT / "template" / "task").iterdir())
 AUTHORS = ['Zoë "Zed" O\'Neill', "back\\slash", "李 🐍", "</script>", "{{ user }}"]
 
 
@@ -29,6 +38,29 @@ def check(package: Path, python: Path, *options: str) -> str:
 def test_the_template_of_the_manifest_is_up_to_date(tmp_path, richest_python):
     on_disk = TEMPLATE.read_text(encoding="utf-8")
     assert current(tmp_path, richest_python) == on_disk, "run `nox -s manifest`"
+
+
+def test_the_checksums_of_the_examples_are_up_to_date(richest):
+    on_disk = CHECKSUMS.read_text(encoding="utf-8")
+    assert checksums(richest) == on_disk, "run `nox -s manifest`"
+
+
+def test_generated_text_that_no_longer_fits_an_example_is_stale(package):
+    modules = import_folder(package)
+    assert not [*find_stale(modules)]
+    task = modules / "gaussian_blur.py"
+    task.write_text(task.read_text().replace("sigma_xy", "width"))
+    documentation, test = find_stale(modules)
+    assert "gaussian_blur.md is as the template generated it" in documentation
+    assert "test_gaussian_blur.py is as the template generated it" in test
+
+
+@pytest.mark.parametrize(
+    "scaffold", [p.name for p in SCAFFOLDS if not p.name.startswith("from_")]
+)
+def test_each_scaffold_has_a_placeholder(scaffold):
+    modules = (ROOT / "template" / "task" / scaffold / "src").glob("*/*.jinja")
+    assert any(PLACEHOLDER in module.read_text("utf-8") for module in modules)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +136,7 @@ def test_a_stale_manifest_is_shown_and_not_overwritten(package, richest_python):
 
 def test_a_missing_manifest_is_out_of_date(package, richest_python):
     (import_folder(package) / "__FRACTAL_MANIFEST__.json").unlink()
-    with pytest.raises(RuntimeError, match="Out of date: run `nox -s manifest`"):
+    with pytest.raises(RuntimeError, match="is out of date: run `nox -s manifest`"):
         check(package, richest_python, "--check")
 
 
@@ -115,7 +147,7 @@ def test_the_workflow_names_the_version_of_the_package(package, richest_python):
     pyproject = package / "pyproject.toml"
     text = pyproject.read_text("utf-8")
     pyproject.write_text(text.replace('\nversion = "0.1.0"', '\nversion = "0.2.0"'))
-    with pytest.raises(RuntimeError, match="Out of date: run `nox -s manifest`"):
+    with pytest.raises(RuntimeError, match="is out of date: run `nox -s manifest`"):
         check(package, richest_python, "--check")
     assert workflow.read_text("utf-8") == first
     check(package, richest_python)
@@ -175,7 +207,7 @@ def test_without_the_workbench_the_manifest_is_written_and_the_check_left_out_is
     hide = "import runpy, sys; sys.modules['fractal_workbench'] = None; "
     code = f"{hide} sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     said = run(richest_python, "-c", code, script)
-    assert "not checked by the rules of server and web form" in said
+    assert "server, web form and stale texts are not checked" in said
     manifest = import_folder(odd_package) / "__FRACTAL_MANIFEST__.json"
     assert manifest.read_text().count('"place"') == 2
     # What fractal-task-tools itself rejects is named all the same.

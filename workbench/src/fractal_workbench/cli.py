@@ -502,6 +502,12 @@ def check_check_manifest(manifest: Path | None, requirement: str) -> None:
     metavar="PACKAGE",
     help="With --from: install a library that its file imports, and depend on it.",
 )
+    "--rename",
+    nargs=2,
+    metavar="OLD NEW",
+    help="Rename a task: its modules, test, documentation, entries and steps.",
+)
+@click.option("--remove", metavar="NAME", help="Remove a task, with all of these.")
 def new_task(**options: Any) -> None:
     """Add a task to this package: from a function, from scratch, or a worked example.
 
@@ -545,6 +551,12 @@ def new_task(**options: Any) -> None:
     You want a worked example
                        --example gaussian_blur
 
+    \b
+    You want another name for a task, or no longer need it
+                       --rename "Top Hat" "Remove Background"
+                       --remove "Top Hat"
+      Commit your changes first. What still mentions the old name is listed.
+
     A task comes as a module (two for a compound task) with a test, documentation and an
     entry in the task list.
 
@@ -557,9 +569,17 @@ def new_task(**options: Any) -> None:
       converter_non_parallel  once, to make the first images
       converter_compound      once, then for each image that is to be made
     """
-    from .new_task import command
+    if options["rename"] or options["remove"]:
+        from .new_task import existing
 
-    command.add(SimpleNamespace(**options))
+        if options["rename"]:
+            existing.act(existing.rename, *options["rename"])
+        else:
+            existing.act(existing.remove, options["remove"])
+    else:
+        from .new_task import command
+
+        command.add(SimpleNamespace(**options))
 
 
 @check(new_task)
@@ -576,8 +596,14 @@ def check_new_task(
     set: tuple[str, ...],
     returns: int | None,
     requirements: tuple[str, ...],
+    rename: tuple[str, str] | None,
+    remove: str | None,
 ) -> None:
-    """Reject options that do not go together."""
+    """Reject options that do not go together, and names that cannot be."""
+    kinds = makes or type or function
+    changes = [value for value in (rename, remove) if value]
+    if changes and (len(changes) > 1 or name or kinds or example or model):
+        raise reject("--rename OLD NEW and --remove NAME take no other option")
     if with_library != "kit":
         from .new_task.library import check_library
 
@@ -604,10 +630,9 @@ def check_new_task(
             kit_options=kit_options | ({"--model": []} if model else {}),
         ):
             raise reject(problem)
-    kinds = makes or type or function
     if example and (name or kinds):
         raise reject("--example: an example has its name and type, give no other")
-    if not example and not (name and kinds):
+    if not changes and not example and not (name and kinds):
         raise reject(
             "give a name, and --from FUNCTION, or --makes WHAT, or one of these as "
             f"--type: {', '.join(TYPES)}"
@@ -618,13 +643,19 @@ def check_new_task(
         raise reject(
             "--array, --axes, --set, --returns and --with say more of the function of --from"
         )
-    if not example:
-        from .new_task import names
+    from .new_task import names
 
-        try:
+    try:
+        if rename:
+            names.check_rename(*rename)
+        elif remove:
+            names.find_task(remove)
+        elif example:
+            names.check_example(example)
+        else:
             names.check_arguments(str(name), makes, type, model=model)
-        except names.Refused as error:
-            sys.exit(f"{error}\nNothing was written.")
+    except (names.Refused, OSError, SyntaxError) as error:
+        sys.exit(f"{error}\nNothing was written.")
 
 
 @main.command(cls=Verb)

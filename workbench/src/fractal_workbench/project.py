@@ -1,5 +1,7 @@
 """The task package in the current folder."""
 
+import os
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -79,3 +81,16 @@ def project() -> Project:
             f"{Path.cwd()} has no task package: go to the folder of its pyproject.toml"
         )
     return found
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git without the variables of a hook; a failure raises `CalledProcessError`."""
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "-C", folder, *arguments],
+        env=keep,
+        capture_output=True,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    ).stdout

@@ -19,17 +19,15 @@ import yaml
 from packaging.requirements import InvalidRequirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from ..project import ANSWERS, MANIFEST, git
 from ..template.command import TEMPLATE_OWNED, TemplateError
 from ..template.source import find_template
 from .owner import (
-    ANSWERS,
     LICENSES,
-    MANIFEST,
     Package,
     Refused,
     find_license,
     find_package,
-    git,
     normalise,
 )
 from .todo import (

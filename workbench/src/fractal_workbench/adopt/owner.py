@@ -1,7 +1,6 @@
 """Read an existing package: metadata, tasks, requirements, license."""
 
 import json
-import os
 import re
 import subprocess
 import tomllib
@@ -12,8 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-ANSWERS = ".copier-answers.yml"
-MANIFEST = "__FRACTAL_MANIFEST__.json"
+from ..project import ANSWERS, MANIFEST, git
+
 # By what people write in pyproject.toml; others have no counterpart in the template.
 LICENSES = {
     "apache-2.0": "Apache-2.0",
@@ -68,19 +67,6 @@ def read_requirements(texts: list[str]) -> dict[str, SpecifierSet]:
     """Return the specifiers by name."""
     requirements = map(Requirement, texts)
     return {normalise(r.name): r.specifier for r in requirements}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git without the variables of a hook; a failure raises `CalledProcessError`."""
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return subprocess.run(
-        ["git", "-C", folder, *arguments],
-        env=keep,
-        capture_output=True,
-        check=True,
-        text=True,
-        encoding="utf-8",
-    ).stdout
 
 
 def find_package(root: Path) -> Package:

@@ -17,10 +17,9 @@ from packaging.version import InvalidVersion, Version
 
 from ..form.check import check_arguments
 from ..form.model import path_of
+from ..project import ANSWERS, MANIFEST
 from .owner import (
-    ANSWERS,
     LICENSES,
-    MANIFEST,
     Package,
     find_license,
     normalise,

@@ -15,6 +15,7 @@ from pydantic.errors import PydanticUserError
 from ..engine import rules
 from ..kit.fractal import find_remedy
 from .model import Argument, Schema, path_of, read, read_arguments
+from .stale import find_stale as find_stale  # all checks of a package
 
 # Before this, None has no place in a schema, and the form sends no blank.
 NEW = "fractal_schema_v1"

@@ -19,9 +19,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..cli import MAKES
+from ..form import stale
 from ..project import ANSWERS, project
+from ..task_list import read_entries
 from ..template.command import TemplateError, kept_files, recorded_answers, render
-from .merge import task_name, tasks, with_dependencies, with_tasks
+from .merge import with_dependencies, with_tasks
 from .names import RESERVED, Needed, Refused, module_name, module_problems, scaffold
 
 if TYPE_CHECKING:
@@ -499,8 +501,9 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
         for path in files
         if path.exists()
     ]
-    names = map(task_name, tasks(project().task_list.read_text(encoding="utf-8")))
-    for name in {*names} & {*map(task_name, tasks(entry))}:
+    texts = (project().task_list.read_text(encoding="utf-8"), entry)
+    known, new = ({task.name for task in read_entries(text)} for text in texts)
+    for name in known & new:
         problems.append(
             f"{project().task_list.relative_to(project().folder)} has a task {name!r}."
         )
@@ -548,29 +551,38 @@ def siblings(files: Files, kit: Files) -> set[Path]:
 # --- run ---
 
 
-def write(files: Files) -> None:
-    """Write files, all or none."""
-    before = {path: path.read_text("utf-8") for path in files if path.exists()}
-    new = {path: text for path, text in files.items() if before.get(path) != text}
+def write(files: Mapping[Path, str | None]) -> None:
+    """Write files, and delete those without a text: all or none."""
+    before = {path: path.read_bytes() for path in files if path.exists()}
+    new = {
+        path: text
+        for path, text in files.items()
+        if before.get(path) != (None if text is None else text.encode())
+    }
     try:
         for path, text in new.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+            if text is None:
+                path.unlink()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="\n")
     except BaseException as error:  # also Ctrl-C
         for path in new:
             with suppress(OSError):
                 if path in before:
-                    path.write_text(before[path], encoding="utf-8", newline="\n")
+                    path.write_bytes(before[path])
                 else:
                     path.unlink(missing_ok=True)
         sys.exit(f"{error!r}\nNothing was written.")
+
+    def verb(path: Path) -> str:
+        return ("changed" if path in before else "new") if new[path] else "deleted"
+
     lines = []
     for path in new:
         name = path.relative_to(project().folder)
         of_kit = [p for p in name.parents if "kit" in (p.name, p.parent.name)]
-        lines.append(
-            f"{'changed' if path in before else 'new    '} {[*of_kit, name][0]}"
-        )
+        lines.append(f"{verb(path):7} {[*of_kit, name][0]}")
     lines = [*dict.fromkeys(lines)]  # of the kit one, since it comes as a whole
     print(*lines, sep="\n")
 
@@ -592,7 +604,9 @@ def add(arguments: SimpleNamespace) -> None:
                 files = new_task(arguments.name, place, folder, makes=arguments.makes)
                 if arguments.model:
                     require(files, OF_MODELS)
-    except (Refused, TemplateError, OSError, SyntaxError) as error:
+        records = stale.new_records(project().root, files)
+        files[project().root / stale.RECORD] = stale.show_records(records)
+    except (Refused, TemplateError, OSError, SyntaxError, ValueError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
     (test,) = (path.name for path in files if path.match("tests/test_*.py"))

@@ -7,34 +7,11 @@ from typing import Any
 import tomlkit
 
 from ..project import project
+from ..task_list import find_assignment, read_entries
 from .names import Refused
 
 MARKER = "# Add your own tasks below this line."
 MODELS = "fractal_task_tools.task_models"
-
-
-def task_list(text: str) -> ast.Assign | ast.AnnAssign | None:
-    """Return the statement that assigns `TASK_LIST`."""
-    for node in ast.parse(text, project().task_list.name).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and re.match(
-            r"TASK_LIST\b", ast.unparse(node)
-        ):
-            return node
-    return None
-
-
-def tasks(text: str) -> list[ast.expr]:
-    """Return the entries of a task list."""
-    node = task_list(text)
-    return node.value.elts if node and isinstance(node.value, ast.List) else []
-
-
-def task_name(task: ast.expr) -> str:
-    """Return the name in an entry of a task list."""
-    for keyword in task.keywords if isinstance(task, ast.Call) else []:
-        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-            return str(keyword.value.value).strip()
-    return ast.unparse(task)
 
 
 def with_tasks(new: str) -> str:
@@ -46,11 +23,13 @@ def with_tasks(new: str) -> str:
     text = project().task_list.read_text(encoding="utf-8")
     before, marker, after = text.partition(MARKER)
     own, bracket, rest = after.partition("\n]")
-    for task in tasks(new):
-        own += f"\n    {ast.get_source_segment(new, task)},"
+    entries = read_entries(new)
+    for entry in entries:
+        own += f"\n    {ast.get_source_segment(new, entry.node)},"
     result = f"{before}{marker}{own}{bracket}{rest}"
     try:
-        complete = len(tasks(result)) == len(tasks(text)) + len(tasks(new))
+        known = [*read_entries(text), *entries]
+        complete = len(read_entries(result)) == len(known)
     except SyntaxError:
         complete = False
     if not complete:
@@ -58,9 +37,9 @@ def with_tasks(new: str) -> str:
             f"{project().task_list.relative_to(project().folder)}: there is no place for a task. Write the "
             f"line\n    {MARKER}\nabove the last line of TASK_LIST, which is ]."
         )
-    for task in tasks(new):
-        if isinstance(task, ast.Call):
-            result = with_model(result, ast.unparse(task.func))
+    for entry in entries:
+        if isinstance(entry.node, ast.Call):
+            result = with_model(result, ast.unparse(entry.node.func))
     return result
 
 
@@ -78,7 +57,7 @@ def with_model(text: str, model: str) -> str:
         old = ast.get_source_segment(text, imports[0]) or ""
         text = text.replace(old, f"from {MODELS} import (\n{lines})", 1)
 
-    node = task_list(text)
+    node = find_assignment(text)
     if isinstance(node, ast.AnnAssign):
         old = ast.get_source_segment(text, node.annotation) or ""
         union = set(re.findall(r"\w+Task\b", old))

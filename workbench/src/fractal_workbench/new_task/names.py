@@ -2,20 +2,22 @@
 
 import ast
 import builtins
+import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from ..cli import MAKES
 from ..project import project
+from ..task_list import Entry, read_entries
 
-RESERVED = (
-    Path(__file__).parents[1].joinpath("reserved_names.txt").read_text("utf-8").split()
-)
+FILES = Path(__file__).parents[1]
+RESERVED = (FILES / "reserved_names.txt").read_text("utf-8").split()
 
 
 class Refused(Exception):
@@ -153,3 +155,68 @@ def check_arguments(
     if "compound" not in kind:  # its modules have longer names
         for problem in module_problems(module, "", RESERVED):
             raise Refused(problem)
+
+
+# --- names that there are ---
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return what to write in place of an unknown name."""
+    known = {known.lower(): known for known in names}
+    near = get_close_matches(name.lower(), known, 1)
+    hint = f"Did you mean {known[near[0]]!r}? " if near else ""
+    return f"{hint}There are: {', '.join(known.values()) or 'none'}."
+
+
+def check_example(name: str) -> None:
+    """Reject an example that the template does not have.
+
+    Raises:
+        Refused: There is none of this name.
+    """
+    examples = json.loads((FILES / "checksums.json").read_text("utf-8"))
+    if name not in examples:
+        raise Refused(f"--example {name}: no such example. {suggest(name, examples)}")
+
+
+def find_task(name: str) -> Entry:
+    """Return a task of the package by its name, or by that of its modules.
+
+    Raises:
+        Refused: There is none of this name.
+    """
+    return find_entry(read_entries(project().task_list.read_text("utf-8")), name)
+
+
+def find_entry(entries: list[Entry], name: str) -> Entry:
+    """Return a task in a list of tasks by its name, or by that of its modules.
+
+    Raises:
+        Refused: There is none of this name, or there are several.
+    """
+    for key in ("name", "stem"):
+        fits = [e for e in entries if getattr(e, key) == name.strip()]
+        if len(fits) > 1:
+            raise Refused(f"{name!r}: the task list has it {len(fits)} times.")
+        if fits:
+            return fits[0]
+    names = [entry.name for entry in entries]
+    raise Refused(f"{name!r}: the package has no such task. {suggest(name, names)}")
+
+
+def check_rename(old: str, new: str) -> Entry:
+    """Return a task that is to be renamed.
+
+    Raises:
+        Refused: There is no such task, or it cannot have the new name.
+    """
+    entry = find_task(old)
+    module_name(new)
+    entries = read_entries(project().task_list.read_text("utf-8"))
+    if new.strip() == entry.name:
+        raise Refused(f"--rename: {entry.name!r} is the name of the task already.")
+    if new.strip() in {other.name for other in entries}:
+        raise Refused(
+            f"--rename: there is a task {new.strip()!r}: choose another name."
+        )
+    return entry

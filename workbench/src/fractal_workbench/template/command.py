@@ -11,7 +11,7 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from functools import cache
 from io import StringIO
 from itertools import chain
@@ -23,7 +23,7 @@ import plumbum
 import yaml
 from copier.errors import CopierError, DirtyLocalWarning
 
-from ..project import ANSWERS, project
+from ..project import ANSWERS, git, project
 
 MANIFEST = "__FRACTAL_MANIFEST__.json"
 
@@ -282,19 +282,14 @@ def restore(names: Sequence[str]) -> None:
         fresh = render(Path(folder))
         drifted = [name for name in names if difference(fresh, name)]
         here = [name for name in drifted if (project().folder / name).exists()]
-        if here and shutil.which("git"):
-            command = ["git", "status", "--porcelain", "--", *here]
-            done = subprocess.run(
-                command,
-                cwd=project().folder,
-                capture_output=True,
-                text=True,
-                check=False,
+        changed = ""
+        with suppress(OSError, subprocess.CalledProcessError):  # there is no git
+            if here:
+                changed = git(project().folder, "status", "--porcelain", "--", *here)
+        if changed:
+            raise TemplateError(
+                f"Commit your changes first, or they are lost:\n{changed}"
             )
-            if done.stdout:
-                raise TemplateError(
-                    f"Commit your changes first, or they are lost:\n{done.stdout}"
-                )
         for name in drifted:
             (project().folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(fresh / name, project().folder / name)

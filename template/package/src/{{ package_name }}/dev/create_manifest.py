@@ -53,14 +53,13 @@ def name_version() -> str:
     version = project.get("version") or metadata.version(project["name"])
     try:
         workflow = json.loads(text)
-        tasks = [step["task"] for step in workflow.get("data", workflow)["task_list"]]
-        own = [task for task in tasks if task["pkg_name"] == project["name"]]
-        old = [task for task in own if task.get("version") != version]
+        for step in workflow.get("data", workflow)["task_list"]:
+            if (task := step["task"])["pkg_name"] == project["name"]:
+                task["version"] = version  # a server imports no step with another
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         sys.exit(f"{WORKFLOW}: it is no workflow: {error!r}")
-    for task in old:  # a server imports no step with another version
-        task["version"] = version
-    return json.dumps(workflow, indent=2, ensure_ascii=False) + "\n" if old else text
+    new = json.dumps(workflow, indent=2, ensure_ascii=False) + "\n"
+    return text if workflow == json.loads(text) else new
 
 
 def main() -> None:
@@ -72,18 +71,19 @@ def main() -> None:
     sys.path[0] = str(PACKAGE.parent)  # this package, not another copy, or its `dev`
     files = {MANIFEST: create_manifest()}
     files |= {WORKFLOW: name_version()} if WORKFLOW.exists() else {}
-    old = {file: file.read_text("utf-8") if file.exists() else "" for file in files}
-    outdated = [file for file, new in files.items() if new != old[file]]
-    for file in outdated:
-        texts = old[file].splitlines(True), files[file].splitlines(True)
-        if check:
+    problems = [*workbench.find_stale(PACKAGE)] if workbench and check else []
+    for file, new in files.items():
+        old = file.read_text("utf-8") if file.exists() else ""
+        if new != old and check:
+            texts = old.splitlines(True), new.splitlines(True)
             sys.stdout.writelines(difflib.unified_diff(*texts, file.name, "created"))
-        else:
-            file.write_text(files[file], encoding="utf-8", newline="\n")
+            problems.append(f"{file.name} is out of date: run `nox -s manifest`.")
+        elif new != old:
+            file.write_text(new, encoding="utf-8", newline="\n")
     if not workbench:
-        print("No workbench here: not checked by the rules of server and web form.")
-    if check and outdated:
-        sys.exit("Out of date: run `nox -s manifest`.")
+        print("No workbench here: server, web form and stale texts are not checked.")
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":
