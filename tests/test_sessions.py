@@ -7,10 +7,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rendering
 from copier.errors import ShallowCloneWarning
+from filelock import FileLock, Timeout
 from rendering import run
 from test_package import nox
 from test_update import append, changed, commit, contents, make, replace
@@ -269,6 +271,8 @@ SOURCES = {
     ("https://a.org/t", "1.0-rc-2-g1a2b3c4"): "git+https://a.org/t@1a2b3c4",
     ("https://a.org/t", "1a2b3c4"): "git+https://a.org/t@1a2b3c4",
     ("/my templates/ü@1", "1"): "git+file:///my%20templates/%C3%BC%401@1",
+    ("/a b\n    c d/t", "1"): "git+file:///a%20b%20c%20d/t@1",
+    ("'/it''s: a\n  b'", "1"): "git+file:///it%27s%3A%20a%20b@1",
     ("~/t", "1"): "git+{home}/t@1",
     ("~/t", None): "{home}/t/workbench",
 }
@@ -296,3 +300,28 @@ def test_each_way_to_write_a_template_leads_to_its_workbench(
     if version:
         expected += "#subdirectory=workbench"
     assert noxfile.find_workbench()[0] == expected
+
+
+def test_an_environment_is_not_replaced_while_another_nox_uses_it(
+    noxfile, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(noxfile, "create", lambda environment: True)
+
+    def start(name: str, *, kept: bool = False) -> None:
+        place = str(tmp_path / name)
+        noxfile.create_alone(SimpleNamespace(location=place, reuse_existing=kept))
+
+    def is_free(name: str) -> bool:
+        try:
+            with FileLock(tmp_path / f"{name}.lock").acquire(blocking=False):
+                return True
+        except Timeout:
+            return False
+
+    start("lint")
+    assert not is_free("lint")
+    start("run", kept=True)
+    assert is_free("lint")
+    assert is_free("run")
+    start("types")
+    assert not is_free("types")

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import nox
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGE = Path("src", PROJECT["project"]["name"].replace("-", "_"))
@@ -28,12 +28,26 @@ for name in {"PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"} & {*os.environ}:
     logging.getLogger("nox").warning("%s=%s is ignored in all sessions", name, value)
 
 create = nox.virtualenv.VirtualEnv.create
+held: list[FileLock] = []  # of the running session, unless its environment is kept
 
 
 def create_alone(environment: nox.virtualenv.VirtualEnv) -> bool:
-    """Create an environment, or wait until another nox has created it."""
-    with FileLock(f"{environment.location}.lock"):
+    """Create an environment, or wait until another nox has created, or needs it no more."""
+    while held:
+        held.pop().release()
+    lock = FileLock(f"{environment.location}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        logging.getLogger("nox").warning("Another nox uses %s: wait", lock.lock_file)
+        lock.acquire()
+    try:
         return create(environment)
+    finally:
+        if environment.reuse_existing:
+            lock.release()
+        else:
+            held.append(lock)
 
 
 nox.virtualenv.VirtualEnv.create = create_alone
@@ -53,8 +67,9 @@ def editable() -> tuple[str, str]:
 def find_workbench() -> tuple[str, str]:
     """Return where pip finds the workbench of this package, and when that has changed."""
     text = ANSWERS.read_text("utf-8") if ANSWERS.exists() else ""
+    text = re.sub(r"\n +", " ", text)  # a long value continues in the next line
     answers = dict(re.findall(r"^(_\w+): ['\"]?(.+?)['\"]?$", text, re.MULTILINE))
-    source = answers.get("_src_path", "").removeprefix("git+")
+    source = answers.get("_src_path", "").removeprefix("git+").replace("''", "'")
     folder = Path(source).expanduser()
     for short, host in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
         source = re.sub(f"^{short}", host, source)

@@ -123,6 +123,22 @@ def test_a_package_that_is_not_installed_runs_by_a_given_interpreter(
     assert image["attributes"]["by"] == sys.prefix
 
 
+def test_an_extra_of_the_package_in_this_folder_is_installed_with_it(
+    folder: Path, official: Path
+) -> None:
+    project = official / "pyproject.toml"
+    text = project.read_text()
+    project.write_text(text + '[project.optional-dependencies]\nfast = ["click"]\n')
+    done = run(folder, official, [TELL], "--plan", "--with", "official-tasks[slow]")
+    assert "official-tasks has no extra ['slow'], only ['fast']" in done.stderr
+    done = run(folder, official, [TELL], "--plan", "--with", "official-tasks[fast]==1")
+    assert "official-tasks is run as it is here: leave out ==1" in done.stderr
+    done = run(folder, official, [TELL], "--yes", "--with", "official-tasks[fast]")
+    assert (done.returncode, done.stderr) == (0, "")
+    (image,) = json.loads((folder / "run.json").read_text())["images"]
+    assert "official-tasks+fast-" in image["attributes"]["by"]
+
+
 def test_a_project_without_tasks_does_not_matter(folder: Path) -> None:
     """Its folder may be where somebody stands who runs other people's tasks."""
     name = "no-such-fractal-tasks"

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ QUESTIONS = yaml.safe_load(
 RUFF = ".ruff.toml"  # which ruff reads before any other
 # What owners call the requirements of their tests, where their CI does not tell.
 TEST_NAMES = ("test", "tests", "testing", "dev")
+# What the kit imports, which comes with the first task that uses it.
+KIT = ("numpy", "ome-zarr", "pydantic", "zarr")
 # What CI installs for another end.
 NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
 
@@ -154,6 +157,7 @@ def decisions(
             'pyproject.toml: the files of the template need requires-python = ">=3.11.1".'
             + (f" Take older ones out of {', '.join(older)}, too." if older else "")
         )
+    yield from too_old(package)
     yield from of_tools(package)
     if (package.root / RUFF).exists():
         rules = ruff_rules(package, add).partition("\nextend-")[2]
@@ -190,6 +194,28 @@ def decisions(
             f"{module}/{MANIFEST}: run `nox -s manifest`, which says of which type each "
             "task is, and commit it."
         )
+
+
+def too_old(package: Package) -> Iterator[str]:
+    """Yield dependencies of which the package allows no version that the kit takes."""
+    for text in metadata.requires("fractal-workbench") or ():
+        needed = Requirement(text)
+        name = normalise(needed.name)
+        allowed = package.requirements.get(name)
+        if name not in KIT or allowed is None:
+            continue
+        limits = [*needed.specifier, *allowed]
+        versions = [limit.version.removesuffix(".*") for limit in limits]
+        if not any(
+            needed.specifier.contains(version, prereleases=True)
+            and allowed.contains(version, prereleases=True)
+            for version in versions
+        ):
+            yield (
+                f'pyproject.toml: "{name}{allowed}" leaves out all of {needed.specifier}, which '
+                "the kit of the template needs. Allow it before you add a task by "
+                "`nox -s new_task`, which brings the kit."
+            )
 
 
 def named_models(package: Package, script: str) -> list[tuple[str, str, str]]:

@@ -110,6 +110,10 @@ def find_packages(
     options = [*read_options(requirements, interpreters, found.mistakes)]
     pythons = [o.python for o in options if o.name == own and o.python]
     options = [o for o in options if o.name != own or not o.python]
+    extras: set[str] = set()
+    if with_own and uses_own and not pythons:
+        extras = own_extras(options, found.mistakes)
+        options = [o for o in options if o.name != own or not o.requirement.extras]
     chosen = choose(options, [*keys], found.mistakes)
 
     fetched: dict[str, Requirement] = {}
@@ -117,8 +121,9 @@ def find_packages(
         if pythons:
             version = project.read_version() or ""
             found.packages[own] = read_root(own, version, project.root, pythons[-1])
-        elif with_own and rules.version_of(own) is None:
-            fetched[own] = Requirement(f"{own} @ {project.folder.as_uri()}")
+        elif with_own and (extras or rules.version_of(own) is None):
+            name = f"{own}[{','.join(sorted(extras))}]" if extras else own
+            fetched[own] = Requirement(f"{name} @ {project.folder.as_uri()}")
     for name, version in keys:
         key, option = (
             f"{name}=={version}" if version else name,
@@ -153,6 +158,33 @@ def own_name() -> str:
     """Return the name of the package in the current folder; empty if there is none."""
     own = rules.find_own()
     return rules.normalise(own.name) if own else ""
+
+
+def own_extras(options: Iterable[Option], mistakes: list[str]) -> set[str]:
+    """Return the extras of the package in the current folder that are to be installed.
+
+    Args:
+        options: The options `--with`.
+        mistakes: Gets a line for each that names what this package has not.
+    """
+    project, extras = rules.find_own(), set()
+    known = project.table.get("optional-dependencies", {}) if project else {}
+    names = {rules.normalise(name) for name in known}
+    for option in options:
+        wanted = option.requirement
+        if option.name != own_name() or not wanted.extras:
+            continue
+        extras |= {rules.normalise(extra) for extra in wanted.extras}
+        if wanted.url or wanted.specifier:
+            mistakes.append(
+                f"{option.text}: {option.name} is run as it is here: leave out "
+                f"{wanted.url or wanted.specifier}"
+            )
+    if lacks := sorted(extras - names):
+        mistakes.append(
+            f"--with: {own_name()} has no extra {lacks}, only {sorted(names)}"
+        )
+    return extras
 
 
 def read_options(

@@ -134,6 +134,11 @@ def render(folder: Path, *exclude: str, **answers: Any) -> Path:
             quiet=True,
             settings=copier.Settings(),
         )
+    except DirtyLocalWarning as error:  # of a clone, where no version is recorded
+        raise TemplateError(
+            f"No rendering of {recorded['_src_path']}: it has changes that are not "
+            f"committed, and {ANSWERS} names no version (_commit). Commit them first."
+        ) from error
     except (CopierError, OSError, ValueError) as error:
         version = recorded.get("_commit", "")
         raise TemplateError(
