@@ -300,7 +300,7 @@ def nothing(package: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "reason"),
     [
-        (nothing, ["--rename", "Blurr", "X"], "Did you mean 'Blur'? There are: Blur, "),
+        (nothing, ["--rename", "Blu", "X"], "Did you mean 'Blur'? There are: Blur, "),
         (nothing, ["--remove", "Crop"], "There are: Blur, Blur Fast, Align."),
         (nothing, ["--rename", "Blur", "Align"], "there is a task 'Align'"),
         (nothing, ["--rename", "Blur", "Blur"], "is the name of the task already"),
