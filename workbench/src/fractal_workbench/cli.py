@@ -502,6 +502,7 @@ def check_check_manifest(manifest: Path | None, requirement: str) -> None:
     metavar="PACKAGE",
     help="With --from: install a library that its file imports, and depend on it.",
 )
+@click.option(
     "--rename",
     nargs=2,
     metavar="OLD NEW",

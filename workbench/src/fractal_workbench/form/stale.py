@@ -83,7 +83,7 @@ def find_placeholders(tree: ast.Module) -> list[str]:
         node.name
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
-        and PLACEHOLDER in (ast.get_docstring(node) or "")
+        and PLACEHOLDER in " ".join((ast.get_docstring(node) or "").split())
     ]
 
 
