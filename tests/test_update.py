@@ -106,7 +106,9 @@ def history(tmp_path_factory) -> Path:
     suffixes = (".py", ".yml", ".yaml", ".md", ".jinja")
     for path in (folder / "template" / "package").rglob("*"):
         # The text of a license has no comments.
-        if path.suffix in suffixes and not re.search("LICENSE|copier_", path.name):
+        if path.suffix in suffixes and not re.search(
+            "LICENSE|copier_|generated", path.name
+        ):
             append(
                 "\n\n# The template's.\n"
                 if ".py" in path.name
@@ -206,6 +208,12 @@ def own(
     environment = os.environ | {"PYTHONPATH": str(package / "src")}
     options = ("Deconvolve Image", "--type", "compound")
     run(*new_task, *options, cwd=package, env=environment)
+    # Its placeholders are replaced, as an owner does.
+    for path in modules.glob("deconvolve_image_*.py"):
+        text = path.read_text("utf-8").replace("replace this by", "instead of")
+        path.write_text(text, "utf-8")
+    append("\n\n# Mine.\n", package / "tests" / "test_deconvolve_image.py")
+    append("- Mine.\n", modules / "dev" / "docs_info" / "deconvolve_image.md")
     # An example goes, with its entry.
     deleted = {
         "src/my_fractal_tasks/check_images.py",
