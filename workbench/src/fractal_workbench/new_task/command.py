@@ -625,7 +625,7 @@ def add(arguments: SimpleNamespace) -> None:
     elif arguments.model:
         print(
             "Next:\n"
-            "- Replace load_model and segment. docs/models.md of the template has them for\n"
+            "- Replace load_model and segment. docs/guides/models.md of the template has them for\n"
             "  Cellpose, StarDist and scikit-learn.\n"
             "- In pyproject.toml, add the framework to the extra `model`, beside pooch: servers\n"
             "  install it. If the tests run it, add it to the group `test`. If mypy finds no\n"

@@ -109,6 +109,7 @@ def filter_image(
         axes = image.axes if read is None else image.axes.replace("c", "")
         whole = _whole_axes(image, whole)
         first = read[0] if isinstance(read, list) else read
+        prepared = _prepared(function, setup)  # before anything is written
         with derive_image(
             image,
             output,
@@ -117,7 +118,7 @@ def filter_image(
             overwrite=overwrite or overwrite_input,
             made_by=step,
         ) as filtered:
-            process = _on_whole(_prepared(function, setup), axes, whole)
+            process = _on_whole(prepared, axes, whole)
             if rois is None:
                 map_blocks(
                     process, image, filtered, channel=read, halo=halo, whole=whole
@@ -201,10 +202,10 @@ def label_image(
     path = image.path / "labels" / label_name
     if not is_made(path, step, overwrite=overwrite):
         whole = _whole_axes(image, whole)
+        prepared = _prepared(function, setup)  # before anything is written
         with derive_label(
             image, label_name, overwrite=overwrite, made_by=step
         ) as label:
-            prepared = _prepared(function, setup)
             segment = _on_whole(prepared, label.axes, whole)
             options: dict[str, Any] = {
                 "channel": positions,
