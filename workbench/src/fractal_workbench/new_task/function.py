@@ -294,15 +294,6 @@ class Function:
         return " ".join(lines)
 
     @property
-    def channel_list(self) -> str:
-        """Positions of the channels, as source code."""
-        calls = [
-            f'image.channel_index({one.task_name}, "{one.task_name}")'
-            for one in self.channels
-        ]
-        return f"[{', '.join(calls) or 'image.channel_index(channel)'}]"
-
-    @property
     def pixels_argument(self) -> str:
         """Argument for the pixels of one channel, or of several."""
         return "*pixels" if self.channels else "pixels"
