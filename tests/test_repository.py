@@ -106,6 +106,7 @@ OF_KIT = {"numcodecs", "numpy", "ome-zarr", "scipy", "zarr"}
 NOT_IMPORTED = {
     "adopt": {"fractal-task-tools"},
     "demo": {"pooch"},
+    "docs": {"furo", "linkify-it-py", "myst-parser"},
     "form": {"linkify-it-py"},
     "new-task": {"ruff", "scipy"},  # of which a task may call a function
     "run": OF_KIT | {"pip"},
