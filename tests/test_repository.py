@@ -290,16 +290,6 @@ def unused(
     return result
 
 
-# Of the verbs: scaffolds and pages still write the long form.
-NOT_YET = {"current_step", "label_image(whole=)"} | {
-    f"filter_image({option}=)"
-    for option in ("channel", "depends_on", "dtype", "setup", "whole")
-}
-# The long form of `label_image`, for loops of one's own.
-NOT_YET |= {"label_blocks", "label_regions(level=)", "label_regions(min_size=)"}
-NOT_YET |= {f"label_blocks({option}=)" for option in ("channel", "level", "min_size")}
-
-
 def test_each_name_and_option_of_the_kit_is_used():
     template = ROOT / "template"
     files = [
@@ -313,7 +303,7 @@ def test_each_name_and_option_of_the_kit_is_used():
     ]
     public = [path.read_text("utf-8") for path in files]
     kit = [path.read_text("utf-8") for path in KIT.glob("*.py")]
-    assert unused(kit_options(), public, kit) <= NOT_YET
+    assert unused(kit_options(), public, kit) == set()
     invented = {"open_image": {"mode": 2, "speed": 3}, "open_page": {}}
     assert unused(invented, public, kit) == {"open_image(speed=)", "open_page"}
 

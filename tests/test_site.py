@@ -1,11 +1,23 @@
-"""The site of the documentation: complete, and without a broken link."""
+"""The site of the documentation: complete, without a broken link, and with code that works."""
 
 import shutil
 import sys
 
 import my_fractal_tasks.kit as kit
+import numpy as np
 import pytest
 import yaml
+from my_fractal_tasks.kit import (
+    Channel,
+    Regions,
+    Roi,
+    derive_label,
+    open_image,
+    read_table,
+    write_roi_table,
+)
+from package_images import write_image
+from readme import read_blocks
 from rendering import ROOT, run
 
 
@@ -50,3 +62,74 @@ def test_the_site_is_complete_and_a_broken_link_is_an_error(source, tmp_path):
     )
     with pytest.raises(RuntimeError, match="nowhere"):
         build(source, site)
+
+
+def load(guide):
+    """Execute the Python of a guide, and return its names."""
+    names = {"__name__": guide}
+    for block in read_blocks(
+        (ROOT / "docs" / "guides" / f"{guide}.md").read_text("utf-8")
+    ):
+        if block.language == "python":
+            exec(compile(block.code, guide, "exec"), names)
+    return names
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """An image of two channels and a label of two cells, in a region and outside of it."""
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx")
+    image = open_image(path)
+    with derive_label(image, "cells") as label:
+        label.levels[0][5:15, 20:40] = 2
+        label.levels[0][30:40, 5:10] = 7
+    write_roi_table(image, "corner", [Roi("top", (slice(0, 20), slice(0, 60)))])
+    return str(path), image.read()
+
+
+def pixels_of(output):
+    (update,) = output["image_list_updates"]
+    return open_image(update["zarr_url"]).levels[0][...]
+
+
+def test_the_guide_of_channels_divides_them(cells):
+    path, pixels = cells
+    ratio_image = load("channels")["ratio_image"]
+    expected = pixels[1] / (pixels[0] + 1.0)
+    output = ratio_image(
+        zarr_url=path, signal=Channel(identifier="1"), reference=Channel()
+    )
+    np.testing.assert_allclose(pixels_of(output)[0], expected, rtol=1e-6)
+
+
+def test_the_guide_of_regions_measures_each(cells):
+    path, pixels = cells
+    regions = Regions(roi_table="corner")
+    load("regions")["measure_brightness"](zarr_url=path, regions=regions)
+    columns = read_table(open_image(path), "brightness").columns
+    assert columns["region"].tolist() == ["top"]
+    np.testing.assert_allclose(columns["mean"], [pixels[0, :20, :60].mean()])
+
+
+def test_the_guide_of_own_loops_inverts_segments_and_measures(cells):
+    path, pixels = cells
+    names = load("own-loop")
+    assert (pixels_of(names["invert"](zarr_url=path)) == 65535 - pixels).all()
+    corner = Regions(roi_table="corner")
+    assert names["segment_bright"](path, Regions(), -1) == 1
+    assert names["segment_bright"](path, corner, -1) == 1
+    expected = {
+        2: pixels[0, 5:15, 20:40].max(),
+        7: pixels[0, 30:40, 5:10].max(),
+    }
+    brightest_pixels = names["brightest_pixels"]
+    assert brightest_pixels(path, "cells", Regions()) == expected
+    assert brightest_pixels(path, "cells", corner) == {2: expected[2]}
+
+
+def test_the_guide_of_points_finds_and_counts_them(cells):
+    path, pixels = cells
+    names = load("points-and-tables")
+    names["find_bright_pixels"](zarr_url=path, threshold=990, label_name="cells")
+    assert names["count_rows"](path, "points") == (pixels[0] > 990).sum() > 0
