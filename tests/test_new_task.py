@@ -244,7 +244,7 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(with_made):
     edit(modules / "entropy.py", "entropy(pixels", "entropy(pixels // 2")
     edit(modules / "peaks.py", "max(pixels", "max(pixels[..., 1:]")
     edit(modules / "my_label.py", "pixels > threshold", "pixels > threshold * 3")
-    edit(modules / "my_features.py", ".max()", ".min()")
+    edit(modules / "my_features.py", "ndimage.maximum", "ndimage.minimum")
     edit(modules / "my_measurements.py", "pixels.max()", "pixels.min()")
     edit(modules / "my_points.py", "argwhere(is_peak", "argwhere(is_peak[..., 1:]")
     edit(modules / "my_points.py", "(smooth >", "(smooth[..., 1:] >")
@@ -255,7 +255,8 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(with_made):
     command = [sys.executable, "-m", "pytest", *tests]
     done = subprocess.run(command, cwd=package, env=env, capture_output=True, text=True)
     failed = set(re.findall(r"^FAILED tests/test_(\w+)\.py", done.stdout, re.MULTILINE))
-    assert failed == {path.stem for path in modules.glob("[a-z]*.py")}
+    # The check of the manifest finds the placeholders.
+    assert failed == {path.stem for path in modules.glob("[a-z]*.py")} | {"manifest"}
 
 
 @pytest.mark.weekly
@@ -892,7 +893,7 @@ def test_format_manifest_and_nox_are_all_that_a_new_task_needs(render, tmp_path)
     module = import_folder(package) / "stitch_3d.py"
     edit(module, "radius", "reach")
     edit(module, "2 * reach + 1", "2*reach+1")
-    edit(module, "import logging\n", "import os\nimport logging\n")
+    edit(module, "from typing", "import os\nfrom typing")
     edit(package / "tests" / "test_stitch_3d.py", "radius", "reach")
     for session, problem in (("lint", "F401"), ("tests", "run `nox -s manifest`")):
         with pytest.raises(RuntimeError, match=problem):
