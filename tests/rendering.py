@@ -68,7 +68,7 @@ def snapshot(folder: Path) -> Path:
 
 def render(template: Path, package: Path, **answers: Any) -> Path:
     """Render a package; copier itself would ignore an answer without a question."""
-    if unknown := answers.keys() - {*QUESTIONS, "kit"}:
+    if unknown := answers.keys() - {*QUESTIONS, "kit", "tiff_readers"}:
         raise ValueError(f"copier.yml has no question {sorted(unknown)}")
     copier.run_copy(
         str(template),

@@ -370,6 +370,7 @@ def test_the_answers_come_from_the_package(released, tmp_path):
         "publish_docs": False,
         "publish_to_pypi": False,
         "scaffold": "package",
+        "tiff_readers": False,
         "user_email": "zoe@example.org",
         "user_name": "Zoë O'Neill, 李",
     }

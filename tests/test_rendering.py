@@ -86,7 +86,7 @@ def check_recorded_answers(package: Package) -> None:
     for name, answer in package.given.items():
         assert package.answers[name] == answer
     recorded = {name for name in package.answers if not name.startswith("_")}
-    assert recorded - {"kit", "scaffold"} == QUESTIONS.keys()
+    assert recorded - {"kit", "scaffold", "tiff_readers"} == QUESTIONS.keys()
 
 
 def check_kit(package: Package) -> None:

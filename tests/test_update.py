@@ -144,7 +144,8 @@ def contents(package: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(package)): path.read_bytes()
         for path in package.rglob("*")
-        if path.is_file() and ".git" not in path.relative_to(package).parts
+        if path.is_file()
+        and {".git", "__pycache__"}.isdisjoint(path.relative_to(package).parts)
     }
 
 

@@ -456,7 +456,10 @@ def example(name: str, folder: Path) -> Files:
         name: Name of the example.
         folder: An empty folder to render into.
     """
-    alone = render(folder / "alone", examples=[name], kit=True)
+    needs: dict[str, Any] = {"kit": True}
+    if name == "convert_tiffs":
+        needs["tiff_readers"] = True
+    alone = render(folder / "alone", examples=[name], **needs)
     files = read(alone, f"**/*{name}*")
     readers = read(alone, "src/*/kit/*/*")  # which the kit has for some examples
     files |= {path: text for path, text in readers.items() if not path.exists()}
@@ -466,7 +469,7 @@ def example(name: str, folder: Path) -> Files:
     check(files, entry, [], kit)
 
     chosen = [other for other in recorded_answers()["examples"] if other != name]
-    together = render(folder / "together", examples=[*chosen, name], kit=True)
+    together = render(folder / "together", examples=[*chosen, name], **needs)
     files |= kit | read(together, ANSWERS)  # an update begins with the answers
     require(files, (alone / "pyproject.toml").read_text("utf-8"))
     return files | {project().task_list: with_tasks(entry)}
