@@ -44,14 +44,7 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
         RuntimeError: Another task has begun to write `path`.
     """
     path = path.resolve()
-    repair(path)
-    if path.exists():
-        if not overwrite:
-            raise FileExistsError(
-                f"{argument}: {path} exists; set overwrite, or choose another name"
-            )
-        if not is_zarr(path):
-            raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
+    check_free(path, overwrite=overwrite, argument=argument)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path, of_the_living=True)
     partial = hidden_path(path)
@@ -80,6 +73,24 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         if partial.exists():
             logger.info("%s could not be removed: do it by hand", partial)
+
+
+def check_free(path: Path, *, overwrite: bool, argument: str) -> None:
+    """Reject a path that must not be written to, before anything is computed for it.
+
+    Raises:
+        FileExistsError: There is something at `path`, and `overwrite` is false.
+        ValueError: It is not OME-Zarr.
+    """
+    path = path.resolve()
+    repair(path)
+    if path.exists():
+        if not overwrite:
+            raise FileExistsError(
+                f"{argument}: {path} exists; set overwrite, or choose another name"
+            )
+        if not is_zarr(path):
+            raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
 
 
 def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:

@@ -22,7 +22,7 @@ from .labels import label_blocks, label_regions
 from .overlays import open_label
 from .plate import sibling_path
 from .provenance import current_step, is_made
-from .publish import check_name
+from .publish import check_free, check_name
 from .regions import Regions, find_rois, label_rois, map_regions, write_roi_table
 from .slices import Array
 from .tiles import label_tiles
@@ -109,13 +109,15 @@ def filter_image(
         axes = image.axes if read is None else image.axes.replace("c", "")
         whole = _whole_axes(image, whole)
         first = read[0] if isinstance(read, list) else read
+        is_replaced = overwrite or overwrite_input
+        check_free(output, overwrite=is_replaced, argument="overwrite")
         prepared = _prepared(function, setup)  # before anything is written
         with derive_image(
             image,
             output,
             dtype=dtype,
             channel=first,
-            overwrite=overwrite or overwrite_input,
+            overwrite=is_replaced,
             made_by=step,
         ) as filtered:
             process = _on_whole(prepared, axes, whole)
@@ -202,6 +204,7 @@ def label_image(
     path = image.path / "labels" / label_name
     if not is_made(path, step, overwrite=overwrite):
         whole = _whole_axes(image, whole)
+        check_free(path, overwrite=overwrite, argument="label_name")
         prepared = _prepared(function, setup)  # before anything is written
         with derive_label(
             image, label_name, overwrite=overwrite, made_by=step
