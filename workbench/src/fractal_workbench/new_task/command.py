@@ -524,13 +524,18 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
 
 
 def siblings(files: Files, kit: Files) -> set[Path]:
-    """Return the modules of this package that new modules import."""
-    init = project().root / "kit" / "__init__.py"
-    text = kit.get(init) or (init.read_text("utf-8") if init.exists() else "")
+    """Return the modules of this package that new modules import, and these of the kit."""
+
+    def relative_imports(module: str) -> Iterator[ast.ImportFrom]:
+        path = project().root.joinpath(*module.split(".")).with_suffix(".py")
+        text = kit.get(path) or (path.read_text("utf-8") if path.exists() else "")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+                yield node
+
     homes: dict[str, str] = {}  # of what `kit` offers
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
+    for node in relative_imports("kit.__init__"):
+        homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
     modules = set()
     for path, text in files.items():
         for node in ast.walk(ast.parse(text)) if path.parent == project().root else ():
@@ -541,6 +546,11 @@ def siblings(files: Files, kit: Files) -> set[Path]:
                     modules |= {homes.get(name, "kit.__init__") for name in names}
                 elif package == project().root.name:
                     modules.add(module)
+    todo = [module for module in modules if module.startswith("kit.")]
+    while todo:
+        needed = {f"kit.{node.module}" for node in relative_imports(todo.pop())}
+        todo += needed - modules
+        modules |= needed
     paths = {project().root.joinpath(*module.split(".")) for module in modules}
     folders = {path.parent for path in files}
     return {
