@@ -534,8 +534,8 @@ def siblings(files: Files, kit: Files) -> set[Path]:
                 yield node
 
     homes: dict[str, str] = {}  # of what `kit` offers
-    for node in relative_imports("kit.__init__"):
-        homes |= {alias.name: f"kit.{node.module}" for alias in node.names}
+    for line in relative_imports("kit.__init__"):
+        homes |= {alias.name: f"kit.{line.module}" for alias in line.names}
     modules = set()
     for path, text in files.items():
         for node in ast.walk(ast.parse(text)) if path.parent == project().root else ():
@@ -548,7 +548,7 @@ def siblings(files: Files, kit: Files) -> set[Path]:
                     modules.add(module)
     todo = [module for module in modules if module.startswith("kit.")]
     while todo:
-        needed = {f"kit.{node.module}" for node in relative_imports(todo.pop())}
+        needed = {f"kit.{line.module}" for line in relative_imports(todo.pop())}
         todo += needed - modules
         modules |= needed
     paths = {project().root.joinpath(*module.split(".")) for module in modules}
