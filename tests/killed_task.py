@@ -91,8 +91,9 @@ def _run(
     import zarr
     from my_fractal_tasks.kit import blocks, publish
 
-    # Which of two threads makes a folder first would change the count.
+    # Which of two threads makes a folder first would change the count, and bytecode too.
     blocks.n_threads = lambda: 1
+    sys.dont_write_bytecode = True
     zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
     publish.LOCK_EXPIRES = 0.5
     if not exchange:

@@ -186,7 +186,7 @@ def own(
         "branches: [main, dev]",
     )
     # An example becomes the owner's.
-    replace(modules / "gaussian_blur.py", 'info("Blur', 'info("Our blur')
+    replace(modules / "gaussian_blur.py", "with less noise", "with far less noise")
     append("\nOurs.\n", modules / "dev" / "docs_info" / "gaussian_blur.md")
     append(
         "\n\ndef test_ours():\n    assert True\n",
