@@ -1,5 +1,6 @@
 """The site of the documentation: complete, without a broken link, and with code that works."""
 
+import shlex
 import shutil
 import sys
 
@@ -18,7 +19,7 @@ from my_fractal_tasks.kit import (
 )
 from package_images import write_image
 from readme import read_blocks
-from rendering import ROOT, run
+from rendering import ROOT, run, workbench
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,17 @@ def test_the_guide_of_points_finds_and_counts_them(cells):
     names = load("points-and-tables")
     names["find_bright_pixels"](zarr_url=path, threshold=990, label_name="cells")
     assert names["count_rows"](path, "points") == (pixels[0] > 990).sum() > 0
+
+
+def test_the_tutorial_shows_the_output_of_its_command(render, tmp_path):
+    text = (ROOT / "docs" / "tutorials" / "first-task.md").read_text("utf-8")
+    blocks = read_blocks(text)
+    (code,) = [block.code for block in blocks if block.language == "python"]
+    (output,) = [block.code for block in blocks if block.language == "text"]
+    command = next(b.code for b in blocks if b.code.startswith("nox -s new_task"))
+    package = render(tmp_path / "package", project_name="my-tasks", examples=[])
+    (package / "nuclei.py").write_text(code)
+    arguments = shlex.split(command)[4:]
+    assert workbench("new-task", *arguments, cwd=package).startswith(output)
+    for path in ("segment_nuclei.py", "nuclei.py", "dev/docs_info/segment_nuclei.md"):
+        assert (package / "src" / "my_tasks" / path).exists()
