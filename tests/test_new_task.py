@@ -260,7 +260,7 @@ def test_the_test_of_a_new_task_fails_if_it_computes_something_else(with_made):
 
 
 @pytest.mark.weekly
-def test_what_a_new_task_has_made_is_taken_by_the_next_one(with_made, tmp_path):
+def test_a_new_task_takes_the_result_of_another_new_task(with_made, tmp_path):
     package = with_made
     create_manifest(package)
     env = os.environ | {"PYTHONPATH": str(package / "src")}

@@ -192,7 +192,7 @@ REJECTED = [
 ]
 
 
-def test_what_ngio_does_not_offer_is_rejected_with_a_command_that_works(
+def test_options_that_ngio_lacks_are_rejected_with_a_command_that_works(
     render, tmp_path, monkeypatch
 ):
     package = render(tmp_path / "package", project_name="ngio-tasks", examples=[])

@@ -368,7 +368,7 @@ def _rewrite(
 
 
 def _ome(attributes: dict[str, Any], version: NgffVersion) -> dict[str, Any]:
-    """Where the attributes of a group have the metadata of OME."""
+    """Return the place of the metadata of OME in the attributes of a group."""
     if version == "0.4":
         return attributes
     holder: dict[str, Any] = attributes.setdefault("ome", {"version": version})

@@ -32,7 +32,7 @@ def within(inner: Region, outer: Region) -> Region:
 
 
 def common(first: Region, second: Region) -> Region | None:
-    """Where two regions overlap; None if they do not."""
+    """Overlap of two regions; None if there is none."""
     region = tuple(
         slice(max(a.start, b.start), min(a.stop, b.stop))
         for a, b in zip(first, second, strict=True)

@@ -1,4 +1,4 @@
-"""Where the fields of a well lie in its image."""
+"""Places of the fields of a well in its image."""
 
 import logging
 import math
