@@ -519,7 +519,8 @@ def test_a_task_of_a_function_is_green_at_once(render, tmp_path):
     assert schema["reference"]["default"] == {"mode": "index", "identifier": "1"}
     project = (package / "pyproject.toml").read_text()
     assert re.findall(r'"(scikit-image)>=', project) == ["scikit-image"]
-    check_package(package, "-k", "not kit")
+    # Once a week, all functions run with NGFF 0.4 too.
+    check_package(package, "-k", "not kit and not 0.4")
 
 
 @pytest.mark.weekly
