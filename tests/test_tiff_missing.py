@@ -1,4 +1,4 @@
-"""What OME-XML lists and no file has is rejected, skipped or filled with zeros."""
+"""Images that OME-XML lists and no file has are rejected, skipped or filled with zeros."""
 
 from collections.abc import Sequence
 from pathlib import Path

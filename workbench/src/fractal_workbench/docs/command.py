@@ -34,7 +34,7 @@ SETTINGS: Mapping[str, Any] = {
 INSTALL = """\
 ## Install in Fractal
 
-The tasks run where the package is collected. In Fractal's web interface, go to *Tasks*, *Manage tasks*:
+The tasks run where the package is collected. In Fractal's web interface, go to *Tasks*, *Add task package*:
 
 - *PyPI*, if it is published there: the package `{name}`{version}{extras}.
 - *Local wheel* for the file `dist/*.whl`, which `nox -s build` writes{extras}.

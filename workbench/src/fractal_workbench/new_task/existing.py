@@ -118,7 +118,7 @@ def read_task(name: str, files: list[Path]) -> Task:
 
 
 def is_module(path: Path) -> bool:
-    """Whether a file is a module of the tasks."""
+    """Return true for a module of the tasks."""
     return path.is_relative_to(project().root) and path.parent.name != "dev"
 
 
@@ -204,7 +204,7 @@ def text_constants(tree: ast.AST) -> Iterator[tuple[ast.Constant, list[ast.AST]]
 
 
 def names_a_task(node: ast.Constant, parent: ast.AST) -> bool:
-    """Whether a text is the name of a task, by where it stands."""
+    """Return true if a text stands where a task is named."""
     match parent:
         case ast.keyword(arg="name"):
             return True
@@ -426,7 +426,7 @@ def renew(fresh: stale.Record, name: str, stem: str, changes: Changes) -> stale.
 
 
 def is_ambiguous(modules: list[Path], task: Task, names: Names) -> bool:
-    """Whether the old name is also an option of an argument, such as of a method."""
+    """Return true if the old name is also an option of an argument."""
     for path in modules:
         for node in ast.walk(ast.parse(task.texts[path])):
             if isinstance(node, ast.Subscript) and any(
