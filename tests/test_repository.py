@@ -153,6 +153,11 @@ def test_ci_runs_all_cases_once_a_week():
     assert options == "${{ github.event_name == 'schedule' && '--weekly' || '' }}"
 
 
+def test_the_changelog_is_plain_text_for_jinja():
+    changelog = ROOT / "CHANGELOG.md"  # an update renders it, and nothing else
+    assert not re.search("{[{%#]", changelog.read_text(encoding="utf-8"))
+
+
 def test_its_workflows_have_no_security_findings():
     run("zizmor", "--offline", "--persona=pedantic", ROOT / ".github")
 

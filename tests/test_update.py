@@ -97,7 +97,7 @@ def history(tmp_path_factory) -> Path:
     run("git", "clone", "--quiet", "--no-tags", ROOT, folder)
     for version, released in (OLD | RELEASES).items():
         git(folder, "tag", version, released)
-    # Copier looks at each file: those that no package needs stay away.
+    # Copier copies each file: those that no package needs stay away.
     for name in ("benchmark", "docs", "template", "tests", "workbench"):
         shutil.rmtree(folder / name, ignore_errors=True)
     rendering.snapshot(folder)

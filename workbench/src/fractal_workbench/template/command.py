@@ -228,8 +228,10 @@ def read_changes() -> dict[str, str]:
     It is in the changelog of the recorded version of the template, which may have none.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # The changelog lies beside the folder `template` with all that can be rendered.
-        render(Path(folder), "*", "!/CHANGELOG.md", scaffold="..")
+        try:
+            render(Path(folder), scaffold="changes")
+        except TemplateError:  # of 0.3.0 or older, where copier looks at each file
+            render(Path(folder), "*", "!/CHANGELOG.md", scaffold="..")
         file = Path(folder, "CHANGELOG.md")
         text = file.read_text("utf-8") if file.exists() else ""
     changes = {}
