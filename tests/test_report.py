@@ -398,10 +398,10 @@ def test_a_long_image_list_opens_each_folder_once(tmp_path, monkeypatch):
         for n in range(4000)
         for folder in ("plate.zarr/A/01", "plate.zarr/A/02", "other/B/03")
     ]
-    wells = measurements.find_wells(images, {})
+    wells = measurements.find_positions(images, {})
     assert sum(well is not None for well in wells.values()) == 6000
     assert len(opened) == 4
-    assert measurements.find_wells(images, wells) == wells
+    assert measurements.find_positions(images, wells) == wells
     assert len(opened) == 4
 
 

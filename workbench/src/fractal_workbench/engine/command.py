@@ -97,7 +97,7 @@ def run(
     steps: list[StepDone] = []
     name = job.workflow.name
     finished = Finished(zarr_dir, resume=resume)
-    page = Report(name, zarr_dir, given["images"], lines)
+    page = Report(name, zarr_dir, [i.model_dump() for i in job.images], lines)
 
     def watch(done: StepDone) -> None:
         steps.append(done)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .measurements import natural
 from .pick_images import Image, Sample
 from .pictures import Picture, boxed, grey, outlined, overlaid, plain
 from .pixels import Array
@@ -36,6 +37,7 @@ def compare(
     before: Mapping[str, Taken],
     after: Mapping[str, Taken],
     sample: Sample,
+    acquisitions: Mapping[str, str],
     zarr_dir: Path,
 ) -> list[Figure]:
     """Show the changes.
@@ -45,6 +47,7 @@ def compare(
         before: What images looked like before the step.
         after: What they look like now.
         sample: Which place an image belongs to.
+        acquisitions: Acquisition of each image; empty if it is not known.
         zarr_dir: Folder of the dataset.
     """
     figures: list[Figure] = []
@@ -72,10 +75,9 @@ def compare(
                 left_out += 1
         if base:
             moved.setdefault(place, []).append((base, now))
-    names = {i["zarr_url"]: i["attributes"].get("acquisition") for i in images}
     overlays = []
     for pairs in moved.values():
-        overlays += registration(pairs, names, sample)
+        overlays += registration(pairs, acquisitions, sample)
     if left_out:
         remark = (
             f"{left_out} more images of these places have changed, and are not shown."
@@ -122,17 +124,17 @@ def is_whole(view: View, table: str) -> bool:
 
 def registration(
     pairs: Sequence[tuple[View, View]],
-    acquisitions: Mapping[str, object],
+    acquisitions: Mapping[str, str],
     sample: Sample,
 ) -> list[Figure]:
     """Overlays of the acquisitions of a well, if the step has moved one of them."""
-    by_acquisition: dict[object, tuple[View, View]] = {}
+    by_acquisition: dict[str, tuple[View, View]] = {}
     for base, now in pairs:
-        key = acquisitions.get(now.url)
+        key = acquisitions.get(now.url, "")
         if key not in by_acquisition or base.marks["pixels"] != now.marks["pixels"]:
             by_acquisition[key] = (base, now)
-    keys = sorted(by_acquisition, key=str)
-    if len(keys) < 2 or None in keys:
+    keys = sorted(by_acquisition, key=lambda key: natural([key]))
+    if len(keys) < 2 or "" in keys:
         return []
     figures = []
     first, *rest = keys

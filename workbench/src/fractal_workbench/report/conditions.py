@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import kit
-from .measurements import TableState, Well
+from .measurements import Position, TableState
 
 SECONDS = 5.0
 TABLE = "condition_table"
@@ -26,27 +26,35 @@ class Conditions:
         self._known: dict[Path, tuple[TableState | None, Condition | None]] = {}
 
     def read(
-        self, tables: Mapping[Path, TableState], where: Callable[[Path], Well | None]
-    ) -> dict[Well, Condition]:
-        """Return the condition of each well.
+        self,
+        tables: Mapping[Path, TableState],
+        where: Callable[[Path], Position | None],
+    ) -> dict[Position, Condition]:
+        """Return the condition of each position.
+
+        A well whose acquisitions agree is also there without an acquisition.
 
         Args:
             tables: States of tables, by their folders.
-            where: The well of an image, by its folder.
+            where: The position of an image, by its folder.
         """
         end = time.monotonic() + SECONDS
-        conditions = {}
+        conditions: dict[Position, Condition] = {}
+        differing: set[Position] = set()
         for table, state in tables.items():
-            well = where(table.parents[1])
-            if table.name != TABLE or well is None:
+            position = where(table.parents[1])
+            if table.name != TABLE or position is None:
                 continue
             if self._known.get(table, (None, None))[0] != state:
                 if time.monotonic() > end:
                     continue
                 self._known[table] = state, describe(table)
             if condition := self._known[table][1]:
-                conditions[well] = condition
-        return conditions
+                well = position._replace(acquisition="")
+                if conditions.setdefault(well, condition) != condition:
+                    differing.add(well)
+                conditions[position] = condition
+        return {key: c for key, c in conditions.items() if key not in differing}
 
 
 def describe(table: Path) -> Condition | None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,11 +35,18 @@ LISTS_OF_PLACES = (
 )
 
 
-class Well(NamedTuple):
-    """Where an image lies: the folder of the plate, and the well."""
+class Position(NamedTuple):
+    """Position of an image in a plate.
+
+    Attributes:
+        plate: Folder of the plate.
+        well: Name of the well, such as `A01`.
+        acquisition: Its number as a text; empty if it is not known.
+    """
 
     plate: Path
-    name: str
+    well: str
+    acquisition: str = ""
 
 
 @dataclass
@@ -52,9 +59,11 @@ class TableGroup:
         total: How many there are.
         read: How many of them were read.
         n_rows: Rows that were read.
-        features: Numbers by name of the column.
+        features: Numbers by name of the column; NaN where a row has none.
         wells: Well of each row; empty if it has none.
         plates: Plate of each row, likewise.
+        acquisitions: Acquisition of each row, likewise.
+        images: Name of the image of each row in its well, likewise.
         remarks: Sentences about what could not be read.
     """
 
@@ -66,54 +75,60 @@ class TableGroup:
     features: dict[str, Array] = field(default_factory=dict)
     wells: Array = field(default_factory=lambda: np.zeros(0, str))
     plates: Array = field(default_factory=lambda: np.zeros(0, str))
+    acquisitions: Array = field(default_factory=lambda: np.zeros(0, str))
+    images: Array = field(default_factory=lambda: np.zeros(0, str))
     remarks: list[str] = field(default_factory=list)
 
 
-def find_wells(
-    images: Iterable[Image], known: dict[str, Well | None]
-) -> dict[str, Well | None]:
-    """Where images lie, of which a folder is opened once for all images in it.
+def find_positions(
+    images: Iterable[Image], known: dict[str, Position | None]
+) -> dict[str, Position | None]:
+    """Return the position of each image; a folder is opened once for all its images.
 
     Args:
         images: Entries of an image list.
         known: Those of before, by the folders of images.
     """
-    # By folder: whether it is a plate, and the images that a well lists.
+    # By folder: whether it is a plate, and the acquisitions of the images of a well.
     is_plate = cache(lambda folder: "plate" in metadata_of(folder))
     listed = cache(
         lambda folder: {
-            image["path"] for image in metadata_of(folder).get("well", {})["images"]
+            image["path"].rstrip("/"): image.get("acquisition")
+            for image in metadata_of(folder).get("well", {})["images"]
         }
     )
-    wells = {}
+    positions = {}
     for image in images:
         url = image["zarr_url"]
-        wells[url] = known[url] if url in known else well_of(image, is_plate, listed)
-    return wells
+        positions[url] = (
+            known[url] if url in known else position_of(image, is_plate, listed)
+        )
+    return positions
 
 
-def well_of(
+def position_of(
     image: Image,
     is_plate: Callable[[Path], bool],
-    listed: Callable[[Path], set[str]],
-) -> Well | None:
-    """Plate and well of an image, by its attributes if they agree with its folder."""
+    listed: Callable[[Path], Mapping[str, Any]],
+) -> Position | None:
+    """Position of an image, by its attributes if they agree with its folder."""
     path = Path(image["zarr_url"])
     if len(path.parts) < 5:
         return None
-    well = Well(path.parents[2], path.parts[-3] + path.parts[-2])
-    attributes = image["attributes"]
-    if (
-        attributes.get("well") == well.name
-        and attributes.get("plate") == well.plate.name
-    ):
-        return well
+    plate, well = path.parents[2], path.parts[-3] + path.parts[-2]
+    attributes = image.get("attributes") or {}
+    agrees = attributes.get("well") == well and attributes.get("plate") == plate.name
+    acquisition = attributes.get("acquisition") if agrees else None
     try:
-        return (
-            well if is_plate(well.plate) and path.name in listed(path.parent) else None
-        )
+        # A converter need not list an image in its well: the attributes are enough.
+        if not agrees and not (is_plate(plate) and path.name in listed(path.parent)):
+            return None
+        if acquisition is None:
+            acquisition = listed(path.parent).get(path.name)
     except Exception:  # a damaged plate is none
-        return None
+        if not agrees:
+            return None
+    return Position(plate, well, "" if acquisition is None else str(acquisition))
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:
@@ -140,21 +155,26 @@ def read_states(folders: Iterable[Path]) -> dict[Path, TableState]:
 
 
 def measure(
-    tables: Sequence[Path], well: Callable[[Path], Well | None], seconds: float
+    tables: Sequence[Path],
+    position: Callable[[Path], Position | None],
+    seconds: float,
 ) -> list[TableGroup]:
     """Read tables, those of one name together, within limits of time and size.
 
     Args:
         tables: Their folders.
-        well: The well of an image, by its folder; none for plates.
+        position: The position of an image, by its folder; None for a plate.
         seconds: Time to read tables, and then no more.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
     for table in tables:
-        of = "images" if well(table.parents[1]) or is_image(table) else "plates"
+        holder = table.parents[1]
+        of = "images" if position(holder) or is_image(table) else "plates"
         groups.setdefault((table.name, of), []).append(table)
     end = time.monotonic() + seconds
-    read = [collect(TableGroup(*k), paths, well, end) for k, paths in groups.items()]
+    read = [
+        collect(TableGroup(*key), paths, position, end) for key, paths in groups.items()
+    ]
     return [group for group in read if group.features or group.remarks]
 
 
@@ -169,14 +189,13 @@ def is_image(table: Path) -> bool:
 def collect(
     group: TableGroup,
     paths: list[Path],
-    well: Callable[[Path], Well | None],
+    position: Callable[[Path], Position | None],
     end: float,
 ) -> TableGroup:
     """Read the tables of one name, spread evenly if there is no time for all."""
     group.total = len(paths)
     parts: list[dict[str, Array]] = []
-    wells: list[Array] = []
-    plates: list[Array] = []
+    places: list[tuple[Array, Array, Array, Array]] = []
     for path in spread(paths):
         if parts and (time.monotonic() > end or group.n_rows > MAX_ROWS):
             break
@@ -193,29 +212,54 @@ def collect(
         columns = table.columns
         n = len(next(iter(columns.values()), []))
         features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
+        where = position(holder)
         if group.of == "images":
-            features["objects"] = np.full(n, np.nan)
-            features["objects"][:1] = n
-        where = well(holder)
+            count = "objects" if is_of_objects(table) else "rows"
+            features[count] = np.full(n, np.nan)
+            features[count][:1] = n
         group.read += 1
         group.n_rows += n
         parts.append(features)
-        name = where.name if where else ""
-        own = columns.get("well", np.full(n, name)) if not where else np.full(n, name)
-        wells.append(own.astype(str))
-        plates.append(np.full(n, str(where.plate if where else holder)))
-    names = chosen(parts)
-    for column in names:
-        group.features[column] = np.concatenate(
-            [
-                part.get(column, np.full(len(w), np.nan))
-                for part, w in zip(parts, wells, strict=True)
-            ]
-        ).astype(float)
-    if parts:
-        group.wells, group.plates = np.concatenate(wells), np.concatenate(plates)
+        # A table of a plate says where each of its rows comes from.
+        own = {} if where else columns
+        known = where or Position(holder, "")
+        texts = {"well": known.well, "acquisition": known.acquisition}
+        texts["image"] = "" if group.of == "plates" else holder.name
+        well, acquisition, image = (
+            as_texts(own.get(name, np.full(n, text))) for name, text in texts.items()
+        )
+        places.append((np.full(n, str(known.plate)), well, acquisition, image))
+    for column in chosen(parts):
+        values = [
+            part.get(column, np.full(len(place[0]), np.nan))
+            for part, place in zip(parts, places, strict=True)
+        ]
+        group.features[column] = np.concatenate(values).astype(float)
+    if places:
+        group.plates, group.wells, group.acquisitions, group.images = map(
+            np.concatenate, zip(*places, strict=True)
+        )
     del group.remarks[3:]
     return group
+
+
+def is_of_objects(table: kit.Table) -> bool:
+    """Whether each row is an object of a label image: a row may also be a time point."""
+    labels = table.columns.get(table.index, table.columns.get("label"))
+    if not table.label_name or labels is None:
+        return False
+    return len(np.unique(labels.astype(str))) == len(labels)
+
+
+def as_texts(values: Array) -> Array:
+    """Numbers of wells and acquisitions as texts: gaps made `1.0` of `1`."""
+    return np.array(
+        [
+            f"{value:g}" if isinstance(value, float) else str(value)
+            for value in values.tolist()
+        ],
+        dtype=np.str_,
+    )
 
 
 def is_feature(name: str, values: Array, index: str) -> bool:
@@ -228,7 +272,7 @@ def is_feature(name: str, values: Array, index: str) -> bool:
 def chosen(parts: list[dict[str, Array]]) -> list[str]:
     """The columns to show: numbers of objects first, one of those that go together."""
     names = [*dict.fromkeys(name for part in parts for name in part)]
-    first = [name for name in ("objects", "count") if name in names]
+    first = [name for name in ("objects", "rows", "count") if name in names]
     # Of mean and median, the median; spread and limits last.
     rest = [
         name
@@ -255,14 +299,71 @@ def spread(paths: list[Path]) -> Iterator[Path]:
         step //= 2
 
 
-def by_well(group: TableGroup, plate: str, feature: str) -> dict[str, float]:
-    """Median of a feature by well; the sum of numbers of objects."""
-    values = group.features[feature]
+class Layer(NamedTuple):
+    """Rows of which each well has one image, so that they can be a map of the plate.
+
+    Attributes:
+        plate: Folder of the plate.
+        acquisition: As in `Position`.
+        image: Name of the images; empty if each well has but one in this acquisition.
+    """
+
+    plate: str
+    acquisition: str
+    image: str
+
+
+def layers(group: TableGroup) -> dict[Layer, Array]:
+    """Return a mask of the rows of each layer: acquisitions are never added up."""
+    columns = (group.plates, group.acquisitions, group.wells, group.images)
+    rows = [*zip(*(column.tolist() for column in columns), strict=True)]
+    # Images of each well, by plate and acquisition.
+    images: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for plate, acquisition, well, image in rows:
+        if well:
+            wells = images.setdefault((plate, acquisition), {})
+            wells.setdefault(well, set()).add(image)
+    several = {
+        key: any(len(names) > 1 for names in wells.values())
+        for key, wells in images.items()
+    }
+    of_rows = [
+        Layer(plate, acquisition, image if several[plate, acquisition] else "")
+        if well
+        else None
+        for plate, acquisition, well, image in rows
+    ]
+    numbers: dict[Layer, list[int]] = {}
+    for number, layer in enumerate(of_rows):
+        if layer:
+            numbers.setdefault(layer, []).append(number)
+    masks = {}
+    for layer in sorted(numbers, key=natural):
+        masks[layer] = np.zeros(len(rows), bool)
+        masks[layer][numbers[layer]] = True
+    return masks
+
+
+def natural(parts: Iterable[str]) -> list[list[tuple[int, str]]]:
+    """Key to sort texts with numbers: 2 before 10."""
+    return [
+        [(int(digits or 0), text) for text, digits in re.findall(r"(\D+)|(\d+)", part)]
+        for part in parts
+    ]
+
+
+def by_well(group: TableGroup, rows: Array, feature: str) -> dict[str, float]:
+    """Median of a feature by well, of some rows; NaN where there is no value.
+
+    Args:
+        group: The tables.
+        rows: Mask of the rows of a layer: a number of objects is there once in each well.
+        feature: Name of the feature.
+    """
+    values, wells = group.features[feature][rows], group.wells[rows]
     result = {}
-    here = (group.plates == plate) & (group.wells != "")
-    for name in np.unique(group.wells[here]):
-        mine = values[here & (group.wells == name)]
+    for name in np.unique(wells):
+        mine = values[wells == name]
         mine = mine[np.isfinite(mine)]
-        total = np.sum if feature == "objects" else np.median
-        result[str(name)] = float(total(mine)) if len(mine) else float("nan")
+        result[str(name)] = float(np.median(mine)) if len(mine) else float("nan")
     return result

@@ -24,10 +24,10 @@ from . import plots
 from .comparison import Figure, compare
 from .conditions import Conditions
 from .measurements import (
+    Position,
     TableGroup,
     TableState,
-    Well,
-    find_wells,
+    find_positions,
     measure,
     read_states,
 )
@@ -81,9 +81,9 @@ class Report:
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
         self._tables: dict[Path, TableState] = {}
-        self._wells: dict[str, Well | None] = {}
+        self._positions: dict[str, Position | None] = {}
         self._conditions = Conditions()
-        self._images = images
+        self._images: list[Image] = []
         self._remarks: list[str] = []
         self._safely(
             self._remarks, "The images to begin with", lambda: self._begin(images)
@@ -107,7 +107,7 @@ class Report:
             "The plates",
             lambda: sheets.extend(
                 make_sheets(
-                    self._images, self._well, self.zarr_dir, self._time_left(20)
+                    self._images, self._positions, self.zarr_dir, self._time_left(20)
                 )
             ),
         )
@@ -134,23 +134,25 @@ class Report:
         return min(most, max(SECONDS - self.seconds, 2.0))
 
     def _begin(self, images: list[Image]) -> None:
-        self._sample.learn(images)
+        empty: Image = {"origin": None, "attributes": {}, "types": {}}
+        images = self._images = [empty | image for image in images]
+        self._learn(images)
         for url in self._sample.pick(image["zarr_url"] for image in images):
             self._views[url] = try_view(url)
         self._tables = read_states(self._holders(images))
 
-    def _well(self, url: str) -> Well | None:
-        """The well of an image of an earlier list."""
-        return self._wells.get(url)
+    def _learn(self, images: Sequence[Image]) -> None:
+        """Find the positions of images, and choose places to show."""
+        self._positions |= find_positions(images, self._positions)
+        self._sample.learn(images, {u for u, found in self._positions.items() if found})
 
-    def _where(self, folder: Path) -> Well | None:
-        """The well of an image with tables; None for a plate."""
-        return self._wells.get(str(folder))
+    def _where(self, folder: Path) -> Position | None:
+        """The position of an image with tables; None for a plate."""
+        return self._positions.get(str(folder))
 
     def _holders(self, images: Sequence[Image]) -> list[Path]:
         """Folders that may have tables: images, and their plates."""
-        self._wells |= find_wells(images, self._wells)
-        plates = {well.plate: None for well in self._wells.values() if well}
+        plates = {found.plate: None for found in self._positions.values() if found}
         paths = [Path(image["zarr_url"]) for image in images[:MAX_TABLES]]
         return [*plates][:MAX_TABLES] + paths
 
@@ -163,7 +165,7 @@ class Report:
             for image in done.after
             if entries.get(image["zarr_url"]) != image
         ]
-        self._sample.learn(done.after)
+        self._learn(done.after)
         # What is new first: there may be more than are looked at.
         touched = dict.fromkeys([*section.changed, *done.inputs])
         left = {image["zarr_url"]: image for image in done.after}
@@ -180,6 +182,7 @@ class Report:
             before,
             self._views,
             self._sample,
+            {u: found.acquisition for u, found in self._positions.items() if found},
             self.zarr_dir,
         )
 
@@ -191,6 +194,10 @@ class Report:
         ]
         self._tables = now
         conditions = self._conditions.read(now, self._where)
+        if (total := len(section.done.after)) > MAX_TABLES and new:
+            section.remarks.append(
+                f"Tables are of the first {MAX_TABLES} of {total} images."
+            )
         for group in measure(new, self._where, self._time_left(10)):
             section.tables.append((group, measured_figures(group, conditions)))
 

@@ -1,6 +1,6 @@
 """Choose the images to show: of a few wells, the same ones after each step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,19 @@ class Sample:
         self._origins: dict[str, str] = {}
         self._in_wells: set[str] = set()
 
-    def learn(self, images: Sequence[Image]) -> None:
-        """Add an image list, and choose places, if there are too few so far."""
+    def learn(self, images: Sequence[Image], in_wells: Container[str] = ()) -> None:
+        """Add an image list, and choose places, if there are too few so far.
+
+        Args:
+            images: The image list.
+            in_wells: Images that are known to be in wells, by `zarr_url`; of others, the
+                attributes say so.
+        """
         for image in images:
             url, origin = image["zarr_url"], image.get("origin")
             if origin and origin != url:
                 self._origins.setdefault(url, origin)
-            if "well" in image["attributes"]:
+            if url in in_wells or "well" in (image.get("attributes") or {}):
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)

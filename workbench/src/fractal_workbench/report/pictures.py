@@ -60,17 +60,19 @@ def encode(pixels: Array, *, lossless: bool = False) -> str:
 def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, str]]:
     """Display range of each channel, and its source.
 
-    By the metadata, if that shows something. Else by the pixels: by those of the reference
-    view if it has the same channels and they do, so that the two can be compared.
+    By the metadata, if that shows something. Else by the pixels: by those of the channel of
+    the same name in the reference view if they do, so that the two can be compared.
     """
     found: list[tuple[Window, str]] = []
-    before = windows(reference) if reference else []
-    same = bool(reference) and len(before) == len(view.channels)
-    for number, channel in enumerate(view.channels):
+    before: dict[str, Window] = {}
+    if reference:
+        pairs = zip(reference.channels, windows(reference), strict=True)
+        before = {channel.name: window for channel, (window, _) in pairs}
+    for channel in view.channels:
         if channel.window and shows(channel.pixels, channel.window):
             found.append((channel.window, "by its metadata"))
-        elif same and shows(channel.pixels, before[number][0]):
-            found.append((before[number][0], "as before"))
+        elif channel.name in before and shows(channel.pixels, before[channel.name]):
+            found.append((before[channel.name], "as before"))
         else:
             found.append((stretched(channel.pixels), "1st to 99.8th percentile"))
     return found

@@ -2,8 +2,9 @@
 
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from . import plots
 from .conditions import Condition
-from .measurements import TableGroup, Well, by_well
+from .measurements import Layer, Position, TableGroup, by_well, layers, natural
 from .pick_images import Image
-from .pictures import encode, mixed, shows, stretched
-from .views import View, first_line, short_name, take_view
+from .pictures import PALETTE, encode, mixed, shows, stretched
+from .views import COLOURS, Channel, View, first_line, short_name, take_view
 
 MAX_PLATES = 4
 MAX_WELLS = 1536
@@ -70,88 +71,192 @@ class Sheet:
     remarks: list[str] = field(default_factory=list)
 
 
-def anchor(plate: Path | str, well: str) -> str:
+def anchor(plate: Path | str, acquisition: str, well: str) -> str:
     """Anchor of a well on the page, also if several plates have the same name."""
-    return f"well-{zlib.crc32(str(Path(plate)).encode()):08x}-{well}"
+    place = f"{Path(plate)}\n{acquisition}"
+    return f"well-{zlib.crc32(place.encode()):08x}-{well}"
 
 
 def measured_figures(
-    group: TableGroup, conditions: Mapping[Well, Condition]
+    group: TableGroup, conditions: Mapping[Position, Condition]
 ) -> list[FeatureFigure]:
     """Plots of the values of each feature."""
     figures: list[FeatureFigure] = []
-    plates = [plate for plate in dict.fromkeys(group.plates.tolist()) if plate]
     groups = groups_of(group, conditions)
+    maps = layers(group)
+    names = layer_names(maps)
     for feature, values in group.features.items():
         known = values[np.isfinite(values)]
         if not len(known):
             continue
-        label = f"{feature} of an image" if feature == "objects" else feature
+        counts = feature in ("objects", "rows")
+        label = f"{feature} of an image" if counts else feature
         if np.ptp(known) == 0:
-            several = f" in all {len(known)}" if len(known) > 1 else ""
-            text = plots.short(known[0]) + several
+            text = plots.short(known[0])
+            if len(known) > 1:
+                text += f" in each of {len(known)} {'images' if counts else 'rows'}"
             figures.append(FeatureFigure(feature, text, []))
             continue
         drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
-        for of, names in groups.items():
-            drawn.append(plots.boxes(plots.by_group(names, values), label, of))
-        for plate in plates:
-            by = by_well(group, plate, feature)
+        for of, of_rows in groups.items():
+            drawn.append(plots.boxes(plots.by_group(of_rows, values), label, of))
+        for layer, rows in maps.items():
+            by = by_well(group, rows, feature)
             by = {well: value for well, value in by.items() if plots.has_place(well)}
             if len({v for v in by.values() if np.isfinite(v)}) > 1:
-                links = {}
-                for well in by:
-                    condition = conditions.get(Well(Path(plate), well))
-                    text = condition.values if condition else ""
-                    links[well] = plots.Link(f"#{anchor(plate, well)}", text)
-                what = "sum of" if feature == "objects" else "median of"
-                title = f"{what} {feature}" if len(known) > len(by) else feature
+                single = np.isfinite(values[rows]).sum() <= len(by)
+                title = label if single else f"median of {feature}"
+                title = ", ".join(filter(None, [title, names[layer]]))
+                links = links_of(layer, by, conditions)
                 drawn.append(plots.plate_map(by, title, links))
         drawn = drawn or [plots.histogram(known, label)]
         figures.append(FeatureFigure(feature, "", drawn))
     return figures
 
 
+def links_of(
+    layer: Layer, wells: Iterable[str], conditions: Mapping[Position, Condition]
+) -> dict[str, plots.Link]:
+    """Links from the wells of a map to those of the sheet, with their conditions."""
+    links = {}
+    for well in wells:
+        position = Position(Path(layer.plate), well, layer.acquisition)
+        condition = condition_of(position, conditions)
+        url = f"#{anchor(layer.plate, layer.acquisition, well)}"
+        links[well] = plots.Link(url, condition.values if condition else "")
+    return links
+
+
+def condition_of(
+    position: Position, conditions: Mapping[Position, Condition]
+) -> Condition | None:
+    """Condition of a position; that of its well, if its acquisition is not known."""
+    if position.acquisition:
+        return conditions.get(position)
+    return conditions.get(position._replace(acquisition=""))
+
+
+def plate_names(plates: Iterable[str]) -> dict[str, str]:
+    """Short names of plates that are told apart."""
+    plates = dict.fromkeys(plates)
+    names = {plate: Path(plate).name for plate in plates}
+    if len({*names.values()}) < len(names):
+        names = {plate: "/".join(Path(plate).parts[-2:]) for plate in plates}
+    return names if len({*names.values()}) == len(names) else {p: p for p in plates}
+
+
+def layer_names(maps: Iterable[Layer]) -> dict[Layer, str]:
+    """What tells the layers of a table apart, in words; empty if there is but one."""
+    maps = [*maps]
+    plates = plate_names(layer.plate for layer in maps)
+    several = len({layer.acquisition for layer in maps}) > 1
+    return {
+        layer: ", ".join(
+            [
+                *([plates[layer.plate]] if len(plates) > 1 else []),
+                *([f"acquisition {layer.acquisition or 'unknown'}"] if several else []),
+                *([f"image {layer.image}"] if layer.image else []),
+            ]
+        )
+        for layer in maps
+    }
+
+
 def groups_of(
-    group: TableGroup, conditions: Mapping[Well, Condition]
+    group: TableGroup, conditions: Mapping[Position, Condition]
 ) -> dict[str, list[str]]:
-    """Group of each row, for each kind of group: wells, conditions, or both."""
-    wells = group.wells.tolist()
-    pairs = zip(group.plates.tolist(), wells, strict=True)
-    by_row = [conditions.get(Well(Path(plate), well)) for plate, well in pairs]
-    kinds = [condition.values if condition else "none" for condition in by_row]
-    names = next((condition.names for condition in by_row if condition), "")
+    """Group of each row, for each kind of group: wells, conditions, or both.
+
+    Rows of several plates, acquisitions or images of a well are never in one group.
+    """
+    layer_of = [""] * len(group.wells)
+    names = layer_names(maps := layers(group))
+    for layer, rows in maps.items():
+        for number in np.flatnonzero(rows).tolist():
+            layer_of[number] = names[layer]
+    columns = (group.plates, group.wells, group.acquisitions)
+    rows_at = [
+        Position(Path(plate), well, acquisition)
+        for plate, well, acquisition in zip(*(c.tolist() for c in columns), strict=True)
+    ]
+    found = [condition_of(position, conditions) for position in rows_at]
+
+    def told_apart(groups: Iterable[str]) -> list[str]:
+        pairs = zip(groups, layer_of, strict=True)
+        return [", ".join(filter(None, pair)) for pair in pairs]
+
+    wells = told_apart(position.well for position in rows_at)
+    kinds = told_apart(one.values if one else "none" for one in found)
+    name = next((condition.names for condition in found if condition), "")
+    further = sorted(
+        {
+            key
+            for layer in maps
+            for key in ("acquisition", "image")
+            if getattr(layer, key)
+        }
+        if len(maps) > 1
+        else ()
+    )
+    suffix = f" and {' and '.join(further)}" if further else ""
     groups = {}
     if 1 < len({*wells}) <= MAX_GROUPS:
-        groups["well"] = wells
+        groups[f"well{suffix}"] = wells
     # With a row for each well, there would be the same rows under other names.
     if 1 < len({*kinds}) <= MAX_GROUPS and len({*kinds}) < len({*wells}):
-        groups[names] = kinds
+        groups[f"{name}{suffix}"] = kinds
     return groups
 
 
 def make_sheets(
     images: Sequence[Image],
-    well: Callable[[str], Well | None],
+    positions: Mapping[str, Position | None],
     zarr_dir: Path,
     seconds: float,
 ) -> list[Sheet]:
-    """Sheets of the plates in an image list, with the last image of each well."""
-    plates: dict[Path, dict[str, str]] = {}
+    """Sheets of plates, one for each acquisition, with the last image of each well."""
+    wells: dict[Path, dict[str, dict[str, str]]] = {}
     for image in images:
-        where = well(image["zarr_url"])
-        if where and plots.has_place(where.name):
-            plates.setdefault(where.plate, {})[where.name] = image["zarr_url"]
-    plates = {plate: wells for plate, wells in plates.items() if len(wells) > 1}
+        position = positions.get(image["zarr_url"])
+        if position and plots.has_place(position.well):
+            of_plate = wells.setdefault(position.plate, {})
+            of_acquisition = of_plate.setdefault(position.acquisition, {})
+            of_acquisition[position.well] = image["zarr_url"]
     end = time.monotonic() + seconds
-    return [
-        make_sheet(plate, wells, end, zarr_dir)
-        for plate, wells in [*plates.items()][:MAX_PLATES]
-    ]
+    sheets = []
+    for plate, of_plate in [*wells.items()][:MAX_PLATES]:
+        if len({well for urls in of_plate.values() for well in urls}) == 1:
+            continue
+        for acquisition in sorted(of_plate, key=lambda key: natural([key])):
+            name = short_name(str(plate), zarr_dir)
+            if len(of_plate) > 1:
+                name += f", acquisition {acquisition or 'unknown'}"
+            urls = of_plate[acquisition]
+            anchors = {well: anchor(plate, acquisition, well) for well in urls}
+            sheets.append(make_sheet(name, urls, anchors, end, zarr_dir))
+    if sheets and len(wells) > MAX_PLATES:
+        sheets[-1].remarks.append(
+            f"{len(wells) - MAX_PLATES} more plates are not shown"
+        )
+    return sheets
 
 
-def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -> Sheet:
-    """The sheet of a plate; all wells with the same windows, so that they can be compared."""
+def make_sheet(
+    title: str,
+    wells: Mapping[str, str],
+    anchors: Mapping[str, str],
+    end: float,
+    zarr_dir: Path,
+) -> Sheet:
+    """Make a sheet; each channel has one window in all wells, to compare them.
+
+    Args:
+        title: Name of the sheet.
+        wells: Image of each well.
+        anchors: Place on the page of each well.
+        end: Time after which no more images are read, by `time.monotonic`.
+        zarr_dir: Folder of the dataset.
+    """
     views: dict[str, View] = {}
     reasons: dict[str, str] = {}
     for name, url in wells.items():
@@ -162,27 +267,7 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
             views[name] = take_view(url, THUMB, only_pixels=True)
         except Exception as error:
             reasons[name] = f"cannot be shown: {first_line(error)}"
-    chosen = []
-    keys = []
-    first = next(iter(views.values()), None)
-    for number, channel in enumerate(first.channels if first else []):
-        same = [v.channels[number] for v in views.values() if len(v.channels) > number]
-        pixels = np.concatenate([c.pixels.ravel()[::7] for c in same])
-        by_metadata = channel.window and shows(pixels, channel.window)
-        window = channel.window if channel.window and by_metadata else stretched(pixels)
-        source = (
-            "by the metadata"
-            if by_metadata
-            else "1st to 99.8th percentile of the plate"
-        )
-        chosen.append(window)
-        keys.append(
-            (
-                channel.colour,
-                channel.name,
-                f"{window[0]:.4g} to {window[1]:.4g}, {source}",
-            )
-        )
+    channels, keys = unify_channels([*views.values()])
     places = {name: plots.well_place(name) for name in wells}
     thumbs: dict[tuple[int, int], Thumb] = {}
     for name, url in wells.items():
@@ -191,9 +276,14 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
         text = f"{name}: {shown}" + ("" if view else f", {reasons[name]}")
         data = ""
         if view:
-            n = min(len(view.channels), len(chosen))
-            data = encode(mixed(view.channels[:n], chosen[:n]))
-        thumbs[places[name]] = Thumb(anchor(plate, name), data, text)
+            own = [channels[channel.name] for channel in view.channels]
+            coloured = [
+                Channel(channel.name, same.colour, same.window, channel.pixels)
+                for channel, same in zip(view.channels, own, strict=True)
+            ]
+            windows = [same.window or (0, 1) for same in own]
+            data = encode(mixed(coloured, windows))
+        thumbs[places[name]] = Thumb(anchors[name], data, text)
     n_rows, n_columns = (max(axis) + 1 for axis in zip(*places.values(), strict=True))
     rows = [
         (
@@ -202,8 +292,52 @@ def make_sheet(plate: Path, wells: dict[str, str], end: float, zarr_dir: Path) -
         )
         for row in range(n_rows)
     ]
-    remarks = [*dict.fromkeys(first.small.notes if first else [])]
+    notes = [*chain.from_iterable(view.small.notes for view in views.values())]
+    remarks = [
+        note + in_wells(notes.count(note), len(views)) for note in dict.fromkeys(notes)
+    ]
     if missing := len(wells) - len(views):
         remarks.append(f"{missing} of {len(wells)} wells have no picture")
-    name = short_name(str(plate), zarr_dir)
-    return Sheet(name, [str(n + 1) for n in range(n_columns)], rows, keys, remarks)
+    return Sheet(title, [str(n + 1) for n in range(n_columns)], rows, keys, remarks)
+
+
+def unify_channels(
+    views: Sequence[View],
+) -> tuple[dict[str, Channel], list[tuple[str, str, str]]]:
+    """Give channels of the same name the same colour and window in all wells.
+
+    Returns:
+        By name, a channel with that colour and window; and the legend: colour, name, text.
+    """
+    named: dict[str, list[Channel]] = {}
+    for view in views:
+        for channel in view.channels:
+            named.setdefault(channel.name, []).append(channel)
+    spare = cycle([*COLOURS, *PALETTE])
+    unified: dict[str, Channel] = {}
+    keys = []
+    for name, channels in named.items():
+        used = {channel.colour for channel in unified.values()}
+        colour = channels[0].colour
+        if colour in used and len(used) < len({*COLOURS, *PALETTE}):
+            colour = next(other for other in spare if other not in used)
+        pixels = np.concatenate([channel.pixels.ravel()[::7] for channel in channels])
+        window = channels[0].window
+        source = "by the metadata"
+        same = all(channel.window == window for channel in channels)
+        if not window or not same or not shows(pixels, window):
+            window, source = (
+                stretched(pixels),
+                "1st to 99.8th percentile of these wells",
+            )
+        unified[name] = Channel(name, colour, window, channels[0].pixels)
+        where = in_wells(len(channels), len(views))
+        keys.append(
+            (colour, name, f"{window[0]:.4g} to {window[1]:.4g}, {source}{where}")
+        )
+    return unified, keys
+
+
+def in_wells(number: int, total: int) -> str:
+    """In how many wells something holds, in words; empty if it does in all of them."""
+    return "" if number == total else f", in {number} of {total} wells"

@@ -1,0 +1,197 @@
+"""Each statement of the page of a run agrees with the data that it is about.
+
+The plate is uneven: wells differ in their channels and the order of these, one has two
+acquisitions, one is listed and missing, and images have several labels and tables.
+"""
+
+import base64
+import html
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from fractal_workbench import kit
+from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report.page import Report
+
+SIZE = 64
+# Channels of each image, by plate, well and name of the image: the name is the acquisition.
+CHANNELS = {
+    ("one", "A01", "0"): ["DAPI", "FITC"],
+    ("one", "A01", "1"): ["DAPI", "Rhodamine"],
+    ("one", "A02", "0"): ["FITC", "DAPI"],
+    ("one", "B01", "0"): ["DAPI"],
+    ("two", "A01", "0"): ["DAPI", "FITC"],
+}
+COUNTS = {key: n for key, n in zip(CHANNELS, (5, 3, 2, 7, 4), strict=True)}
+LEVELS = {"DAPI": 40, "FITC": 80, "Rhodamine": 120}
+
+
+def folder_of(zarr_dir: Path, key: tuple[str, str, str]) -> Path:
+    plate, well, name = key
+    return zarr_dir / plate / "plate.zarr" / well[0] / well[1:] / name
+
+
+def write_image(path: Path, channels: list[str], n_objects: int) -> None:
+    """Write an image whose channels are flat but for a bright corner, with two labels."""
+    shape = (len(channels), SIZE, SIZE)
+    scale = {"y": 0.5, "x": 0.5}
+    given = {"dtype": np.uint8, "scale": scale, "axes": "cyx", "channels": channels}
+    with kit.create_image(path, shape=shape, **given) as image:
+        for number, name in enumerate(channels):
+            image.levels[0][number] = LEVELS[name]
+            image.levels[0][number, :8, :8] = 255
+        kit.build_pyramid(image)
+    image = kit.open_image(path)
+    for name, n in (("nuclei", n_objects), ("cells", 1)):
+        with kit.derive_label(image, name) as label:
+            for number in range(n):
+                label.levels[0][8 * number : 8 * number + 6, 8:14] = number + 1
+            kit.build_pyramid(label)
+    numbers = np.arange(n_objects)
+    columns = {"label": numbers + 1, "area": n_objects * 10.0 + numbers}
+    kit.write_feature_table(image, "features", columns, label_name="nuclei")
+    kit.write_table(image, "summary", {"brightness": [float(n_objects), 1.0]})
+
+
+def step(images: list[dict[str, Any]], number: int = 1, **more: Any) -> Any:
+    """A step that all images are the input of."""
+    urls = [image["zarr_url"] for image in images]
+    cost = costs.Cost(2.0, 1.0, 100.0)
+    units = [
+        history.UnitDone(f"unit {n}", "parallel", {}, cost, None, "", reused=False)
+        for n in range(len(urls))
+    ]
+    given: dict[str, Any] = {
+        "number": number,
+        "total": number,
+        "package": "tasks",
+        "version": "1.0",
+        "task": rules.Task(name="Look", type="parallel"),
+        "step": rules.Step(task={"pkg_name": "tasks", "name": "Look"}),
+        "filters": {},
+        "before": images,
+        "inputs": urls,
+        "after": images,
+        "units": units,
+        "costs": [costs.Costs("Look", "parallel", None, None, [u.cost for u in units])],
+        "seconds": 2.0,
+        "error": None,
+    }
+    return history.StepDone(**given | more)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a step that wrote the images of an image list with nothing but urls."""
+    zarr_dir = tmp_path_factory.mktemp("zarr")
+    for plate in ("one", "two"):
+        wells: dict[tuple[str, str], dict[str, int]] = {}
+        for owner, well, name in CHANNELS:
+            if owner == plate:
+                wells.setdefault((well[0], well[1:]), {})[name] = int(name)
+        (zarr_dir / plate).mkdir()
+        kit.create_plate(
+            zarr_dir / plate / "plate.zarr", wells | {("B", "02"): {"0": 0}}
+        )
+    for key, channels in CHANNELS.items():
+        write_image(folder_of(zarr_dir, key), channels, COUNTS[key])
+    keys = [*CHANNELS, ("one", "B02", "0")]
+    images = [{"zarr_url": str(folder_of(zarr_dir, key))} for key in keys]
+    report = Report("Uneven", zarr_dir, images, [])
+    report._tables = {}  # as if the step had written them
+    full = [i | {"origin": None, "attributes": {}, "types": {}} for i in images]
+    report.add(step(full))
+    file = zarr_dir / "page.html"
+    report.write(file)
+    return file.read_text("utf-8")
+
+
+def labels_of(page: str, beginning: str) -> list[str]:
+    """Alternative texts of the plots that begin with some words."""
+    found = map(html.unescape, re.findall(r'aria-label="([^"]*)"', page))
+    return [text for text in found if text.startswith(beginning)]
+
+
+def words(page: str) -> str:
+    text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(text).split())
+
+
+def sheet(page: str, title: str) -> str:
+    """The part of the page with a sheet of a plate."""
+    (found,) = re.findall(
+        rf"<h2[^>]*>Plate {re.escape(title)}</h2>.*?</section>", page, re.DOTALL
+    )
+    return found
+
+
+def thumb(sheet: str, well: str) -> np.ndarray:
+    (data,) = re.findall(
+        rf'<img src="data:image/webp;base64,([^"]+)" alt="{well}:', sheet
+    )
+    pixels = Pillow.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    return np.asarray(pixels).astype(int)
+
+
+def test_an_image_list_of_urls_is_enough(page: str) -> None:
+    assert "Error" not in words(page)
+    assert re.search(
+        r"B02: [^:]*, cannot be shown: [^:]*: there is nothing at", words(page)
+    )
+    assert "are shown have not changed" in words(page)
+
+
+def test_each_acquisition_has_a_map_with_the_counts_of_its_images(page: str) -> None:
+    maps = labels_of(page, "Map of the plate: objects")
+    assert len(maps) == 1  # others have one well: a map of it says nothing
+    assert "one/plate.zarr, acquisition 0 of 3 wells, from 2 to 7" in maps[0]
+    titles = re.findall(r"<title>([A-Z]\d\d): ([^<,]+)", page)
+    for well in ("A01", "A02", "B01"):
+        count = COUNTS["one", well, "0"]
+        assert (well, str(count)) in titles
+        area = 10 * count + (count - 1) / 2
+        assert (well, f"{area:.4g}") in titles
+    sums = COUNTS["one", "A01", "0"] + COUNTS["one", "A01", "1"]
+    assert ("A01", str(sums)) not in titles
+
+
+def test_groups_never_mix_plates_or_acquisitions(page: str) -> None:
+    (text,) = labels_of(page, "objects of an image by well")
+    assert text.startswith("objects of an image by well and acquisition, medians: ")
+    for (plate, well, name), count in COUNTS.items():
+        assert f"{well}, {plate}/plate.zarr, acquisition {name} {count}" in text
+
+
+def test_rows_are_objects_only_if_a_label_image_has_them(page: str) -> None:
+    tables = dict(
+        re.findall(r"Table (\w+) (.*?)(?= Table | Plate | Arguments )", words(page))
+    )
+    n = sum(COUNTS.values())
+    assert f"{n} rows of the table of 5 images" in tables["features"]
+    assert "objects" in tables["features"]
+    assert "10 rows of the table of 5 images" in tables["summary"]
+    assert "rows : 2 in each of 5 images" in tables["summary"]
+    assert "objects" not in tables["summary"]
+
+
+def test_channels_are_matched_by_name(page: str) -> None:
+    first = sheet(page, "one/plate.zarr, acquisition 0")
+    second = sheet(page, "one/plate.zarr, acquisition 1")
+    text = words(first)
+    assert "Rhodamine" not in text
+    assert re.search(r"DAPI [\d.]+ to [\d.]+, [^,]*? FITC", text)  # in all three
+    assert re.search(r"FITC [^,]*, [^,]*, in 2 of 3 wells", text)
+    assert "Rhodamine" in words(second)
+    assert "FITC" not in words(second)
+    # The order of the channels makes no difference, and what a well lacks is dark.
+    assert np.abs(thumb(first, "A01") - thumb(first, "A02")).max() <= 12
+    lit = thumb(first, "B01")[:4, :4].mean((0, 1))
+    both = thumb(first, "A01")[:4, :4].mean((0, 1))
+    assert (both - lit).max() > 100
+    assert "1 of 4 wells have no picture" in text
