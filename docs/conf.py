@@ -70,8 +70,21 @@ def describe_questions() -> str:
     return make_table(("Question", "Meaning", "Answers", "Default"), rows)
 
 
+def read_examples() -> dict[str, str]:
+    """Return the part of the program of examples that belongs to each name of the kit."""
+    _, *parts = (
+        (HERE / "reference" / "kit_examples.py").read_text("utf-8").split("# %% ")
+    )
+    examples = {}
+    for part in parts:
+        names, _, code = part.partition("\n")
+        examples |= dict.fromkeys(names.split(), code.strip())
+    return examples
+
+
 def describe_kit() -> Iterator[str]:
     """Yield the names of the kit below the title of the module that defines each."""
+    examples = read_examples()
     modules: dict[str, list[str]] = {}
     for name in kit.__all__:
         value = getattr(kit, name)
@@ -94,6 +107,7 @@ def describe_kit() -> Iterator[str]:
                 text = " ".join(texts.get(("", name), [f"The type `{value}`."]))
                 directive = f"py:data:: {kit.__name__}.{name}\n\n   {text}"
             yield f"```{{eval-rst}}\n.. {directive}\n```"
+            yield f"Example:\n\n```python\n{examples[name]}\n```"
 
 
 def shorten(app: Sphinx, *about: object) -> tuple[str | None, str | None]:

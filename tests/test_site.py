@@ -1,5 +1,8 @@
 """The site of the documentation: complete, without a broken link, and with code that works."""
 
+import json
+import os
+import re
 import shlex
 import shutil
 import sys
@@ -17,9 +20,12 @@ from my_fractal_tasks.kit import (
     read_table,
     write_roi_table,
 )
-from package_images import write_image
+from package_images import PACKAGE, write_image
 from readme import read_blocks
 from rendering import ROOT, run, workbench
+
+from fractal_workbench import cli
+from fractal_workbench.engine import rules
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,7 @@ def test_the_site_is_complete_and_a_broken_link_is_an_error(source, tmp_path):
     page = (site / "reference" / "kit.html").read_text("utf-8")
     for name in kit.__all__:
         assert f'id="my_fractal_tasks.kit.{name}"' in page, name
+    assert page.count("<p>Example:</p>") == len(kit.__all__)
     page = (site / "reference" / "questions.html").read_text("utf-8")
     questions = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
     for name, question in questions.items():
@@ -148,3 +155,97 @@ def test_the_tutorial_shows_the_output_of_its_command(render, tmp_path):
     assert workbench("new-task", *arguments, cwd=package).startswith(output)
     for path in ("segment_nuclei.py", "nuclei.py", "dev/docs_info/segment_nuclei.md"):
         assert (package / "src" / "my_tasks" / path).exists()
+
+
+def test_each_name_of_the_kit_has_an_example_that_works(tmp_path):
+    file = ROOT / "docs" / "reference" / "kit_examples.py"
+    text = file.read_text("utf-8")
+    parts = re.findall(r"^# %% (.*)\n((?:(?!# %%).*\n)*)", text, re.MULTILINE)
+    for names, code in parts:
+        for name in names.split():
+            assert re.search(rf"\b{name}\b", code), name
+    assert {*" ".join(names for names, _ in parts).split()} == {*kit.__all__}
+    env = os.environ | {"FRACTAL_CACHE_DIR": str(tmp_path / "cache")}
+    run(sys.executable, file, cwd=tmp_path, env=env)
+
+
+def pages():
+    """The pages of the site, and all READMEs, with their text."""
+    package = PACKAGE.parents[1]
+    files = [
+        *(ROOT / "docs").glob("[!r]*/*.md"),
+        *(ROOT / "docs" / "reference").glob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+        ROOT / "workbench" / "README.md",
+        *(package / name for name in ("README.md", "AGENTS.md")),
+    ]
+    return {file: file.read_text("utf-8") for file in files}
+
+
+def find_commands(text):
+    """Yield the name and the arguments of each session and verb in the code of a text."""
+    text = text.replace("\\\n", " ")
+    code = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    code = [line for block in code for line in block.splitlines()]
+    code += [
+        " ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)
+    ]
+    for line in code:
+        line = line.partition(" #")[0].partition("&&")[0]
+        if match := re.search(r"\bnox -s ((?:\w+ ?)+)(?:-- (.*))?", line):
+            for name in match[1].split():
+                yield name, match[2] or ""
+        if match := re.search(r"\bfractal-workbench ([a-z][\w-]*)(.*)", line):
+            yield match[1].replace("-", "_"), match[2]
+
+
+def find_mistakes(text, sessions):
+    """Return the commands of a text whose session or option does not exist."""
+    mistakes = []
+    for name, arguments in find_commands(text):
+        verb = cli.main.commands.get(name.replace("_", "-"))
+        if verb is None and name not in {*sessions, "VERB"}:
+            mistakes.append(name)
+        if verb is not None:
+            known = {option for p in verb.params for option in p.opts} | {"--help"}
+            options = re.findall(r"(?<!\S)--[a-z][\w-]*", arguments)
+            mistakes += [f"{name} {option}" for option in {*options} - known]
+    return mistakes
+
+
+def test_each_command_of_the_documentation_exists():
+    texts = [
+        (folder / "noxfile.py").read_text("utf-8")
+        for folder in (ROOT, PACKAGE.parents[1])
+    ]
+    sessions = {*re.findall(r"^def (\w+)\(session", "\n".join(texts), re.MULTILINE)}
+    assert {"tests", "run", "benchmark"} <= sessions
+    found = 0
+    for file, text in pages().items():
+        assert not find_mistakes(text, sessions), file
+        found += len([*find_commands(text)])
+    assert found > 100
+    wrong = "```\nnox -s fly -- x\n```\n`fractal-workbench run x --fast`, `nox -s run --\ny --plan`"
+    assert find_mistakes(wrong, sessions) == ["fly", "run --fast"]
+
+
+def test_each_workflow_of_the_documentation_is_valid():
+    """Its steps of the examples name tasks and arguments that exist."""
+    manifest = json.loads((PACKAGE / "__FRACTAL_MANIFEST__.json").read_text("utf-8"))
+    tasks = {("my-fractal-tasks", task["name"]) for task in manifest["task_list"]}
+    found = 0
+    for file, text in pages().items():
+        for block in read_blocks(text):
+            if block.language != "json" or "task_list" not in block.code:
+                continue
+            workflow = json.loads(block.code)
+            steps = [
+                step
+                for step in workflow["task_list"]
+                if (step["task"]["pkg_name"], step["task"]["name"]) in tasks
+            ]
+            workflow["task_list"] = steps
+            job = rules.read_job(workflow=workflow, package_root=PACKAGE)
+            assert len(rules.find_tasks(job)) == len(steps) > 0, file
+            found += len(steps)
+    assert found > 8

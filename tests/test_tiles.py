@@ -10,7 +10,6 @@ import pickle
 import re
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import types
@@ -43,6 +42,7 @@ from my_fractal_tasks.kit import (
 from my_fractal_tasks.kit.regions import Regions
 from my_fractal_tasks.model_segmentation import load_model
 from package_images import write_image
+from readme import read_blocks
 from rendering import ROOT
 from scipy import ndimage
 from test_package import nox
@@ -712,17 +712,18 @@ def test_a_model_is_a_path_or_an_address(model):
 
 
 def shown_functions() -> list[dict[str, Any]]:
-    """What the lines about each framework define, in the order of the text."""
-    lines = (ROOT / "docs" / "guides" / "models.md").read_text("utf-8").splitlines()
-    code = "\n".join(line for line in lines if line.startswith("    ") or not line)
+    """Return what the code for each framework defines, in the order of the guide."""
+    text = (ROOT / "docs" / "guides" / "models.md").read_text("utf-8")
     found = []
-    for part in code.split("    def load_model(")[1:]:
+    for block in read_blocks(text):
+        if block.language != "python":
+            continue
         names = dict(
             Any=Any, Array=Any, Path=Path, os=os, logger=logging.getLogger("frameworks")
         )
         names |= {"ndimage": ndimage, "np": np}
         names |= {"cached_model": cached_model, "model_file": model_file}
-        exec(textwrap.dedent("    def load_model(" + part), names)
+        exec(block.code, names)
         found.append(names)
     return found
 

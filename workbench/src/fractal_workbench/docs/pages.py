@@ -63,7 +63,8 @@ def _sections(task: Schema) -> Iterator[str]:
 
 def _facts(task: Schema) -> Iterator[str]:
     kind = task["type"]
-    yield f"**Type:** {kind.replace('_', ', ')}; Fractal runs it {TYPES[kind]}."
+    name = kind.replace("converter_", "converter, ").replace("non_", "non-")
+    yield f"**Type:** {name}; Fractal runs it {TYPES[kind]}."
     for key, title in (("category", "Category"), ("modality", "Modality")):
         if task.get(key):
             yield f"**{title}:** {escape(task[key])}"
