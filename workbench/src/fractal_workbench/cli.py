@@ -233,6 +233,13 @@ def absolute(
     help="Make a test of this run, on small data: tests/test_NAME.py.",
 )
 @click.option(
+    "--view",
+    metavar="URL",
+    default="",
+    help="Link each image on the page to a viewer: the URL, and then the path of the image in "
+    "the folder, such as https://example.org/viewer/?source=https://example.org/data/.",
+)
+@click.option(
     "--json", "run_json", type=FILE, help="A file for results, costs and image list."
 )
 def run(workflow: str, images: Path | None, **options: Any) -> None:

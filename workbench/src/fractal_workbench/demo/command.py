@@ -29,7 +29,8 @@ from .cells import (
     write_tiffs,
 )
 
-TITLE = f"Demo: cells of {SOURCE}"
+TITLE = "Demo: measure the nuclei of a plate of fly cells"
+DESCRIPTION = f"The cells are those of {SOURCE}."
 PLATE = "plate.zarr"
 DRAWN = "drawn"  # label of the nuclei, for want of a segmentation
 NARROW, WIDE = 1.5, 12.0  # sigma of what the network compares
@@ -172,7 +173,7 @@ def make_workflow(
         else:
             steps.append(step)
             types |= task.output_types
-    return {"name": TITLE, "task_list": steps}
+    return {"name": TITLE, "description": DESCRIPTION, "task_list": steps}
 
 
 def write_input(folder: Path, tasks: Collection[str], wells: list[Well]) -> list[Image]:
@@ -205,7 +206,7 @@ def run_demo(chosen: Path | None, wells: int) -> None:
             file.write_text(json.dumps(workflow, indent=2), encoding="utf-8")
             run(file, folder / "zarr", images, report=page)
         else:
-            Report(TITLE, folder / "zarr", images, []).write(page)
+            Report(TITLE, folder / "zarr", images, [], workflow).write(page)
     except (OSError, RuntimeError, ValueError, rules.WorkflowError) as error:
         sys.exit(f"\n{error}")
     print(f"\nThe plate: {folder / 'zarr' / PLATE}")

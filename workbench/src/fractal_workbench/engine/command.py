@@ -40,6 +40,7 @@ def run(
     only_plan: bool = False,
     run_json: Path | None = None,
     record: str = "",
+    view: str = "",
     **options: Any,
 ) -> list[Image]:
     """Run a workflow, and return the final image list.
@@ -58,6 +59,8 @@ def run(
         only_plan: Say what would be run, and write nothing.
         run_json: A file that gets what happened, for programs.
         record: Name of a test that the run becomes, if it ends well.
+        view: Beginning of the URLs of a viewer, which the path of an image in the folder
+            completes.
         **options: What else `run_workflow` takes.
 
     Raises:
@@ -68,7 +71,10 @@ def run(
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)
     as_given = job.workflow.model_dump(exclude_none=True)
-    pairs = interpreters.items() if isinstance(interpreters, Mapping) else interpreters
+    requirements = [*requirements]
+    pairs = [
+        *(interpreters.items() if isinstance(interpreters, Mapping) else interpreters)
+    ]
     agree = partial(packages.confirm, agreed=yes)
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         builds = {} if only_plan else {"agree": agree}
@@ -97,7 +103,15 @@ def run(
     steps: list[StepDone] = []
     name = job.workflow.name
     finished = Finished(zarr_dir, resume=resume)
-    page = Report(name, zarr_dir, [i.model_dump() for i in job.images], lines)
+    page = Report(
+        name,
+        zarr_dir,
+        [image.model_dump() for image in job.images],
+        lines,
+        as_given,
+        as_options(requirements, pairs, options),
+        view,
+    )
 
     def watch(done: StepDone) -> None:
         steps.append(done)
@@ -126,6 +140,20 @@ def run(
             run_json.write_text(json.dumps(as_json(steps), indent=2), "utf-8")
         page.write(report)
         print(f"\nWhat it did: {report}", flush=True)
+
+
+def as_options(
+    requirements: Iterable[str],
+    interpreters: Iterable[tuple[str, str]],
+    options: Mapping[str, Any],
+) -> list[str]:
+    """Return the options of a command line that runs a workflow with the same packages."""
+    given = [text for wanted in requirements for text in ("--with", wanted)]
+    for name, python in interpreters:
+        given += ["--env", f"{name}={python}"]
+    if options.get("workers"):
+        given += ["--workers", str(options["workers"])]
+    return given
 
 
 @contextmanager

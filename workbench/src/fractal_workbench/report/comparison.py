@@ -6,13 +6,36 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import kit
+from ..engine.history import StepDone
+from .agreement import agreement
+from .background import named_channels
 from .measurements import natural
-from .pick_images import Image, Sample
-from .pictures import Picture, boxed, grey, outlined, overlaid, plain
-from .pixels import Array
-from .views import Taken, View, first_line, short_name
+from .objects import choose_crops, count_in, read_labels
+from .pick_images import Sample
+from .pictures import (
+    Picture,
+    boxed,
+    by_itself,
+    changed,
+    crop,
+    grey,
+    grey_of,
+    outlined,
+    overlaid,
+    overlapping,
+    plain,
+    shows,
+    stretched,
+    thumbnail,
+    window_text,
+)
+from .pixels import CROP, Array, nearest, read_small
+from .views import Channel, Taken, View, first_line, short_name
 
 MAX_FIGURES = 2  # of a place, after a step
+MAX_BELOW = 2  # channels below the outlines of a label image
+FULL = 2**30  # pixels along a side, so that full resolution is read
 
 
 @dataclass
@@ -22,48 +45,56 @@ class Figure:
     Attributes:
         title: Image or well that they show.
         pictures: One or more.
+        crops: Pieces at full resolution.
+        channels: Each channel by itself.
         remarks: Sentences, also in place of pictures.
-        anchor: Place on the page, if something leads there.
+        thumb: A small picture of the result, for the table of wells.
+        url: The image.
     """
 
     title: str
     pictures: list[Picture] = field(default_factory=list)
+    crops: list[Picture] = field(default_factory=list)
+    channels: list[Picture] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    anchor: str = ""
+    thumb: Picture | None = None
+    url: str = ""
 
 
 def compare(
-    images: Sequence[Image],
+    done: StepDone,
+    picked: Sequence[str],
     before: Mapping[str, Taken],
     after: Mapping[str, Taken],
     sample: Sample,
     acquisitions: Mapping[str, str],
     zarr_dir: Path,
 ) -> list[Figure]:
-    """Show the changes.
+    """Show the changes by a step.
 
     Args:
-        images: Entries of the image list, as the step leaves it.
+        done: The step.
+        picked: Images to show, by `zarr_url`, as the step leaves them.
         before: What images looked like before the step.
         after: What they look like now.
         sample: Which place an image belongs to.
         acquisitions: Acquisition of each image; empty if it is not known.
         zarr_dir: Folder of the dataset.
     """
+    origins = {image["zarr_url"]: image["origin"] or "" for image in done.after}
     figures: list[Figure] = []
     shown: dict[str, int] = {}
     left_out = 0
     moved: dict[str, list[tuple[View, View]]] = {}
-    for image in images:
-        url = image["zarr_url"]
+    for url in picked:
         now, name = after[url], short_name(url, zarr_dir)
         if isinstance(now, str):
             figures.append(Figure(name, remarks=[now]))
             continue
-        base = before.get(url) or before.get(image.get("origin") or "")
+        base = before.get(url) or before.get(origins[url])
         base = base if isinstance(base, View) else None
         try:
-            figure = difference(name, base, now, zarr_dir)
+            figure = difference(name, base, now, named_channels(done, now), zarr_dir)
         except Exception as error:
             figure = Figure(name, remarks=[f"It cannot be shown: {first_line(error)}"])
         place = sample.place(url)
@@ -79,39 +110,136 @@ def compare(
     for pairs in moved.values():
         overlays += registration(pairs, acquisitions, sample)
     if left_out:
-        remark = (
-            f"{left_out} more images of these places have changed, and are not shown."
-        )
+        remark = f"{left_out} more images of these wells changed, and are not shown."
         figures.append(Figure("", remarks=[remark]))
     return overlays + figures
 
 
-def difference(name: str, base: View | None, now: View, zarr_dir: Path) -> Figure:
-    """Pictures of the differences; none if nothing differs."""
-    figure = Figure(name, remarks=[*now.remarks])
+def difference(
+    name: str, base: View | None, now: View, named: Sequence[Channel], zarr_dir: Path
+) -> Figure:
+    """Pictures of the differences; none if nothing differs.
+
+    Args:
+        name: Name of the image.
+        base: What it, or its origin, looked like before.
+        now: What it looks like now.
+        named: The channels that the step was given.
+        zarr_dir: Folder of the dataset.
+    """
+    figure = Figure(name, remarks=[*now.remarks], url=now.url)
     known = base.marks if base else {}
     new = [mark for mark, state in now.marks.items() if known.get(mark) != state]
     if not new:
         return Figure(name)
+    labels = [label for label in now.labels if f"label {label}" in new]
+    tables = [table for table in now.regions if f"regions {table}" in new]
+    parts = [table for table in tables if not is_whole(now, table)]
     if base is None:
         figure.pictures.append(plain(now, name, "image"))
-    elif "pixels" in new:
+        figure.channels = [by_itself(now, channel, name) for channel in now.channels]
+    elif "pixels" in new or base.depth != now.depth:
         own = short_name(base.url, zarr_dir)
-        figure.pictures.append(plain(base, own, "before"))
+        if base.depth == now.depth or now.depth > 1:  # else they would look the same
+            figure.pictures.append(plain(base, own, "before"))
         figure.pictures.append(plain(now, name, "after", base))
+        figure.crops = before_and_after(base, now, named, name)
+        figure.channels = [by_itself(now, channel, name) for channel in now.channels]
         if base.url != now.url:
             figure.title = f"{own} → {name}"
-    else:
+    elif not labels and not parts:
         figure.pictures.append(plain(now, name, "image, unchanged"))
-    for label in now.labels:
-        if f"label {label}" in new:
-            figure.pictures.append(outlined(now, label, name))
-    tables = [table for table in now.regions if f"regions {table}" in new]
+    below = [*(named or now.channels)][:MAX_BELOW]
+    for label in labels:
+        figure.pictures += [outlined(now, label, name, channel) for channel in below]
+        figure.crops += label_crops(now, label, below[0], name)
+        for other in [other for other in now.labels if other != label][:1]:
+            picture = compared(now, (other, label), below[0])
+            figure.pictures += [picture] if picture else []
     if whole := [table for table in tables if is_whole(now, table)]:
         figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
-    if parts := [table for table in tables if not is_whole(now, table)]:
+    if parts:
         figure.pictures.append(boxed(now, parts, name))
+    figure.thumb = thumbnail(now, labels[-1] if labels else None, below[0], name)
     return figure
+
+
+def before_and_after(
+    base: View, now: View, named: Sequence[Channel], name: str
+) -> list[Picture]:
+    """The same piece at full resolution before and after a step, and the difference."""
+    wanted = [channel.name for channel in named] or [c.name for c in now.channels]
+    pairs = [
+        (old, new)
+        for new in now.channels
+        for old in base.channels
+        if old.name == new.name and new.name in wanted
+    ]
+    for old, new in pairs[:1]:
+        if old.sharp is None or new.sharp is None:
+            continue
+        pictures = []
+        window = stretched(old.sharp.pixels)
+        for title, channel, piece in (
+            ("before", old, old.sharp),
+            ("after", new, new.sharp),
+        ):
+            own = window if shows(piece.pixels, window) else stretched(piece.pixels)
+            notes = [
+                channel.name,
+                *([piece.plane] if piece.plane else []),
+                window_text(own),
+            ]
+            alt = f"{channel.name} of a piece of {name} {title} the step"
+            pictures.append(crop(piece.pixels, None, own, title, notes, alt))
+        if old.sharp.place == new.sharp.place and base.depth == now.depth:
+            third = changed(old.sharp.pixels, new.sharp.pixels, name)
+            pictures += [third] if third else []
+        return pictures
+    return []
+
+
+def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Picture]:
+    """Pieces at full resolution: where objects are dense, sparse, large and small."""
+    objects = view.objects.get(label)
+    if not objects or not len(objects):
+        return []
+    image = kit.open_image(view.url)
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    part = min(CROP / sizes["y"], 1), min(CROP / sizes["x"], 1)
+    _, window = grey_of(view, channel)
+    pictures = []
+    for title, place in choose_crops(objects, part):
+        pixels = read_small(image, [channel.index], FULL, place)
+        labels = read_small(kit.open_label(image, label), [None], FULL, place).planes[0]
+        (plane,) = pixels.planes
+        if labels.shape != plane.shape:
+            labels = nearest(labels, (plane.shape[0], plane.shape[1]))
+        count = count_in(objects, place)
+        noun = "object" if count == 1 else "objects"
+        notes = [f"{count} {noun}", f"on {channel.name}"]
+        alt = f"{label} on {channel.name} of {name}, {title}: {count} {noun}"
+        pictures.append(crop(plane, labels, window, title, notes, alt))
+    return pictures
+
+
+def compared(view: View, names: tuple[str, str], channel: Channel) -> Picture | None:
+    """Two label images on each other, with the numbers of objects that agree."""
+    image = kit.open_image(view.url)
+    read = [read_labels(kit.open_label(image, name)) for name in names]
+    first, second = (found[0] if found else None for found in read)
+    if first is None or second is None or first.shape != second.shape:
+        return None
+    grey, _ = grey_of(view, channel)
+    picture = overlapping(
+        grey,
+        view.labels[names[0]],
+        view.labels[names[1]],
+        names,
+        f"{names[0]} and {names[1]}",
+    )
+    picture.notes = [agreement(first, second).text(*names), f"on {channel.name}"]
+    return picture
 
 
 def is_whole(view: View, table: str) -> bool:

@@ -1,8 +1,8 @@
 """The page of a run: what it did, what that looks like, and what it cost.
 
-One HTML file that needs no network and no JavaScript, to be sent to a colleague. It stands
-on Jinja2 for the page (what it shows is escaped), matplotlib for plots and Pillow for
-pictures: `plots` and `pictures` say why. The kit reads the images.
+One HTML file that needs no network, to be sent to a colleague. Without JavaScript, only the
+copy buttons lack. It stands on Jinja2 for the page (what it shows is escaped), matplotlib
+for plots and Pillow for pictures: `plots` and `pictures` say why. The kit reads the images.
 
 Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
 """
@@ -10,10 +10,12 @@ Nothing in here makes a run fail: what cannot be shown becomes a sentence in its
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,13 +34,39 @@ from .measurements import (
     read_states,
 )
 from .pick_images import Sample, place_name
+from .pictures import Picture, thumbnail
 from .plate import FeatureFigure, Sheet, make_sheets, measured_figures
-from .report_tables import arguments, duration, image_table, logs, unit_rows, value
-from .views import Taken, first_line, short_name, try_view
+from .report_tables import (
+    arguments,
+    cost_rows,
+    duration,
+    image_table,
+    logs,
+    status_of,
+    step_name,
+    value,
+)
+from .reproduce import reproduce
+from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
 SECONDS = 45.0  # for the page in all, but for what has to be
 MAX_TABLES = 1000  # images whose tables are looked at
+
+
+@dataclass
+class Column:
+    """A column of the table of wells: the images to begin with, or the results of a step.
+
+    Attributes:
+        anchor: Section of the page.
+        title: Name of the step.
+        cells: By place and acquisition, a small picture, and its place on the page.
+    """
+
+    anchor: str
+    title: str
+    cells: dict[tuple[str, str], tuple[Picture, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,16 +98,31 @@ class Report:
         zarr_dir: Folder of the dataset.
         images: The image list to begin with.
         plan: What the workflow is going to do, in lines.
+        workflow: The workflow, as Fractal exports it.
+        options: Further options of the command line that ran it.
+        view: Beginning of the URLs of a viewer, which the path of an image completes.
     """
 
     def __init__(
-        self, title: str, zarr_dir: Path, images: list[Image], plan: list[str]
+        self,
+        title: str,
+        zarr_dir: Path,
+        images: list[Image],
+        plan: list[str],
+        workflow: Mapping[str, Any] | None = None,
+        options: Sequence[str] = (),
+        view: str = "",
     ) -> None:
         self.title, self.zarr_dir, self.plan = title, Path(zarr_dir), plan
+        self.workflow, self.options = workflow, options
+        self.start, self.view = images, view
         self.sections: list[Section] = []
         self.seconds = 0.0  # that the page itself took
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
+        # Middle of the piece at full resolution, by place: all steps show the same one.
+        self._focus: dict[str, tuple[float, float]] = {}
+        self._columns: list[Column] = []
         self._tables: dict[Path, TableState] = {}
         self._positions: dict[str, Position | None] = {}
         self._conditions = Conditions()
@@ -137,14 +180,36 @@ class Report:
         empty: Image = {"origin": None, "attributes": {}, "types": {}}
         images = self._images = [empty | image for image in images]
         self._learn(images)
-        for url in self._sample.pick(image["zarr_url"] for image in images):
-            self._views[url] = try_view(url)
+        picked = self._sample.pick(image["zarr_url"] for image in images)
+        start = Column("start", "Start")
+        for url in picked:
+            self._view(url)
+            view = self._views[url]
+            if isinstance(view, View):
+                name = short_name(url, self.zarr_dir)
+                thumb = thumbnail(view, None, view.channels[0], name)
+                start.cells.setdefault(self._row(url), (thumb, ""))
+        if start.cells:
+            self._columns.append(start)
         self._tables = read_states(self._holders(images))
 
     def _learn(self, images: Sequence[Image]) -> None:
         """Find the positions of images, and choose places to show."""
         self._positions |= find_positions(images, self._positions)
         self._sample.learn(images, {u for u, found in self._positions.items() if found})
+
+    def _view(self, url: str) -> None:
+        """Look at an image, at full resolution where the first one of its place did."""
+        place = self._sample.place(url)
+        self._views[url] = view = try_view(url, self._focus.get(place))
+        if isinstance(view, View) and view.channels[0].sharp:
+            top, left, bottom, right = view.channels[0].sharp.place
+            self._focus.setdefault(place, ((top + bottom) / 2, (left + right) / 2))
+
+    def _row(self, url: str) -> tuple[str, str]:
+        """Place and acquisition of an image: a row of the table of wells."""
+        position = self._positions.get(url)
+        return self._sample.place(url), position.acquisition if position else ""
 
     def _where(self, folder: Path) -> Position | None:
         """The position of an image with tables; None for a plate."""
@@ -168,23 +233,31 @@ class Report:
         self._learn(done.after)
         # What is new first: there may be more than are looked at.
         touched = dict.fromkeys([*section.changed, *done.inputs])
-        left = {image["zarr_url"]: image for image in done.after}
+        left = {image["zarr_url"] for image in done.after}
         picked = self._sample.pick(url for url in touched if url in left)
         # What a failed step leaves half done is not listed, and not looked at.
         before = {**self._views}
         for url in picked:
-            self._views[url] = try_view(url)
+            self._view(url)
         for url in [*self._views]:
             if url not in left:
                 del self._views[url]
         section.figures = compare(
-            [left[url] for url in picked],
+            done,
+            picked,
             before,
             self._views,
             self._sample,
             {u: found.acquisition for u, found in self._positions.items() if found},
             self.zarr_dir,
         )
+        column = Column(f"step-{done.number}", step_name(done))
+        for number, figure in enumerate(section.figures, 1):
+            if figure.thumb and figure.url:
+                anchor = f"step-{done.number}-picture-{number}"
+                column.cells.setdefault(self._row(figure.url), (figure.thumb, anchor))
+        if column.cells:
+            self._columns.append(column)
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
@@ -214,6 +287,25 @@ class Report:
                     plots.histogram(np.array(values), label, from_zero=True)
                 )
 
+    def _view_url(self, url: str) -> str:
+        """URL of an image in a viewer; empty if there is none."""
+        path = Path(url)
+        if not self.view.startswith(("https://", "http://")):
+            return ""
+        if not path.is_relative_to(self.zarr_dir):
+            return ""
+        return self.view + quote(path.relative_to(self.zarr_dir).as_posix())
+
+    def _well_rows(self) -> list[tuple[str, tuple[str, str]]]:
+        """Name and key of each row of the table of wells."""
+        keys = dict.fromkeys(key for column in self._columns for key in column.cells)
+        several = len({acquisition for _, acquisition in keys}) > 1
+        names = [
+            place_name(place) + (f", acquisition {acquisition}" if several else "")
+            for place, acquisition in keys
+        ]
+        return sorted(zip(names, keys, strict=True))
+
     def _render(self, sheets: list[Sheet], remarks: list[str]) -> str:
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
@@ -224,8 +316,24 @@ class Report:
         )
         environment.filters |= {"duration": duration, "value": value}
         places = [place_name(place) for place in self._sample.places]
+        here = (self._positions.get(image["zarr_url"]) for image in self._images)
+        positions = {position for position in here if position}
         return environment.get_template("report.html").render(
             title=self.title,
+            status=status_of([section.done for section in self.sections]),
+            columns=self._columns,
+            well_rows=self._well_rows(),
+            reproduction=reproduce(
+                [section.done for section in self.sections],
+                self.workflow,
+                self.start,
+                self.zarr_dir,
+                self.options,
+            ),
+            step_name=step_name,
+            n_wells=len({found[:2] for found in positions}),
+            n_plates=len({found.plate for found in positions}),
+            description=(self.workflow or {}).get("description") or "",
             zarr_dir=self.zarr_dir,
             plan=self.plan,
             sections=self.sections,
@@ -237,9 +345,9 @@ class Report:
             now=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
             arguments=arguments,
             table_of=lambda images, marked: image_table(images, marked, self.zarr_dir),
-            unit_rows=unit_rows,
+            cost_rows=cost_rows([section.done for section in self.sections]),
             logs=logs,
-            name=lambda url: short_name(url, self.zarr_dir),
+            view_url=self._view_url,
         )
 
 

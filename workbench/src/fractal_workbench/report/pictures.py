@@ -9,16 +9,21 @@ import base64
 import io
 import math
 from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
 
+import matplotlib
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from .pixels import Array, resize
+from .pixels import CROP, Array, nearest, resize
 from .views import Channel, View
 
-PALETTE = ("#ffd60a", "#4cc9f0", "#ff7ab8", "#8ee04a", "#ff9f1c", "#b79cff")
+PALETTE = ("#ffd60a", "#22c3ff", "#ff4fa3", "#7be82e", "#ff8c1a", "#a98bff")
 MAGENTA, GREEN = "#ff00ff", "#00ff00"
+YELLOW, CYAN, WHITE = "#ffd60a", "#4cc9f0", "#ffffff"
 Window = tuple[float, float]
+SMALL = 150  # pixels of the longer side of a thumbnail
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Picture:
         keys: Colour (or none), name, and a text about it.
         notes: What else has to be known, in words.
         pixelated: Whether its pixels are shown as squares.
+        plot: A histogram, as SVG.
+        layers: Transparent pictures above it, by what they show: `outlines`, `fill`.
     """
 
     data: str
@@ -44,6 +51,8 @@ class Picture:
     keys: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pixelated: bool = False
+    plot: str = ""
+    layers: dict[str, str] = field(default_factory=dict)
 
 
 def encode(pixels: Array, *, lossless: bool = False) -> str:
@@ -51,14 +60,14 @@ def encode(pixels: Array, *, lossless: bool = False) -> str:
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if lossless:
-        image.save(file, "webp", lossless=True, quality=60, method=3)
+        image.save(file, "webp", lossless=True, exact=True, quality=60, method=3)
     else:
         image.save(file, "webp", quality=85, method=3)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, str]]:
-    """Display range of each channel, and its source.
+    """Display range of each channel, and its source, unless that is the metadata.
 
     By the metadata, if that shows something. Else by the pixels: by those of the channel of
     the same name in the reference view if they do, so that the two can be compared.
@@ -70,11 +79,11 @@ def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, s
         before = {channel.name: window for channel, (window, _) in pairs}
     for channel in view.channels:
         if channel.window and shows(channel.pixels, channel.window):
-            found.append((channel.window, "by its metadata"))
+            found.append((channel.window, ""))
         elif channel.name in before and shows(channel.pixels, before[channel.name]):
-            found.append((before[channel.name], "as before"))
+            found.append((before[channel.name], ", as before"))
         else:
-            found.append((stretched(channel.pixels), "1st to 99.8th percentile"))
+            found.append((stretched(channel.pixels), " (1st to 99.8th percentile)"))
     return found
 
 
@@ -124,7 +133,7 @@ def plain(view: View, name: str, title: str, before: View | None = None) -> Pict
     chosen = windows(view, before)
     pixels = mixed(view.channels, [window for window, _ in chosen])
     keys = [
-        (channel.colour, channel.name, f"{number(w[0])} to {number(w[1])}, {source}")
+        (channel.colour, channel.name, f"{number(w[0])} to {number(w[1])}{source}")
         for channel, (w, source) in zip(view.channels, chosen, strict=True)
     ]
     names = ", ".join(channel.name for channel in view.channels)
@@ -143,18 +152,210 @@ def looks(
     return [(channel.name, channel.colour, window) for channel, (window, _) in pairs]
 
 
-def outlined(view: View, label: str, name: str) -> Picture:
-    """A picture with the outlines of labels: neighbours have different colours."""
-    labels = view.labels[label].astype(np.int64)
-    pixels = rgb(grey(view) * 0.75)
+def grey_of(view: View, channel: Channel) -> tuple[Array, Window]:
+    """A channel from 0 to 1, and its window."""
+    names = [other.name for other in view.channels]
+    window, _ = windows(view)[names.index(channel.name)]
+    return scaled(channel.pixels, window), window
+
+
+def outlined(view: View, label: str, name: str, channel: Channel) -> Picture:
+    """A picture of a channel, with the outlines and areas of labels as layers.
+
+    Args:
+        view: View of the image.
+        label: Name of the label image.
+        name: Name of the image.
+        channel: The channel below.
+    """
+    objects = view.objects.get(label)
+    seen = len(np.unique(view.labels[label])) - int((view.labels[label] == 0).any())
+    count = len(objects) if objects else seen
+    text = objects.summary() if objects else f"{seen} objects in this picture"
+    grey, _ = grey_of(view, channel)
+    noun = "object" if count == 1 else "objects"
+    alt = f"Outlines of {count} {noun} of the label image {label} over {name}"
+    keys = [("", "", text), ("", "", f"on {channel.name}")]
+    picture = finish(view, rgb(grey), f"{channel.name} of {name}", label, keys, False)
+    picture.layers = label_layers(view.labels[label], picture)
+    picture.alt = alt
+    return picture
+
+
+def label_layers(labels: Array, picture: Picture) -> dict[str, str]:
+    """Outlines and areas of labels: neighbours have different colours.
+
+    Args:
+        labels: Labels in y and x.
+        picture: The picture below; thicker lines in larger ones, which are shown smaller.
+    """
+    labels = labels.astype(np.int64)
     palette = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
+    colours = palette[labels % len(palette)]
     edges = outlines(labels)
-    pixels[edges] = palette[labels[edges] % len(palette)]
-    n = len(np.unique(labels[labels != 0]))
-    objects = f"{n} object{'' if n == 1 else 's'}"
-    alt = f"Outlines of {objects} of the label image {label} over {name}"
-    keys = [("", label, f"{objects} in this picture, outlined")]
-    return finish(view, pixels, alt, f"label {label}", keys, True)
+    for _ in range(round(max(picture.width, picture.height) / 320) - 1):
+        # Inwards, so that objects do not grow.
+        edges |= outlines(np.where(edges, 0, labels)) & (labels != 0)
+    layers = {}
+    for kind, alpha in (
+        ("outlines", np.where(edges, 255, 0)),
+        ("fill", np.where(labels != 0, 90, 0)),
+    ):
+        pixels = np.dstack([colours * (alpha > 0)[..., None], alpha]).astype(np.uint8)
+        layers[kind] = encode(pixels, lossless=True)
+    return layers
+
+
+def crop(
+    pixels: Array,
+    labels: Array | None,
+    window: Window,
+    title: str,
+    notes: list[str],
+    alt: str,
+) -> Picture:
+    """A piece at full resolution, with labels.
+
+    Args:
+        pixels: Grey values in y and x.
+        labels: Labels of the same shape, or None.
+        window: Grey values of black and white.
+        title: What it is.
+        notes: What else has to be known.
+        alt: What it shows, for those who cannot see it.
+    """
+    height, width = pixels.shape
+    times = max(CROP // max(height, width), 1)
+    image = rgb(scaled(pixels, window))
+    picture = Picture(
+        encode(image),
+        width * times,
+        height * times,
+        alt,
+        title,
+        notes=notes,
+        pixelated=times > 1,
+    )
+    if labels is not None:
+        picture.layers = label_layers(labels, picture)
+    return picture
+
+
+def window_text(window: Window) -> str:
+    """A display range in words."""
+    return f"{number(window[0])} to {number(window[1])}"
+
+
+def by_itself(view: View, channel: Channel, name: str) -> Picture:
+    """A channel in grey, with a histogram of its grey values and the saturated pixels."""
+    grey, window = grey_of(view, channel)
+    alt = f"{channel.name} of {name}"
+    picture = finish(view, rgb(grey), alt, channel.name, [], False)
+    picture.notes.append(f"shown: {window_text(window)}")
+    if (sharp := channel.sharp) and sharp.counts:
+        if math.isfinite(sharp.limit):
+            part = f"{100 * sharp.saturated:.2g} %" if sharp.saturated else "none"
+            picture.notes.append(
+                f"saturated (at {sharp.limit:g}): {part} of {sharp.summarized}"
+            )
+        picture.plot = small_histogram(sharp.counts, sharp.edges, window, channel.name)
+    return picture
+
+
+def small_histogram(
+    counts: list[int], edges: tuple[float, float], window: Window, name: str
+) -> str:
+    """A histogram of grey values as SVG, on a logarithmic scale, with the display range.
+
+    A few bars need no library, and a page has many of them.
+    """
+    width, height = 200, 36
+    low, high = edges[0], max(edges[1], edges[0] + 1e-9)
+    most = math.log1p(max(counts))
+    step = width / len(counts)
+    bars = "".join(
+        f"M{n * step:.1f} {height}V{height * (1 - math.log1p(count) / most):.1f}h{step:.1f}V{height}"
+        for n, count in enumerate(counts)
+        if count
+    )
+    start, end = (
+        min(max((value - low) / (high - low), 0), 1) * width for value in window
+    )
+    alt = f"Grey values of {name}, from {number(low)} to {number(high)}"
+    return (
+        f'<svg class="histogram" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(alt)}"><rect x="{start:.1f}" width="{max(end - start, 1):.1f}" '
+        f'height="{height}"/><path d="{bars}"/></svg>'
+    )
+
+
+def thumbnail(view: View, label: str | None, channel: Channel, name: str) -> Picture:
+    """A small picture of an image, or of a label image on a channel."""
+    height, width = view.frame
+    ratio = SMALL / max(height, width)
+    frame = max(round(height * ratio), 1), max(round(width * ratio), 1)
+    if label is None:
+        pixels = mixed(view.channels, [window for window, _ in windows(view)])
+    else:
+        pixels = rgb(grey_of(view, channel)[0])
+    small = np.array(Image.fromarray(pixels).resize(frame[::-1]))
+    notes = []
+    if label is not None:
+        labels = nearest(view.labels[label], frame).astype(np.int64)
+        palette = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
+        edges = outlines(labels)
+        small[edges] = palette[labels[edges] % len(palette)]
+        if (objects := view.objects.get(label)) is not None:
+            notes.append(f"{len(objects)} {label}")
+    alt = f"{label or 'pixels'} of {name}"
+    return Picture(encode(small), frame[1], frame[0], alt, "", notes=notes)
+
+
+def changed(before: Array, after: Array, name: str) -> Picture | None:
+    """Difference of two pieces of the same shape: brighter in orange, darker in blue."""
+    if before.shape != after.shape:
+        return None
+    difference = after.astype(float) - before.astype(float)
+    most = float(np.percentile(np.abs(difference), 99.8)) or float(
+        np.abs(difference).max()
+    )
+    if not most:
+        return None
+    part = np.clip(difference / most, -1, 1)[..., None]
+    up, down = (np.array(ImageColor.getrgb(c)) for c in ("#ff9f1c", "#4cc9f0"))
+    pixels = np.where(part > 0, part * up, -part * down)
+    keys = [
+        ("#ff9f1c", "brighter", f"by up to {number(most)}"),
+        ("#4cc9f0", "darker", ""),
+    ]
+    alt = f"Difference of {name}: brighter in orange, darker in blue"
+    height, width = before.shape
+    return Picture(
+        encode(pixels.astype(np.uint8)), width, height, alt, "difference", keys
+    )
+
+
+def overlapping(
+    grey: Array, first: Array, second: Array, names: tuple[str, str], title: str
+) -> Picture:
+    """Outlines of two label images of one image on each other; where both are, white.
+
+    Args:
+        grey: The picture below, from 0 to 1.
+        first: Labels of the first, of the same shape.
+        second: Labels of the second.
+        names: Names of the two.
+        title: What the picture is.
+    """
+    pixels = rgb(grey * 0.7)
+    one, two = outlines(first.astype(np.int64)), outlines(second.astype(np.int64))
+    for mask, colour in ((one, YELLOW), (two, CYAN), (one & two, WHITE)):
+        pixels[mask] = ImageColor.getrgb(colour)
+    keys = [(YELLOW, f"only {names[0]}", ""), (CYAN, f"only {names[1]}", "")]
+    keys.append((WHITE, "both", ""))
+    alt = f"Outlines of {names[0]} in yellow and of {names[1]} in cyan"
+    height, width = grey.shape
+    return Picture(encode(pixels, lossless=True), width, height, alt, title, keys)
 
 
 def outlines(labels: Array) -> Array:
@@ -207,22 +408,27 @@ def finish(
     lossless: bool,
 ) -> Picture:
     """Add the scale bar and the notes below."""
-    pixels, bar = with_bar(view, pixels)
+    pixels = with_bar(pixels, view.small.size[1], view.unit, view.small.shape[1])
     height, width = view.frame
     enlarged = view.small.shape[1] <= width / 2
-    notes = [*view.small.notes, *bar]
+    notes = [*view.small.notes]
     data = encode(pixels, lossless=lossless or enlarged)
     return Picture(data, width, height, alt, title, keys, notes, enlarged)
 
 
-def with_bar(view: View, pixels: Array) -> tuple[Array, list[str]]:
-    """Draw a bar of a round length, about a fifth of the picture."""
+def with_bar(pixels: Array, full: float, unit: str, n_pixels: float) -> Array:
+    """Draw a bar of a round length, about a fifth of the picture, with its length.
+
+    Args:
+        pixels: The picture.
+        full: Its width in the unit.
+        unit: Unit of length; empty if there is none.
+        n_pixels: Its width in pixels of full resolution, for want of a unit.
+    """
     height, width = pixels.shape[:2]
-    full = view.small.size[1]
-    if width < 96 or height < 48 or not 0 < full < math.inf:
-        return pixels, []
-    unit = view.unit or "pixels"
-    full = full if view.unit else view.small.shape[1]
+    if width < 96 or height < 64 or not 0 < full < math.inf:
+        return pixels
+    unit, full = (unit, full) if unit else ("pixels", n_pixels)
     power = 10 ** math.floor(math.log10(full / 5))
     length = max(n * power for n in (1, 2, 5) if n * power <= full / 5 * 1.0001)
     right, bottom = width - 8, height - 8
@@ -231,7 +437,19 @@ def with_bar(view: View, pixels: Array) -> tuple[Array, list[str]]:
     draw = ImageDraw.Draw(image)
     draw.rectangle([left - 1, bottom - 4, right + 1, bottom + 1], fill="#000000")
     draw.rectangle([left, bottom - 3, right, bottom], fill="#ffffff")
-    return np.asarray(image), [f"bar {length:g} {unit}"]
+    # That of matplotlib has a µ, and Pillow's own has not.
+    file = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    font = ImageFont.truetype(file, max(width / 24, 10))
+    draw.text(
+        (right, bottom - 6),
+        f"{length:g} {unit}",
+        "#ffffff",
+        font,
+        anchor="rs",
+        stroke_width=2,
+        stroke_fill="#000000",
+    )
+    return np.asarray(image)
 
 
 def number(value: float) -> str:

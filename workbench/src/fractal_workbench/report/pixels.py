@@ -22,6 +22,8 @@ WHOLE: Place = (0, 0, 1, 1)
 MAX_PLANE = 2**24  # pixels of a plane that are read to make a picture
 MAX_VOLUME = 2**25  # voxels
 MAX_CHUNK = 2**28  # bytes
+CROP = 256  # pixels of a piece at full resolution
+BINS = 48  # of a histogram of grey values
 PIECE = 512  # pixels of the middle of a plane that is larger
 
 
@@ -115,6 +117,96 @@ def read_small(
     shape = full["y"] * part_y, full["x"] * part_x
     size = shape[0] * image.scale["y"], shape[1] * image.scale["x"]
     return Small([read(channel) for channel in channels], place, shape, size, notes)
+
+
+@dataclass
+class Sharp:
+    """A piece of a channel at full resolution, and a summary of the plane around it.
+
+    Attributes:
+        pixels: The piece, in y and x.
+        place: Where it is.
+        plane: Which plane it is, in words; empty if there is only one.
+        counts: Histogram of the grey values.
+        edges: Lowest and highest grey value of the histogram.
+        saturated: Part of the pixels at `limit`.
+        limit: Highest value that the camera or the data type has.
+        summarized: What the summary is about, in words: the plane, or the piece.
+    """
+
+    pixels: Array
+    place: Place
+    plane: str
+    counts: list[int]
+    edges: tuple[float, float]
+    saturated: float
+    limit: float
+    summarized: str
+
+
+def read_sharp(
+    image: Image, channel: int | None, focus: tuple[float, float], size: int = CROP
+) -> Sharp:
+    """Read a piece of the middle plane at full resolution, and summarize the plane.
+
+    Args:
+        image: An image, or a label image.
+        channel: Position of the channel; None for a label image.
+        focus: Middle of the piece, in y and x, as parts of the image.
+        size: Height and width of the piece, in pixels.
+
+    Raises:
+        ValueError: A chunk is too large, or cannot be read.
+    """
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    level = image.levels[0]
+    if int(np.prod(level.chunks)) * level.dtype.itemsize > MAX_CHUNK:
+        raise ValueError("its chunks are too large")
+    height, width, depth = sizes["y"], sizes["x"], sizes.get("z", 1)
+    top, left = (
+        int(np.clip(round(middle * n - size / 2), 0, max(n - size, 0)))
+        for middle, n in zip(focus, (height, width), strict=True)
+    )
+    whole = height * width <= MAX_PLANE
+    rows = slice(0, height) if whole else slice(top, min(top + size, height))
+    columns = slice(0, width) if whole else slice(left, min(left + size, width))
+    region = {"z": slice(depth // 2, depth // 2 + 1), "y": rows, "x": columns}
+    axes = [axis for axis in image.axes if axis != "c" or channel is None]
+    read = image.read(tuple(region.get(axis, slice(1)) for axis in axes), channel)
+    plane = read.reshape(read.shape[-2:])
+    piece = plane[top : top + size, left : left + size] if whole else plane
+    place = (
+        top / height,
+        left / width,
+        (top + piece.shape[0]) / height,
+        (left + piece.shape[1]) / width,
+    )
+    name = f"plane {depth // 2 + 1} of {depth}" if depth > 1 else ""
+    about = ("the plane" if depth > 1 else "the image") if whole else "this piece"
+    known = plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane.ravel()
+    if not len(known):
+        return Sharp(piece, place, name, [], (0, 0), 0, 0, about)
+    low, high = float(known.min()), float(known.max())
+    counts, _ = np.histogram(known, BINS, (low, high if high > low else low + 1))
+    limit = camera_limit(plane.dtype, high)
+    saturated = float(np.count_nonzero(known >= limit)) / len(known)
+    return Sharp(
+        piece.copy(), place, name, counts.tolist(), (low, high), saturated, limit, about
+    )
+
+
+def camera_limit(dtype: np.dtype[Any], highest: float) -> float:
+    """Highest value of a camera: 255 of 8 bits, or of 10, 12, 14 or 16 bits in 16 of data.
+
+    Args:
+        dtype: Data type of the pixels.
+        highest: The highest value in an image: 4095 is the limit of a camera of 12 bits.
+    """
+    if dtype.kind not in "iu":
+        return float("inf")
+    if dtype.itemsize > 1 and highest in (1023, 4095, 16383):
+        return highest
+    return float(np.iinfo(dtype).max)
 
 
 def fitting_level(image: Image, want: int) -> int:

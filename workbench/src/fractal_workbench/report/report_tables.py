@@ -70,23 +70,77 @@ def image_table(
     return [name for _, name in columns], rows, max(len(images) - MAX_ROWS, 0)
 
 
-class UnitRow(NamedTuple):
-    """The costs of the units of one part of a task.
+class Status(NamedTuple):
+    """Whether a workflow succeeded.
 
     Attributes:
+        kind: `succeeded`, `partly` or `failed`.
+        text: What happened, in a sentence.
+        links: Place on the page, and name, of what failed.
+    """
+
+    kind: str
+    text: str
+    links: list[tuple[str, str]]
+
+
+def status_of(steps: Sequence[StepDone]) -> Status:
+    """Whether all steps succeeded, a part of them, or none."""
+    if not steps:
+        return Status("failed", "No step ran.", [])
+    last, n = steps[-1], len(steps)
+    jobs = sum(len(step.units or ()) for step in steps)
+    noun = "job" if jobs == 1 else "jobs"
+    if last.failure is None and n == last.total:
+        which = "The step" if n == 1 else f"All {n} steps"
+        return Status("succeeded", f"{which} succeeded, with {jobs} {noun}.", [])
+    if last.failure is None:
+        link = [(f"step-{last.number}", f"{last.number}. {step_name(last)}")]
+        text = f"Stopped after step {n} of {last.total}: {last.total - n} did not run."
+        return Status("partly", text, link)
+    failed = [unit for unit in last.units if unit.reason is not None]
+    done = n > 1 or len(failed) < len(last.units)
+    links = [(f"step-{last.number}", f"{last.number}. {step_name(last)}")]
+    links += [
+        (f"failed-{last.number}-{number}", unit.name)
+        for number, unit in enumerate(failed[:MAX_LOGS], 1)
+    ]
+    text = f"Step {n} of {last.total}, {step_name(last)}, failed"
+    if last.units:
+        text += f": {len(failed)} of {len(last.units)} jobs"
+    if n > 1:
+        text += f". {'The step' if n == 2 else f'The {n - 1} steps'} before succeeded"
+    if last.total > n:
+        text += f". {last.total - n} did not run"
+    return Status("partly" if done else "failed", f"{text}.", links)
+
+
+def step_name(done: StepDone) -> str:
+    """Name of a step, for people."""
+    return done.step.alias or done.task.name
+
+
+class CostRow(NamedTuple):
+    """The costs of the jobs of one part of a task.
+
+    Attributes:
+        number: Of the step.
+        step: Its name.
         part: How often that part runs, in words.
-        units: How many units there were.
+        jobs: How many jobs there were.
         failed: How many of them failed.
         reused: How many were taken from an earlier run.
         requested: The requested resources, with what was measured.
         complaints: Sentences about these.
-        seconds: Median and largest time of a unit.
+        seconds: Median and largest time of a job.
         cpu_seconds: The same of its processors.
         memory: The same of its peak memory.
     """
 
+    number: int
+    step: str
     part: str
-    units: int
+    jobs: int
     failed: int
     reused: int
     requested: Costs | None
@@ -96,28 +150,33 @@ class UnitRow(NamedTuple):
     memory: tuple[float, float] | None
 
 
-def unit_rows(done: StepDone) -> list[UnitRow]:
-    """Costs of the units of each part, and the requested resources."""
+def cost_rows(steps: Sequence[StepDone]) -> list[CostRow]:
+    """Costs of the jobs of each part of each step, and the requested resources."""
     rows = []
-    for part in ("non_parallel", "parallel"):
-        units = [unit for unit in done.units if unit.part == part]
-        if not units:
-            continue
-        costs = [unit.cost for unit in units if unit.cost]
-        requested = next((c for c in done.costs if c.part == part and c.units), None)
-        rows.append(
-            UnitRow(
-                part="once for all" if part == "non_parallel" else "for each",
-                units=len(units),
-                failed=sum(unit.reason is not None for unit in units),
-                reused=sum(unit.reused for unit in units),
-                requested=requested,
-                complaints=[*requested.complaints()] if requested else [],
-                seconds=_middle([cost.seconds for cost in costs]),
-                cpu_seconds=_middle([cost.cpu_seconds for cost in costs]),
-                memory=_middle([cost.memory for cost in costs]),
+    for done in steps:
+        for part in ("non_parallel", "parallel"):
+            units = [unit for unit in done.units or () if unit.part == part]
+            if not units:
+                continue
+            costs = [unit.cost for unit in units if unit.cost]
+            requested = next(
+                (c for c in done.costs if c.part == part and c.units), None
             )
-        )
+            rows.append(
+                CostRow(
+                    number=done.number,
+                    step=step_name(done),
+                    part="once for all" if part == "non_parallel" else "for each",
+                    jobs=len(units),
+                    failed=sum(unit.reason is not None for unit in units),
+                    reused=sum(unit.reused for unit in units),
+                    requested=requested,
+                    complaints=[*requested.complaints()] if requested else [],
+                    seconds=_middle([cost.seconds for cost in costs]),
+                    cpu_seconds=_middle([cost.cpu_seconds for cost in costs]),
+                    memory=_middle([cost.memory for cost in costs]),
+                )
+            )
     return rows
 
 

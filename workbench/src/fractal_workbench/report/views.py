@@ -16,9 +16,20 @@ import numpy as np
 from .. import kit
 from ..kit import Image
 from ..kit.regions import read_rois
-from .pixels import Array, Small, frame_of, nearest, read_small, resize
+from .objects import Objects, find_objects
+from .pixels import (
+    Array,
+    Place,
+    Sharp,
+    Small,
+    frame_of,
+    nearest,
+    read_sharp,
+    read_small,
+    resize,
+)
 
-LONGER = 320  # pixels of the longer side of a picture
+LONGER = 512  # pixels of the longer side of a picture
 MAX_CHANNELS = 4
 MAX_LABELS = 4
 MAX_REGIONS = 500  # of a table
@@ -37,12 +48,18 @@ class Channel:
         colour: As `#rrggbb`.
         window: Grey values of black and of full colour, by the metadata of the image.
         pixels: Grey values, of the size of the picture.
+        index: Position in the image.
+        wavelength: Its wavelength ID; empty if it has none.
+        sharp: A piece at full resolution, and a summary of the plane around it.
     """
 
     name: str
     colour: str
     window: tuple[float, float] | None
     pixels: Array
+    index: int = 0
+    wavelength: str = ""
+    sharp: Sharp | None = None
 
 
 @dataclass
@@ -54,7 +71,9 @@ class View:
         channels: Its channels.
         small: What was read.
         unit: Of its pixel sizes.
+        depth: Number of its planes in z.
         labels: Labels by the name of the label image, of the size of the picture.
+        objects: Objects by the name of the label image; None if it is too large for that.
         regions: Boxes by name of the table: top, left, bottom, right in the picture.
         remarks: Sentences about what cannot be shown.
         marks: Digests of the pixels, and of each label image and ROI table.
@@ -64,7 +83,9 @@ class View:
     channels: list[Channel]
     small: Small
     unit: str
+    depth: int = 1
     labels: dict[str, Array] = field(default_factory=dict)
+    objects: dict[str, Objects | None] = field(default_factory=dict)
     regions: dict[str, dict[str, Box]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
@@ -76,13 +97,21 @@ class View:
         return height, width
 
 
-def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> View:
+def take_view(
+    url: str,
+    longer: int = LONGER,
+    *,
+    only_pixels: bool = False,
+    focus: tuple[float, float] | None = None,
+) -> View:
     """Look at an image.
 
     Args:
         url: Folder of the image.
         longer: Pixels of the longer side of the picture.
-        only_pixels: Leave labels and regions out.
+        only_pixels: Leave labels, regions and full resolution out.
+        focus: Middle of the piece at full resolution, in y and x, as parts of the image;
+            by default where the picture has most contrast.
 
     Raises:
         Exception: Of any kind: the image cannot be read.
@@ -98,7 +127,14 @@ def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> V
     colours = channel_colours([metadata[n] for n in shown])
     names = image.channel_names
     channels = [
-        Channel(names[n], colour, omero_window(metadata[n]), resize(plane, frame))
+        Channel(
+            names[n],
+            colour,
+            omero_window(metadata[n]),
+            resize(plane, frame),
+            n,
+            str(metadata[n].get("wavelength_id") or ""),
+        )
         for n, colour, plane in zip(shown, colours, small.planes, strict=True)
     ]
     mark = hashlib.sha256(str(image.shape).encode())
@@ -107,17 +143,45 @@ def take_view(url: str, longer: int = LONGER, *, only_pixels: bool = False) -> V
     small.planes = []
     axes = {axis["name"]: axis for axis in image.metadata["multiscales"][0]["axes"]}
     unit = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}
+    named = str(axes["x"].get("unit") or "")
     view = View(
         url=url,
         channels=channels,
         small=small,
-        unit=unit.get(axes["x"].get("unit") or "", axes["x"].get("unit") or ""),
+        # Without scale, a pixel has no size, whatever the axes say.
+        unit=unit.get(named, named) if image.is_calibrated else "",
+        depth=dict(zip(image.axes, image.shape, strict=True)).get("z", 1),
         marks={"pixels": mark.hexdigest()},
     )
     if not only_pixels:
+        if focus is None:
+            focus = most_contrast(channels[0].pixels, small.place)
+        for channel in channels:
+            with remark_on_error(view, f"full resolution of {channel.name}"):
+                channel.sharp = read_sharp(image, channel.index, focus)
         look_at_labels(image, view)
         look_at_regions(image, view)
     return view
+
+
+def most_contrast(pixels: Array, place: Place) -> tuple[float, float]:
+    """Middle of the part of a picture with most contrast, as parts of the image.
+
+    Args:
+        pixels: A picture of a channel.
+        place: Which part of the image it shows.
+    """
+    height, width = pixels.shape
+    n = 4 if min(height, width) >= 16 else 1
+    best, corner = -1.0, (0, 0)
+    for row, column in np.ndindex(2 * n - 1, 2 * n - 1):
+        y, x = row * height // (2 * n), column * width // (2 * n)
+        spread = float(pixels[y : y + height // n, x : x + width // n].std())
+        if spread > best:
+            best, corner = spread, (y, x)
+    y, x = ((c + m / (2 * n)) / m for c, m in zip(corner, (height, width), strict=True))
+    top, left, bottom, right = place
+    return top + y * (bottom - top), left + x * (right - left)
 
 
 def look_at_labels(image: Image, view: View) -> None:
@@ -135,6 +199,7 @@ def look_at_labels(image: Image, view: View) -> None:
             view.labels[name] = nearest(plane, view.frame)
             mark = hashlib.sha256(np.ascontiguousarray(plane).tobytes())
             view.marks[f"label {name}"] = mark.hexdigest()
+            view.objects[name] = find_objects(label, view.unit)
 
 
 def look_at_regions(image: Image, view: View) -> None:
@@ -215,9 +280,9 @@ def short_name(url: str, zarr_dir: Path) -> str:
 Taken = View | str
 
 
-def try_view(url: str) -> Taken:
+def try_view(url: str, focus: tuple[float, float] | None = None) -> Taken:
     """Look at an image; if that fails, return the reason."""
     try:
-        return take_view(url)
+        return take_view(url, focus=focus)
     except Exception as error:
         return f"It cannot be shown: {first_line(error)}"

@@ -1,0 +1,229 @@
+"""Objects of a label image: sizes, places, and which of them are far from the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..kit import Image
+from .pixels import Array, Place
+
+MAX_VOXELS = 2**24  # that are read to measure objects
+FENCE = 1.5  # interquartile ranges beyond the quartiles, after Tukey
+
+
+@dataclass
+class Objects:
+    """Objects of a label image, one row each, at the first time point.
+
+    Attributes:
+        numbers: Label of each.
+        sizes: Area, or volume of a label image with several planes, in `unit`.
+        unit: Such as `µm²` or `pixels`.
+        boxes: First and last y, first and last x, as parts of the image; shape (n, 4).
+        at_border: Whether it touches the border of the image in y or x.
+        touching: Whether it touches another object.
+        factor: By how much y is smaller than at full resolution, where it was measured.
+    """
+
+    numbers: Array
+    sizes: Array
+    unit: str
+    boxes: Array
+    at_border: Array
+    touching: Array
+    factor: float
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Sizes between which an object is not far from the rest."""
+        low, high = np.percentile(self.sizes, (25, 75)).tolist()
+        return low - FENCE * (high - low), high + FENCE * (high - low)
+
+    @property
+    def far(self) -> Array:
+        """Mask of the objects whose size is far from the rest."""
+        if not len(self):
+            return np.zeros(0, bool)
+        low, high = self.limits
+        result: Array = (self.sizes < low) | (self.sizes > high)
+        return result
+
+    @property
+    def centers(self) -> Array:
+        """Middle of the box of each object, as parts of the image: y and x."""
+        result: Array = self.boxes.reshape(-1, 2, 2).mean(axis=2)
+        return result
+
+    def summary(self) -> str:
+        """Counts of objects, and of those far from the rest, in words."""
+        n = len(self)
+        text = f"{n} object{'' if n == 1 else 's'}"
+        if self.factor > 1.01:
+            text += (
+                f" at {self.factor:.3g} times fewer pixels, so that small ones may lack"
+            )
+        parts = [
+            f"{np.count_nonzero(mask)} {what}"
+            for mask, what in (
+                (self.at_border, "at the border"),
+                (self.touching, "touching another"),
+                (self.far, "of unusual size"),
+            )
+            if mask.any()
+        ]
+        return f"{text}: {', '.join(parts)}" if parts else text
+
+
+def find_objects(label: Image, unit: str) -> Objects | None:
+    """Measure the objects of a label image; None if each level of it is too large.
+
+    Args:
+        label: A label image with the axes (t)(z)yx.
+        unit: Unit of length of its pixel sizes; empty if it has none.
+    """
+    read = read_labels(label)
+    if read is None:
+        return None
+    labels, factor = read
+    numbers, flat = np.unique(labels, return_inverse=True)
+    compact = flat.reshape(labels.shape)
+    if numbers[0] != 0:  # no background at all
+        numbers, compact = np.concatenate([[0], numbers]), compact + 1
+    n = len(numbers) - 1
+    counts = np.bincount(compact.ravel(), minlength=n + 1)[1:]
+    height, width = labels.shape[-2:]
+    boxes = np.zeros((n, 4))
+    for number, box in enumerate(ndimage.find_objects(compact, n)):
+        y, x = box[-2:]
+        boxes[number] = (
+            y.start / height,
+            y.stop / height,
+            x.start / width,
+            x.stop / width,
+        )
+    touching = np.zeros(n + 1, bool)
+    for axis in range(labels.ndim):
+        first = compact[tuple([slice(None)] * axis + [slice(None, -1)])]
+        second = compact[tuple([slice(None)] * axis + [slice(1, None)])]
+        differs = (first != second) & (first > 0) & (second > 0)
+        touching[first[differs]] = touching[second[differs]] = True
+    border = (boxes[:, 0] == 0) | (boxes[:, 1] == 1) | (boxes[:, 2] == 0)
+    axes = "zyx"[-labels.ndim :]
+    voxel = float(np.prod([label.scale[axis] for axis in axes])) * factor[0] * factor[1]
+    power = "²" if len(axes) == 2 else "³"
+    return Objects(
+        numbers=numbers[1:],
+        sizes=counts * voxel if unit else counts * factor[0] * factor[1],
+        unit=f"{unit}{power}" if unit else ("pixels" if len(axes) == 2 else "voxels"),
+        boxes=boxes,
+        at_border=border | (boxes[:, 3] == 1),
+        touching=touching[1:],
+        factor=factor[0],
+    )
+
+
+def read_labels(label: Image) -> tuple[Array, tuple[float, float]] | None:
+    """Labels of the first time point, with the axes (z)yx, at the best level that fits.
+
+    Returns:
+        The labels, and by how much y and x are smaller than at full resolution.
+    """
+    for number, level in enumerate(label.levels):
+        sizes = dict(zip(label.axes, level.shape, strict=True))
+        n = sizes.get("z", 1) * sizes["y"] * sizes["x"]
+        if not 0 < n <= MAX_VOXELS:
+            continue
+        region = tuple(slice(1) if axis in "tc" else slice(None) for axis in label.axes)
+        labels = label.read(region, level=number)
+        shape = tuple(
+            m for m, axis in zip(labels.shape, label.axes, strict=True) if axis in "zyx"
+        )
+        labels = labels.reshape(shape)
+        if labels.ndim == 3 and labels.shape[0] == 1:
+            labels = labels[0]
+        full = dict(zip(label.axes, label.shape, strict=True))
+        return labels, (full["y"] / sizes["y"], full["x"] / sizes["x"])
+    return None
+
+
+def choose_crops(
+    objects: Objects, part: tuple[float, float]
+) -> list[tuple[str, Place]]:
+    """Choose places to look at: by the number of objects, and around extreme ones.
+
+    Args:
+        objects: The objects of an image.
+        part: Height and width of a crop, as parts of the image, at most 1.
+
+    Returns:
+        A title, and the place, of each crop.
+    """
+    centers = objects.centers
+    starts = [np.linspace(0, 1 - size, max(round(2 / size) - 1, 1)) for size in part]
+    corners = np.array([(y, x) for y in starts[0] for x in starts[1]])
+    counts = np.array(
+        [
+            np.count_nonzero(((centers >= c) & (centers < c + part)).all(axis=1))
+            for c in corners
+        ],
+        dtype=int,
+    )
+    order = np.argsort(counts, kind="stable")
+    chosen = {
+        "densest": order[-1],
+        "median": order[len(order) // 2],
+        "sparsest": order[0],
+    }
+    crops = []
+    seen: set[int] = set()
+    for title, number in chosen.items():
+        if int(number) not in seen:
+            seen.add(int(number))
+            crops.append((title, place_at(corners[number], part)))
+    if len(objects) > 2:
+        half = part[0] / 2, part[1] / 2
+        for title, number in (
+            ("largest", int(objects.sizes.argmax())),
+            ("smallest", int(objects.sizes.argmin())),
+        ):
+            corner = centers[number] - np.array(half) / 2
+            size = f"{objects.sizes[number]:.4g} {objects.unit}"
+            name = f"{title}: label {objects.numbers[number]}, {size}"
+            crops.append((name, place_at(np.clip(corner, 0, 1 - np.array(half)), half)))
+    return crops
+
+
+def place_at(corner: Array, size: tuple[float, float]) -> Place:
+    """The place with a corner, and a height and width."""
+    top, left = corner.tolist()
+    return top, left, min(top + size[0], 1), min(left + size[1], 1)
+
+
+def count_in(objects: Objects, place: Place) -> int:
+    """Number of objects whose boxes overlap a place."""
+    top, left, bottom, right = place
+    first_y, last_y, first_x, last_x = objects.boxes.T
+    inside = (first_y < bottom) & (last_y > top) & (first_x < right) & (last_x > left)
+    return int(np.count_nonzero(inside))
+
+
+def extremes(objects: Objects, most: int = 3) -> list[Mapping[str, str]]:
+    """The largest and smallest objects, as rows of a table."""
+    if len(objects) < 2:
+        return []
+    order = np.argsort(objects.sizes)
+    chosen = dict.fromkeys([*order[::-1][:most].tolist(), *order[:most].tolist()])
+    return [
+        {
+            "label": str(objects.numbers[n]),
+            "size": f"{objects.sizes[n]:.4g} {objects.unit}",
+            "at_border": "yes" if objects.at_border[n] else "",
+            "touching": "yes" if objects.touching[n] else "",
+        }
+        for n in chosen
+    ]

@@ -1,0 +1,112 @@
+"""What it takes to run the workflow of a page again: files, command line, versions."""
+
+import base64
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..engine.history import StepDone
+from ..engine.rules import Image
+
+MAX_FILE = 2_000_000  # characters of a file that is a part of the page
+
+
+class File(NamedTuple):
+    """A file that the page offers.
+
+    Attributes:
+        name: Its name.
+        text: Its content.
+        data: The same as a data URI.
+    """
+
+    name: str
+    text: str
+    data: str
+
+
+class Reproduction(NamedTuple):
+    """How to run a workflow again.
+
+    Attributes:
+        command: The command line.
+        files: Workflow and image list, which the command line names.
+        versions: Name and version of the packages, of Python and of libraries.
+        machine: Name and kind of the machine.
+    """
+
+    command: str
+    files: list[File]
+    versions: list[tuple[str, str]]
+    machine: str
+
+
+def reproduce(
+    steps: Sequence[StepDone],
+    workflow: Mapping[str, Any] | None,
+    images: Sequence[Image],
+    zarr_dir: Path,
+    options: Sequence[str],
+) -> Reproduction:
+    """Describe how to run the steps of a workflow again.
+
+    Args:
+        steps: The steps that ran.
+        workflow: The workflow, as Fractal exports it.
+        images: The image list to begin with.
+        zarr_dir: Folder of the dataset.
+        options: Further options of the command line.
+    """
+    files = []
+    command = ["fractal-workbench", "run", "workflow.json", "--zarr-dir", str(zarr_dir)]
+    if workflow:
+        files.append(as_file("workflow.json", with_versions(workflow, steps)))
+    if images:
+        given = as_file("images.json", [*images])
+        files += [given] if len(given.text) <= MAX_FILE else []
+        command += ["--images", "images.json"]
+    packages = {f"{step.package}": step.version or "unknown" for step in steps}
+    libraries = ("fractal-workbench", "zarr", "numpy")
+    versions = {"Python": platform.python_version()}
+    for name in libraries:
+        try:
+            versions[name] = metadata.version(name)
+        except (
+            metadata.PackageNotFoundError
+        ):  # the files of the kit, without its package
+            continue
+    return Reproduction(
+        command=without_passwords(shlex.join([*command, *options])),
+        files=files,
+        versions=[*packages.items(), *versions.items()],
+        machine=f"{platform.node()}, {platform.platform()}, {os.cpu_count()} processors",
+    )
+
+
+def with_versions(
+    workflow: Mapping[str, Any], steps: Sequence[StepDone]
+) -> dict[str, Any]:
+    """Return a workflow with the version of each package that ran."""
+    tasks: list[Any] = [dict(step) for step in workflow["task_list"]]
+    for task, done in zip(tasks, steps, strict=False):
+        if done.version and not task["task"].get("version"):
+            task["task"] = {**task["task"], "version": done.version}
+    return {**workflow, "task_list": tasks}
+
+
+def as_file(name: str, content: object) -> File:
+    """A JSON file to download."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    data = base64.b64encode(text.encode()).decode()
+    return File(name, text, f"data:application/json;base64,{data}")
+
+
+def without_passwords(command: str) -> str:
+    """Remove names and passwords from URLs: the page may be sent to others."""
+    return re.sub(r"(?<=://)[^/@\s']+@", "", command)
