@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import my_fractal_tasks.kit as kit
 import numpy as np
@@ -141,6 +142,26 @@ def test_the_guide_of_points_finds_and_counts_them(cells):
     names = load("points-and-tables")
     names["find_bright_pixels"](zarr_url=path, threshold=990, label_name="cells")
     assert names["count_rows"](path, "points") == (pixels[0] > 990).sum() > 0
+
+
+def test_the_guide_of_debugging_runs_a_job_on_an_image_and_on_a_part(tmp_path):
+    pixels = write_image(tmp_path / "image.zarr", "cyx")
+    text = (ROOT / "docs" / "guides" / "debug.md").read_text("utf-8")
+    text = text.replace("/data", str(tmp_path))
+    call, job, crop = read_blocks(text)
+    names = {}
+    exec(call.code, names)
+    blurred = open_image(tmp_path / "image_blurred.zarr")
+    job = job._replace(code=job.code.replace("-c continue", "-c continue -c quit"))
+    job = job._replace(code=job.code.replace("src/my_fractal_tasks", str(PACKAGE)))
+    log = job.run(tmp_path, Path(sys.executable).parent)
+    assert "The program finished" in log
+    assert (tmp_path / "out.json").exists()
+    exec(crop.code, names)
+    part = open_image(tmp_path / "part.zarr")
+    assert (part.read() == pixels[:, :64, :64]).all()
+    assert len(part.levels) == 2
+    assert blurred.shape == pixels.shape
 
 
 def test_the_tutorial_shows_the_output_of_its_command(render, tmp_path):
