@@ -39,21 +39,48 @@ def nox(package: Path, *arguments: str) -> str:
     return run(sys.executable, "-m", "nox", *arguments, cwd=package, env=keep)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("answers", "version"),
-    [
-        # The tests of the oldest Python run at each push with the oldest dependencies.
-        pytest.param({}, "3.11", id="richest-3.11", marks=pytest.mark.weekly),
-        pytest.param(RICHEST | {"min_python": "3.13"}, "3.13", id="richest-3.13"),
-        pytest.param({"examples": []}, "3.11", id="smallest"),
-    ],
-)
-def test_all_checks_of_a_fresh_package_pass(render, tmp_path, answers, version):
-    package = render(tmp_path / "package", **answers)
+def run_all_checks(package: Path, version: str) -> Path:
+    """Run nox on a version of Python, and return the interpreter of the tests."""
     log = nox(package, "--force-python", find_python(version))
     for session in ("lint", "types", "tests"):
         assert re.search(rf"\* {session}.*: success", log)
+    (python,) = package.glob(".nox/tests*/bin/python")
+    return python
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "answers",
+    [
+        # The tests of the oldest Python run at each push with the oldest dependencies.
+        pytest.param({}, id="richest", marks=pytest.mark.weekly),
+        pytest.param({"examples": []}, id="smallest"),
+    ],
+)
+def test_all_checks_of_a_fresh_package_pass_on_the_oldest_python(
+    render, tmp_path, answers
+):
+    run_all_checks(render(tmp_path / "package", **answers), "3.11")
+
+
+@pytest.mark.long
+def test_all_checks_pass_and_the_tasks_do_the_same_on_the_newest_python(
+    render, tmp_path, is_weekly
+):
+    package = render(tmp_path / "package", **RICHEST, min_python="3.13")
+    python = run_all_checks(package, "3.13")
+    tools = "copier hypothesis ngio>=1.1 nox ome-zarr-models pooch pytest>=9"
+    install = ("uv", "pip", "install", "--quiet", "--python", python)
+    run(*install, *tools.split(), "onnx", "onnxruntime")
+    # There, ome-zarr is another: what it and others read and write.
+    names, options = ["other_tools"], []
+    if is_weekly:
+        names += ["pixels", "blocks", "robustness", "odd_input"]
+        # What a killed task leaves behind depends on neither.
+        options = ["--weekly", "-k", "not killed"]
+    modules = [f"tests/test_{name}.py" for name in names]
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    run(python, *command, *options, *modules, cwd=ROOT)
 
 
 @pytest.mark.parametrize("resolution", ["highest", "lowest-direct"])
@@ -102,36 +129,6 @@ def test_the_oldest_dependencies_that_it_allows_pass_its_tests(
     (python,) = package.glob(".nox/tests*/bin/python")
     oldest = run(python, "-c", "import zarr; print(zarr.__version__)").strip()
     assert f'"zarr>={oldest}"' in (package / "pyproject.toml").read_text("utf-8")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("names", "options"),
-    [
-        # There, ome-zarr is another: what it and others read and write.
-        pytest.param(("other_tools",), (), id="push"),
-        # What a killed task leaves behind depends on neither.
-        pytest.param(
-            ("pixels", "blocks", "robustness", "other_tools", "odd_input"),
-            ("--weekly", "-k", "not killed"),
-            id="weekly",
-            marks=pytest.mark.weekly,
-        ),
-    ],
-)
-def test_the_tasks_do_on_the_newest_python_what_they_do_on_the_oldest(
-    richest, tmp_path, names, options
-):
-    python = make_environment(
-        tmp_path / "venv",
-        *("--editable", richest),
-        *("copier", "hypothesis", "ngio>=1.1", "nox", "ome-zarr-models", "pytest~=9.0"),
-        *("onnx", "onnxruntime", "pooch"),
-        python=find_python("3.13"),
-    )
-    modules = [f"tests/test_{name}.py" for name in names]
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
-    run(python, *command, *options, *modules, cwd=ROOT)
 
 
 def test_workflows_are_skipped_without_the_workbench_only_among_other_tests(

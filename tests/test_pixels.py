@@ -157,7 +157,7 @@ def test_an_image_of_one_grey_value_has_no_objects(tmp_path):
     assert not np.asarray(open_label(open_image(path), "objects").levels[0]).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings.default.max_examples // 10, deadline=None)
 @given(st.data())
 def test_a_pyramid_of_any_shapes_has_every_voxel(tmp_path_factory, data):
     """Levels of odd sizes, rounded up or down, by any factor, as other tools write them."""

@@ -43,7 +43,7 @@ def check_types(tmp_path_factory):
     ("system", "left_out"),
     [
         ("linux", ""),
-        ("darwin", ""),
+        pytest.param("darwin", "", marks=pytest.mark.weekly),
         pytest.param(
             *("win32", "/fractal_workbench/server/"), marks=pytest.mark.weekly
         ),

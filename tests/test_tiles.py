@@ -78,7 +78,11 @@ def tiled(image, name="objects", function=segment, **arguments):
     return found.levels[0][...], highest
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[*HealthCheck])
+@settings(
+    deadline=None,
+    max_examples=settings.default.max_examples // 6,
+    suppress_health_check=[*HealthCheck],
+)
 @given(data=st.data())
 def test_labels_do_not_depend_on_tiles_or_chunks(tmp_path_factory, data):
     axes = data.draw(st.sampled_from(["yx", "zyx", "tyx", "cyx", "tczyx"]))

@@ -19,7 +19,7 @@ import plumbum
 import pytest
 import rendering
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from rendering import EXAMPLES, ROOT, import_folder, run
 from test_package import nox
 
@@ -439,6 +439,16 @@ def test_other_examples_in_an_update_change_no_file_of_the_owner(
     assert changed(package).keys() <= SHARED | {"tests/conftest.py"}
 
 
+def invoke(package: Path, *arguments: str) -> Result:
+    """Run a command of the workbench in this process: its imports take seconds."""
+    project._read.cache_clear()
+    of_copier = plumbum.local.env(**os.environ)
+    with contextlib.chdir(package), patch.dict(os.environ), of_copier:
+        result = CliRunner().invoke(main, arguments)
+    use_plain_git.cache_clear()  # with the environment, its settings are gone
+    return result
+
+
 def run_template(
     package: Path,
     *arguments: str,
@@ -447,14 +457,10 @@ def run_template(
 ) -> str:
     """Run what `nox -s template` runs; return what it prints.
 
-    In a process of its own if the environment matters: its imports take seconds.
+    In a process of its own if the environment matters.
     """
     if env is None:
-        project._read.cache_clear()
-        of_copier = plumbum.local.env(**os.environ)
-        with contextlib.chdir(package), patch.dict(os.environ), of_copier:
-            result = CliRunner().invoke(main, ["template", *arguments])
-        use_plain_git.cache_clear()  # with the environment, its settings are gone
+        result = invoke(package, "template", *arguments)
         assert result.exit_code == exit_code, result.output
         return result.output
     done = subprocess.run(
