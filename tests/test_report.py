@@ -228,7 +228,7 @@ def test_it_is_one_file_that_fetches_nothing_and_has_all_it_points_to(page):
     shown = [a for tag, a in page.elements if tag == "img" and "class" not in a]
     assert all(attributes["alt"] for attributes in shown)
     assert len(page.all("svg", "aria-label")) >= 1
-    assert len(page.scripts()) == 1  # without which only the copy buttons lack
+    assert len(page.scripts()) == 1  # without it, only the copy buttons are missing
 
 
 @pytest.mark.parametrize(

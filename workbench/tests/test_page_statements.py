@@ -7,6 +7,7 @@ acquisitions, one is listed and missing, and images have several labels and tabl
 import base64
 import html
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image as Pillow
 from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
 from fractal_workbench.report.page import Report
+from fractal_workbench.report.report_tables import status_of
 
 SIZE = 64
 # Channels of each image, by plate, well and name of the image: the name is the acquisition.
@@ -103,10 +105,26 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         write_image(folder_of(zarr_dir, key), channels, COUNTS[key])
     keys = [*CHANNELS, ("one", "B02", "0")]
     images = [{"zarr_url": str(folder_of(zarr_dir, key))} for key in keys]
-    report = Report("Uneven", zarr_dir, images, [])
+    reference = {"pkg_name": "tasks", "name": "Look"}
+    workflow = {"name": "Uneven", "task_list": [{"task": reference}] * 2}
+    options = ["--with", "tasks @ https://me:secret@example.org/tasks.whl"]
+    report = Report("Uneven", zarr_dir, images, [], workflow, options)
     report._tables = {}  # as if the step had written them
     full = [i | {"origin": None, "attributes": {}, "types": {}} for i in images]
     report.add(step(full))
+    for (
+        key
+    ) in CHANNELS:  # the last object is missing, and the first one is in two parts
+        image = kit.open_image(folder_of(zarr_dir, key))
+        nuclei = kit.open_label(image, "nuclei").read()
+        nuclei[nuclei == COUNTS[key]] = 0
+        nuclei[:3][nuclei[:3] == 1] = 100
+        with kit.derive_label(image, "again") as label:
+            label.levels[0][...] = nuclei
+            kit.build_pyramid(label)
+    channel = {"mode": "label", "identifier": "FITC"}
+    segment = rules.Step(task=reference, args_parallel={"channel": channel})
+    report.add(step(full, 2, step=segment))
     file = zarr_dir / "page.html"
     report.write(file)
     return file.read_text("utf-8")
@@ -195,3 +213,82 @@ def test_channels_are_matched_by_name(page: str) -> None:
     both = thumb(first, "A01")[:4, :4].mean((0, 1))
     assert (both - lit).max() > 100
     assert "1 of 4 wells have no picture" in text
+
+
+def test_labels_are_counted_and_shown_on_the_channel_of_the_step(page: str) -> None:
+    second = page[page.index('id="step-2"') : page.index('id="sheet-1"')]
+    figures = re.split(r'id="step-2-picture-\d+"', second)[1:]
+    assert figures
+    for figure in figures:
+        text = words(figure)
+        (found,) = re.findall(r"(one|two)/plate.zarr/([AB])/(\d\d)/(\d) again", text)
+        plate, row, column, name = found
+        key = plate, row + column, name
+        # As many as before: one is missing, and one is in two parts.
+        count = COUNTS[key]
+        assert f"again {count} objects" in text, key
+        on = "FITC" if "FITC" in CHANNELS[key] else "DAPI"
+        assert f"on {on}" in text, key
+        agree = f"Of nuclei in again: {count - 2} agree, 1 split, 0 merged, 1 missing;"
+        assert f"{agree} 0 only in again" in text, key
+    cells = re.findall(r'<img [^>]*alt="again of ([^"]+)">(\d+) again', page)
+    for name, number in cells:
+        plate, _, row, column, acquisition = name.split("/")
+        assert int(number) == COUNTS[plate, row + column, acquisition]
+    assert len(cells) == len(figures)
+
+
+def test_the_summary_agrees_with_the_steps(page: str) -> None:
+    text = words(page)
+    assert "✓ Succeeded. All 2 steps succeeded, with 12 jobs." in text
+    assert "2 steps, 6 images in 5 wells of 2 plates in total, 4.0 s" in text
+    costs_table = page[page.index('id="costs"') : page.index('id="reproduce"')]
+    rows = words(costs_table)
+    for number in (1, 2):
+        assert (
+            f"{number}. Look for each 6 0 0 2.0 s (2.0 s) 1.0 s (1.0 s) "
+            "100 MB (100 MB) nothing 1 CPU, 500 MB"
+        ) in rows
+
+
+def test_what_reproduces_the_run_is_complete_and_has_no_password(page: str) -> None:
+    files = dict(
+        re.findall(
+            r'download="([^"]+)" href="data:application/json;base64,([^"]+)"', page
+        )
+    )
+    workflow = json.loads(base64.b64decode(files["workflow.json"]))
+    assert [one["task"]["version"] for one in workflow["task_list"]] == ["1.0", "1.0"]
+    assert rules.read_job(workflow=workflow).workflow.name == "Uneven"
+    assert len(json.loads(base64.b64decode(files["images.json"]))) == 6
+    command = words(page)[words(page).index("fractal-workbench run workflow.json") :]
+    assert (
+        "--images images.json --with 'tasks @ https://example.org/tasks.whl'" in command
+    )
+    assert "secret" not in page
+
+
+@pytest.mark.parametrize(
+    ("total", "reasons", "kind", "text"),
+    [
+        (1, [None, None], "succeeded", "The step succeeded, with 2 jobs."),
+        (1, ["bad", "bad"], "failed", "Step 1 of 1, Look, failed: 2 of 2 jobs."),
+        (3, ["bad", None], "partly", "failed: 1 of 2 jobs. 2 did not run."),
+        (3, [None, None], "partly", "Stopped after step 1 of 3: 2 did not run."),
+    ],
+)
+def test_the_status_says_what_failed(
+    total: int, reasons: list[str | None], kind: str, text: str
+) -> None:
+    units = [
+        history.UnitDone(f"unit {n}", "parallel", {}, None, reason, "", reused=False)
+        for n, reason in enumerate(reasons)
+    ]
+    error = rules.WorkflowError("bad") if any(reasons) else None
+    status = status_of([step([], units=units, total=total, error=error)])
+    assert status.kind == kind
+    assert text in status.text
+    n_failed = sum(reason is not None for reason in reasons)
+    assert [link for link, _ in status.links if link.startswith("failed")] == [
+        f"failed-1-{n}" for n in range(1, n_failed + 1)
+    ]

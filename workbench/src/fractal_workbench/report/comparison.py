@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kit
 from ..engine.history import StepDone
-from .agreement import agreement
+from .agreement import Agreement, agreement
 from .background import named_channels
 from .measurements import natural
 from .objects import choose_crops, count_in, read_labels
@@ -153,9 +153,8 @@ def difference(
     for label in labels:
         figure.pictures += [outlined(now, label, name, channel) for channel in below]
         figure.crops += label_crops(now, label, below[0], name)
-        for other in [other for other in now.labels if other != label][:1]:
-            picture = compared(now, (other, label), below[0])
-            figure.pictures += [picture] if picture else []
+        picture = compared(now, label, below[0])
+        figure.pictures += [picture] if picture else []
     if whole := [table for table in tables if is_whole(now, table)]:
         figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
     if parts:
@@ -223,22 +222,31 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
     return pictures
 
 
-def compared(view: View, names: tuple[str, str], channel: Channel) -> Picture | None:
-    """Two label images on each other, with the numbers of objects that agree."""
+def compared(view: View, label: str, channel: Channel) -> Picture | None:
+    """A label image on the one that most of its objects agree with, and the numbers.
+
+    Args:
+        view: View of the image.
+        label: Name of the label image.
+        channel: The channel below.
+    """
     image = kit.open_image(view.url)
-    read = [read_labels(kit.open_label(image, name)) for name in names]
-    first, second = (found[0] if found else None for found in read)
-    if first is None or second is None or first.shape != second.shape:
+    read = read_labels(kit.open_label(image, label))
+    best: tuple[str, Agreement] | None = None
+    for other in view.labels:
+        older = read_labels(kit.open_label(image, other)) if other != label else None
+        if read and older and read[0].shape == older[0].shape:
+            found = agreement(older[0], read[0])
+            if best is None or found.agree > best[1].agree:
+                best = other, found
+    if best is None:
         return None
+    other, found = best
+    first, second = view.labels[other], view.labels[label]
     grey, _ = grey_of(view, channel)
-    picture = overlapping(
-        grey,
-        view.labels[names[0]],
-        view.labels[names[1]],
-        names,
-        f"{names[0]} and {names[1]}",
-    )
-    picture.notes = [agreement(first, second).text(*names), f"on {channel.name}"]
+    title = f"{other} and {label}"
+    picture = overlapping(grey, first, second, (other, label), title)
+    picture.notes = [found.text(other, label), f"on {channel.name}"]
     return picture
 
 

@@ -1,8 +1,9 @@
 """The page of a run: what it did, what that looks like, and what it cost.
 
 One HTML file that needs no network, to be sent to a colleague. Without JavaScript, only the
-copy buttons lack. It stands on Jinja2 for the page (what it shows is escaped), matplotlib
-for plots and Pillow for pictures: `plots` and `pictures` say why. The kit reads the images.
+copy buttons are missing. It stands on Jinja2 for the page (what it shows is escaped),
+matplotlib for plots and Pillow for pictures: `plots` and `pictures` say why. The kit reads
+the images.
 
 Nothing in here makes a run fail: what cannot be shown becomes a sentence in its place.
 """
