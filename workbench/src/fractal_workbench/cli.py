@@ -233,6 +233,14 @@ def absolute(
     help="Make a test of this run, on small data: tests/test_NAME.py.",
 )
 @click.option(
+    "--try",
+    "part",
+    metavar="WELL[:PIXELS|:TABLE/REGION]",
+    default="",
+    help="Copy a well of --images, or a part of it, into the folder DIR_try, and run on the copy: "
+    "A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1. The original stays as it is.",
+)
+@click.option(
     "--view",
     metavar="URL",
     default="",

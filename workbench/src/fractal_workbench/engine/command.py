@@ -41,6 +41,7 @@ def run(
     run_json: Path | None = None,
     record: str = "",
     view: str = "",
+    part: str = "",
     **options: Any,
 ) -> list[Image]:
     """Run a workflow, and return the final image list.
@@ -61,12 +62,27 @@ def run(
         record: Name of a test that the run becomes, if it ends well.
         view: Beginning of the URLs of a viewer, which the path of an image in the folder
             completes.
+        part: Copy only that of the images, beside the folder, and run on the copy: `A01`,
+            `A01:512` for pixels of its middle, or `A01:FOV_ROI_table/1`.
         **options: What else `run_workflow` takes.
 
     Raises:
         WorkflowError: If something is wrong, with a line for each mistake; or if a task fails.
     """
     zarr_dir = Path(zarr_dir)
+    images = [*images]
+    if part:
+        if only_plan or resume or record:
+            raise rules.WorkflowError(
+                "--try runs on a new copy: leave out --plan, --resume and --record"
+            )
+        rules.read_job(
+            workflow=workflow, zarr_dir=str(zarr_dir), images=images, **options
+        )
+        from .subset import copy_part
+
+        images, zarr_dir = copy_part(images, zarr_dir, part)
+        print(f"A copy of {part}: {zarr_dir}", flush=True)
     report = report or zarr_dir / "report.html"
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}
     job = rules.read_job(workflow=workflow, **given)

@@ -1,0 +1,275 @@
+"""A copy of a little of a dataset, to try a workflow on: a well, a region, or some pixels.
+
+The original is read and never written.
+"""
+
+import difflib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zarr
+
+from .. import kit
+from ..kit.plate import find_in_plate
+from ..kit.regions import Roi, read_rois, roi_tables
+from .rules import Image, WorkflowError
+
+MARK = ".tried"  # names what a folder is a copy of; without it, none is replaced
+HOW = (
+    "write a well such as A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1"
+)
+
+
+class Part(NamedTuple):
+    """What to copy.
+
+    Attributes:
+        place: Well, or folder of an image that lies in none.
+        pixels: Height and width of the piece of the middle; None for all.
+        table: ROI table of the region to copy; empty for all.
+        region: Name of the region.
+    """
+
+    place: str
+    pixels: int | None = None
+    table: str = ""
+    region: str = ""
+
+
+def read_part(text: str) -> Part:
+    """Read the option `--try`.
+
+    Raises:
+        WorkflowError: It is wrong.
+    """
+    place, _, rest = text.partition(":")
+    table, _, region = rest.partition("/")
+    if not place or (rest and not rest.isdigit() and not (table and region)):
+        raise WorkflowError(f"--try {text}: {HOW}")
+    if rest.isdigit() and int(rest) < 1:
+        raise WorkflowError(f"--try {text}: it has no pixels; {HOW}")
+    if rest.isdigit():
+        return Part(place, pixels=int(rest))
+    return Part(place, table=table, region=region)
+
+
+def copy_part(
+    images: Sequence[Mapping[str, Any]], zarr_dir: Path, text: str
+) -> tuple[list[Image], Path]:
+    """Copy the images of a well, or a part of them, into a folder beside a dataset.
+
+    Args:
+        images: The image list.
+        zarr_dir: Folder of the dataset; the copy is in a folder with `_try` at its end,
+            which is replaced if it is such a copy.
+        text: What to copy, as in `read_part`.
+
+    Returns:
+        The image list of the copies, and their folder.
+
+    Raises:
+        WorkflowError: There is nothing of that name, no image list, or something else at
+            the place of the copy.
+    """
+    part = read_part(text)
+    if not images:
+        raise WorkflowError(
+            f"--try {text}: there are no images to copy: give their list by --images. For "
+            "a workflow that begins with a converter, give the converter fewer files"
+        )
+    chosen = choose_images(images, part, text)
+    folder = zarr_dir.absolute().with_name(f"{zarr_dir.absolute().name}_try")
+    if folder.exists() and not (folder / MARK).is_file():
+        raise WorkflowError(
+            f"--try: {folder} exists, and is no copy of an earlier --try: move it away"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text(json.dumps({"zarr_dir": str(zarr_dir), "try": text}))
+    targets = prepare_plates([Path(image["zarr_url"]) for image in chosen], folder)
+    for source, target in targets.items():
+        if part.pixels is None and not part.table:
+            shutil.copytree(source, target)
+        else:
+            copy_piece(kit.open_image(source), target, part, text)
+    urls = {str(source): str(target) for source, target in targets.items()}
+    return [
+        {
+            **image,
+            "zarr_url": urls[str(Path(image["zarr_url"]))],
+            "origin": urls.get(str(image.get("origin") or "")),
+        }
+        for image in chosen
+    ], folder
+
+
+def choose_images(
+    images: Sequence[Mapping[str, Any]], part: Part, text: str
+) -> list[Mapping[str, Any]]:
+    """Return the images of a well, or the image in a folder of a name.
+
+    Raises:
+        WorkflowError: There is none.
+    """
+    places: dict[str, list[Mapping[str, Any]]] = {}
+    for image in images:
+        path = Path(image["zarr_url"])
+        name = (image.get("attributes") or {}).get("well")  # reads nothing
+        if name is None:
+            found = find_in_plate(path)
+            name = found.row + found.column if found else path.name
+        places.setdefault(name, []).append(image)
+    if part.place in places:
+        return places[part.place]
+    near = difflib.get_close_matches(part.place, places, 1)
+    hint = (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(places)[:300]}"
+    )
+    raise WorkflowError(f"--try {text}: no image is in {part.place!r}; {hint}")
+
+
+def prepare_plates(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Write the plates of the copies, and return the place of each copy."""
+    targets: dict[Path, Path] = {}
+    plates: dict[Path, tuple[Path, dict[tuple[str, str], dict[str, int]]]] = {}
+    for source in sources:
+        found = find_in_plate(source)
+        if found is None:
+            name, number = source.name, 1
+            while folder / name in targets.values():
+                number += 1
+                name = f"{number}_{source.name}"
+            targets[source] = folder / name
+            continue
+        number = len(plates) + 1
+        taken = {target for target, _ in plates.values()}
+        default = folder / found.plate.name
+        default = (
+            folder / f"{number}_{found.plate.name}" if default in taken else default
+        )
+        target, wells = plates.setdefault(found.plate, (default, {}))
+        names = wells.setdefault((found.row, found.column), {})
+        names[source.name] = found.acquisition or 0
+        targets[source] = target / found.row / found.column / source.name
+    for plate, (target, wells) in plates.items():
+        version: Any = kit.open_image(
+            next(s for s in sources if plate in s.parents)
+        ).version
+        kit.create_plate(target, wells, version=version, like=plate)
+    return targets
+
+
+def copy_piece(image: kit.Image, target: Path, part: Part, text: str) -> None:
+    """Copy a piece of an image, with its labels and the regions in it.
+
+    Tables of objects stay behind: some of these may be outside.
+
+    Raises:
+        WorkflowError: There is no such region.
+    """
+    axes = image.axes.replace("c", "")
+    piece = dict(zip(axes, region_of(image, part, text), strict=True))
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    shape = [
+        piece[axis].stop - piece[axis].start if axis in piece else sizes[axis]
+        for axis in image.axes
+    ]
+    level = image.levels[0]
+    chunk = dict(zip(image.axes, level.chunks, strict=True))
+    with kit.create_image(
+        target,
+        shape=shape,
+        axes=image.axes,
+        dtype=level.dtype,
+        scale=image.physical_scale,
+        channels=image.channel_names,
+        wavelengths=[str(c.get("wavelength_id") or "") for c in image.channels]
+        if all(c.get("wavelength_id") for c in image.channels)
+        else (),
+        version=image.version,
+        chunk_yx=max(chunk["y"], chunk["x"]),
+        min_levels=len(image.levels),
+    ) as copy:
+        copy_pixels(image, copy, piece)
+        kit.build_pyramid(copy)
+    if omero := image.metadata.get("omero"):
+        group = zarr.open_group(target, mode="r+", use_consolidated=False)
+        ome: Any = group.attrs.get("ome")
+        if ome:
+            group.attrs["ome"] = {**ome, "omero": omero}
+        else:
+            group.attrs["omero"] = omero
+    made = kit.open_image(target)
+    for name in image.label_names:
+        source = kit.open_label(image, name)
+        if source.shape == tuple(sizes[axis] for axis in source.axes):
+            with kit.derive_label(made, name) as label:
+                copy_pixels(source, label, piece)
+                kit.build_pyramid(label)
+    for name in roi_tables(image):
+        table = kit.read_table(image, name)
+        if table.type == "condition_table":
+            kit.write_table(
+                made, name, table.columns, type=table.type, index=table.index
+            )
+        elif rois := [*inside(read_rois(image, name), [piece[axis] for axis in axes])]:
+            kit.write_roi_table(made, name, rois)
+
+
+def copy_pixels(
+    source: kit.Image, target: kit.Image, piece: Mapping[str, slice]
+) -> None:
+    """Copy a piece of an image at full resolution, a plane of a time point at a time."""
+    first = {axis: s.start for axis, s in piece.items()}
+    sizes = dict(zip(target.axes, target.shape, strict=True))
+    steps = [(t, z) for t in range(sizes.get("t", 1)) for z in range(sizes.get("z", 1))]
+    for t, z in steps:
+        at = {"t": slice(t, t + 1), "z": slice(z, z + 1)}
+        region = tuple(at.get(axis, slice(0, sizes[axis])) for axis in target.axes)
+        moved = tuple(
+            slice(s.start + first.get(axis, 0), s.stop + first.get(axis, 0))
+            for axis, s in zip(target.axes, region, strict=True)
+        )
+        target.levels[0][region] = source.read(moved)
+
+
+def region_of(image: kit.Image, part: Part, text: str) -> tuple[slice, ...]:
+    """The piece to copy: one slice for each axis but `c`.
+
+    Raises:
+        WorkflowError: There is no such region.
+    """
+    axes = image.axes.replace("c", "")
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    if part.pixels is not None:
+        piece = []
+        for axis in axes:
+            size = min(part.pixels, sizes[axis]) if axis in "yx" else sizes[axis]
+            start = (sizes[axis] - size) // 2
+            piece.append(slice(start, start + size))
+        return tuple(piece)
+    try:
+        rois = {roi.name: roi for roi in read_rois(image, part.table)}
+    except ValueError as error:
+        raise WorkflowError(f"--try {text}: {error}") from error
+    if part.region not in rois:
+        raise WorkflowError(
+            f"--try {text}: {image.path} has no region {part.region!r} in {part.table}; "
+            f"there are {', '.join(rois)[:300]}"
+        )
+    limits = zip(rois[part.region].region, axes, strict=True)
+    return tuple(slice(max(s.start, 0), min(s.stop, sizes[axis])) for s, axis in limits)
+
+
+def inside(rois: Sequence[Roi], piece: Sequence[slice]) -> Iterator[Roi]:
+    """Regions in a piece, cut at its borders, from its first pixel on."""
+    for roi in rois:
+        region = tuple(
+            slice(max(s.start, p.start) - p.start, min(s.stop, p.stop) - p.start)
+            for s, p in zip(roi.region, piece, strict=True)
+        )
+        if all(s.start < s.stop for s in region):
+            yield Roi(roi.name, region)

@@ -1,0 +1,168 @@
+"""A workflow is tried on a copy of a little of a dataset, and the dataset stays as it is."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fractal_workbench import kit
+from fractal_workbench.engine import command, subset
+from fractal_workbench.engine.rules import WorkflowError
+
+SHAPE = (2, 2, 40, 60)
+PIXELS = np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[dict[str, Any]]:
+    """A plate of two wells, one of which has two acquisitions, and an image beside it."""
+    zarr_dir = tmp_path / "zarr"
+    zarr_dir.mkdir()
+    wells = {("A", "01"): {"0": 0, "1": 1}, ("B", "03"): {"0": 0}}
+    kit.create_plate(zarr_dir / "plate.zarr", wells)
+    paths = [
+        zarr_dir / "plate.zarr" / row / column / name
+        for (row, column), names in wells.items()
+        for name in names
+    ]
+    for path in (*paths, zarr_dir / "alone.zarr"):
+        given: dict[str, Any] = {"axes": "czyx", "channels": ["DAPI", "FITC"]}
+        given |= {"wavelengths": ["A01_C01", "A02_C02"], "dtype": np.uint16}
+        scale = {"z": 2.0, "y": 0.5, "x": 0.5}
+        with kit.create_image(path, shape=SHAPE, scale=scale, **given) as image:
+            image.levels[0][...] = PIXELS
+            kit.build_pyramid(image)
+        image = kit.open_image(path)
+        with kit.derive_label(image, "nuclei") as label:
+            label.levels[0][...] = PIXELS[0] % 7
+            kit.build_pyramid(label)
+        regions = {"FieldIndex": ["1", "2"], "x_micrometer": [0.0, 15.0]}
+        regions |= {"y_micrometer": [5.0, 0.0], "z_micrometer": [0.0, 0.0]}
+        regions |= {"len_x_micrometer": [15.0, 15.0], "len_y_micrometer": [10.0, 20.0]}
+        regions |= {"len_z_micrometer": [4.0, 4.0]}
+        kit.write_table(
+            image, "FOV_ROI_table", regions, type="roi_table", index="FieldIndex"
+        )
+        kit.write_table(
+            image, "condition_table", {"drug": ["a"]}, type="condition_table"
+        )
+    return [
+        {"zarr_url": str(path), "types": {"is_3D": True}}
+        for path in (*paths, zarr_dir / "alone.zarr")
+    ]
+
+
+def digest(folder: Path) -> str:
+    """Digest of the names, contents and times of all files in a folder."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        total.update(f"{path} {path.stat().st_mtime_ns}".encode())
+        if path.is_file():
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "y", "x", "regions"),
+    [
+        (
+            "A01",
+            slice(0, 40),
+            slice(0, 60),
+            {"1": (10, 0, 20, 30), "2": (0, 30, 40, 30)},
+        ),
+        (
+            "A01:20",
+            slice(10, 30),
+            slice(20, 40),
+            {"1": (0, 0, 20, 10), "2": (0, 10, 20, 10)},
+        ),
+        (
+            "A01:50",
+            slice(0, 40),
+            slice(5, 55),
+            {"1": (10, 0, 20, 25), "2": (0, 25, 40, 25)},
+        ),
+        ("A01:FOV_ROI_table/1", slice(10, 30), slice(0, 30), {"1": (0, 0, 20, 30)}),
+    ],
+)
+def test_a_copy_has_the_pixels_labels_and_regions_of_the_part(
+    tmp_path: Path,
+    images: list[dict[str, Any]],
+    text: str,
+    y: slice,
+    x: slice,
+    regions: dict[str, tuple[int, ...]],
+) -> None:
+    before = digest(tmp_path / "zarr")
+    copies, folder = subset.copy_part(images, tmp_path / "zarr", text)
+    assert digest(tmp_path / "zarr") == before
+    assert folder == tmp_path / "zarr_try"
+    assert [Path(image["zarr_url"]) for image in copies] == [
+        folder / "plate.zarr" / "A" / "01" / name for name in "01"
+    ]
+    for number, entry in enumerate(copies):
+        assert entry["types"] == {"is_3D": True}
+        place = kit.plate_position(entry["zarr_url"])
+        assert place == {"plate": "plate.zarr", "well": "A01", "acquisition": number}
+        image = kit.open_image(entry["zarr_url"])
+        assert (image.read() == PIXELS[:, :, y, x]).all()
+        assert image.channel_names == ["DAPI", "FITC"]
+        assert image.channels[1]["wavelength_id"] == "A02_C02"
+        assert image.scale == {"c": 1.0, "z": 2.0, "y": 0.5, "x": 0.5}
+        labels = kit.open_label(image, "nuclei").read()
+        assert (labels == (PIXELS[0] % 7)[:, y, x]).all()
+        table = kit.read_table(image, "FOV_ROI_table").columns
+        names = ("y", "x", "len_y", "len_x")
+        found = zip(*(table[f"{name}_micrometer"] / 0.5 for name in names), strict=True)
+        assert dict(zip(table["FieldIndex"], map(tuple, found), strict=True)) == regions
+        assert kit.read_table(image, "condition_table").columns["drug"].tolist() == [
+            "a"
+        ]
+
+
+def test_a_copy_is_replaced_by_the_next_one_and_nothing_else_is(
+    tmp_path: Path, images: list[dict[str, Any]]
+) -> None:
+    (tmp_path / "zarr_try").mkdir()
+    with pytest.raises(WorkflowError, match="is no copy of an earlier --try"):
+        subset.copy_part(images, tmp_path / "zarr", "A01")
+    (tmp_path / "zarr_try").rmdir()
+    subset.copy_part(images, tmp_path / "zarr", "A01:8")
+    (copy,), folder = subset.copy_part(images, tmp_path / "zarr", "alone.zarr:8")
+    assert copy["zarr_url"] == str(folder / "alone.zarr")
+    assert kit.open_image(copy["zarr_url"]).shape == (2, 2, 8, 8)
+    assert not (folder / "plate.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("A1", "no image is in 'A1'; did you mean A01?"),
+        ("nowhere", "there are A01, B03, alone.zarr"),
+        ("A01:", ""),
+        ("A01:0", "it has no pixels"),
+        ("A01:half", "write a well such as A01"),
+        (":5", "write a well such as A01"),
+        ("A01:FOV_ROI_table/3", "no region '3' in FOV_ROI_table; there are 1, 2"),
+        ("A01:FOV/1", "no table 'FOV'"),
+    ],
+)
+def test_what_does_not_exist_is_rejected(
+    tmp_path: Path, images: list[dict[str, Any]], text: str, reason: str
+) -> None:
+    if not reason:  # which is the whole well
+        assert len(subset.copy_part(images, tmp_path / "zarr", text)[0]) == 2
+        return
+    with pytest.raises(WorkflowError, match=reason):
+        subset.copy_part(images, tmp_path / "zarr", text)
+
+
+def test_a_workflow_without_images_is_rejected(tmp_path: Path) -> None:
+    workflow = {"name": "a", "task_list": [{"task": {"pkg_name": "a", "name": "b"}}]}
+    with pytest.raises(WorkflowError, match="give their list by --images"):
+        command.run(workflow, tmp_path, part="A01")
+    with pytest.raises(WorkflowError, match="leave out --plan"):
+        command.run(workflow, tmp_path, part="A01", only_plan=True)
