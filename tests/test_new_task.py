@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import rendering
 import yaml
-from package_images import write_image
+from package_images import write_plate
 from rendering import EXAMPLES, import_folder, run, workbench
 from test_package import nox
 from test_rendering import imports
@@ -272,7 +272,8 @@ def test_a_new_task_takes_the_result_of_another_new_task(with_made, tmp_path):
     package = with_made
     create_manifest(package)
     env = os.environ | {"PYTHONPATH": str(package / "src")}
-    write_image(tmp_path / "data" / "image.zarr", "czyx")
+    plate = tmp_path / "data" / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]}, "0.4", axes="czyx")
     np.savez(tmp_path / "weights.npz", sigma=1, threshold=0.3)
     steps = {
         "My model": {"args_parallel": {"model": str(tmp_path / "weights.npz")}},
@@ -290,12 +291,12 @@ def test_a_new_task_takes_the_result_of_another_new_task(with_made, tmp_path):
         ],
     }
     (tmp_path / "workflow.json").write_text(json.dumps(workflow))
-    images = [{"zarr_url": str(tmp_path / "data" / "image.zarr")}]
+    images = [{"zarr_url": str(path)}]
     (tmp_path / "images.json").write_text(json.dumps(images))
     data = ["--zarr-dir", tmp_path / "data", "--images", tmp_path / "images.json"]
     data += ["--env", f"new-tasks={sys.executable}"]
     workbench("run", tmp_path / "workflow.json", *data, cwd=package, env=env)
-    with (tmp_path / "data" / "my_table.csv").open(newline="") as file:
+    with (plate / "tables" / "my_table" / "table.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert int(row["n_objects"]) > 0
 

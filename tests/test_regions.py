@@ -141,7 +141,7 @@ def test_regions_do_not_depend_on_threads_chunks_or_shards(
         )
     with derive_label(image, "objects") as label:
         label_regions(
-            lambda p: segment(p, 600, label.axes),
+            lambda p: segment(p, 600),
             image,
             label,
             rois,

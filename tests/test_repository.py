@@ -241,6 +241,7 @@ def kit_homes() -> dict[str, str]:
         for node in ast.walk(ast.parse((KIT / "__init__.py").read_text("utf-8")))
         if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
+        if alias.asname
     }
 
 

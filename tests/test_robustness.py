@@ -21,7 +21,9 @@ from my_fractal_tasks.kit import (
     create_image,
     derive_image,
     derive_label,
+    filter_image,
     is_made,
+    label_image,
     map_blocks,
     open_image,
     open_label,
@@ -482,9 +484,10 @@ def test_a_replacement_in_two_steps_is_repaired_after_a_kill(tmp_path, monkeypat
     link.parent.mkdir()
     link.symlink_to(path)
     monkeypatch.setattr(publish, "_exchange", lambda *_: False)
-    for name in (path, link):
-        (tmp_path / "image.zarr").rename(tmp_path / ".image.zarr.old")
+    path.rename(tmp_path / ".image.zarr.old")
+    for name in (path, link):  # which read what is there, and leave it to the next task
         assert (open_image(name).levels[0][...] == pixels).all()
+    assert not path.exists()
     shutil.rmtree(link.parent)
 
     gaussian_blur(zarr_url=str(path), overwrite_input=True)
@@ -1035,10 +1038,19 @@ def test_an_image_that_waits_for_its_repair_is_never_deleted(tmp_path):
     pixels = write_image(path, "yx")
     path.rename(old)
     (path / "labels" / "objects").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"zarr_url: .*\.old has to take the place of"):
-        open_image(path)
-    shutil.rmtree(path)
     assert (open_image(path).levels[0][...] == pixels).all()
+    with pytest.raises(ValueError, match=r"zarr_url: .*\.old has to take the place of"):
+        gaussian_blur(zarr_url=str(path))
+    with pytest.raises(ValueError, match=r"zarr_url: .*\.old has to take the place of"):
+        label_image(str(path), np.sign, label_name="new")
+    assert (open_image(path).levels[0][...] == pixels).all()
+    shutil.rmtree(path)
+    filter_image(str(path), np.invert, suffix="inverted")  # in a notebook
+    assert (open_image(path).levels[0][...] == pixels).all()
+    assert {entry.name for entry in tmp_path.iterdir()} == {
+        "image.zarr",
+        "image_inverted.zarr",
+    }
 
 
 def test_what_appears_meanwhile_is_not_replaced_without_being_asked(tmp_path):

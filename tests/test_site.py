@@ -128,6 +128,7 @@ def test_the_guide_of_own_loops_inverts_segments_and_measures(cells):
     corner = Regions(roi_table="corner")
     assert names["segment_bright"](path, Regions(), -1) == 1
     assert names["segment_bright"](path, corner, -1) == 1
+    assert names["segment_planes"](path, -1) == 1
     expected = {
         2: pixels[0, 5:15, 20:40].max(),
         7: pixels[0, 30:40, 5:10].max(),

@@ -283,7 +283,7 @@ def test_the_same_job_again_repeats_no_work(tmp_path):
     def brighten(*, zarr_url: str, by: int = 1, overwrite: bool = False):
         """Add a number."""
 
-        def setup():
+        def setup(image):
             calls.append(by)
             return by
 

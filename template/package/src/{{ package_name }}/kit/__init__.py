@@ -28,15 +28,12 @@
   `n_threads` its processors.
 - Units: `micrometers` and `seconds` of those that files and axes have.
 - Return: `task_output` with an `ImageUpdate` for each image; `init_task_output` with a
-  `ParallelizationItem` for each unit. `run_task` is what Fractal starts.
+  `ParallelizationItem` for each unit. `run_task` starts a function without `@task`.
 
 What can be imported from here stays so; the modules behind it may change.
 """
 
-import re
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .blocks import build_pyramid as build_pyramid
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     from .blocks import write_levels as write_levels
     from .columns import parse_numbers as parse_numbers
     from .create import create_image as create_image
+    from .features import measure_labels as measure_labels
     from .fractal import ImageUpdate as ImageUpdate
     from .fractal import ParallelizationItem as ParallelizationItem
     from .fractal import ZarrDir as ZarrDir
@@ -60,13 +58,12 @@ if TYPE_CHECKING:
     from .image import Channel as Channel
     from .image import Image as Image
     from .image import open_image as open_image
+    from .image_tables import find_points as find_points
+    from .image_tables import measure_image as measure_image
     from .intensity import histogram as histogram
     from .intensity import percentile_range as percentile_range
     from .labels import label_blocks as label_blocks
     from .labels import label_regions as label_regions
-    from .measure import measure_labels as measure_labels
-    from .measurements import find_points as find_points
-    from .measurements import measure_image as measure_image
     from .models import cached_model as cached_model
     from .models import model_file as model_file
     from .models import model_sources as model_sources
@@ -111,19 +108,7 @@ if TYPE_CHECKING:
     from .write import derive_image as derive_image
     from .write import derive_label as derive_label
 else:
-    # Editors and type checkers read the lines above; so does this, without the imports.
-    _LINES = Path(__file__).read_text("utf-8")
-    _HOMES = {n: m for m, n in re.findall(r"from (\.[\w.]+) import (\w+) as", _LINES)}
-    __all__ = sorted(_HOMES)
+    # Editors and type checkers read the lines above.
+    from .lazy import lazy_names
 
-    def __getattr__(name: str) -> Any:
-        """Import the module of a name when the name is used."""
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(_HOMES[name], __name__), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        """Names for `help` and for completion."""
-        return __all__
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

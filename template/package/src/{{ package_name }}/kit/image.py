@@ -15,12 +15,12 @@ from .multiscale import check_multiscale, coordinates, unit_size
 from .ngff import (
     NgffVersion,
     check_version,
+    find_group,
     group_version,
     inside,
     ome_metadata,
-    open_group,
 )
-from .publish import is_zarr
+from .publish import is_zarr, repair
 from .slices import Array, Region
 
 
@@ -276,8 +276,7 @@ def open_image(
         FileNotFoundError: There is nothing at `path`.
         ValueError: It is no image of NGFF 0.4 or 0.5.
     """
-    path = Path(path)
-    group = open_group(path, argument, mode)
+    path, group = find_group(path, argument, mode)
     metadata = ome_metadata(group)
     for kind in ("plate", "well"):
         if kind in metadata:
@@ -296,3 +295,15 @@ def open_image(
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{argument}: {path} is not an image: {reason}") from error
     return Image(path, group, metadata, levels)
+
+
+def image_to_write(image: Image | str) -> Image:
+    """Open an image into which, or beside which, something is going to be written.
+
+    Args:
+        image: The image, or its `zarr_url`.
+    """
+    if isinstance(image, Image):
+        return image
+    repair(Path(image), "zarr_url")
+    return open_image(image)

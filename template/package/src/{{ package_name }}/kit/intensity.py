@@ -1,5 +1,6 @@
 """Brightness of a channel, from a histogram of all its pixels."""
 
+import logging
 from functools import reduce
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from .blocks import each_block
 from .image import Channel, Image
 from .slices import Array, Region
+
+logger = logging.getLogger(__name__)
 
 
 def histogram(
@@ -89,9 +92,9 @@ def percentile_range(
     ranks = np.array(percentiles) * counts.sum() / 100
     # The first value up to which there are at least so many pixels.
     low, high = values[np.searchsorted(np.cumsum(counts), ranks)]
-    return float(low), float(
-        high if high > low else max(low + 1, np.nextafter(low, np.inf))
-    )
+    high = high if high > low else max(low + 1, np.nextafter(low, np.inf))
+    logger.info("%s: grey values from %g to %g", image.path, low, high)
+    return float(low), float(high)
 
 
 def _finite_limits(_: Region, pixels: Array) -> tuple[float, float]:

@@ -90,8 +90,9 @@ def segment_slabs(
         whole: Axes of a slab, as for `cut_slabs`.
     """
     shape = pixels.shape[-len(axes) :]
-    if not whole:
+    if not whole and (axes[0] != "t" or shape[0] == 1):
         return checked_labels(segment(pixels), shape)
+    whole = whole or axes.replace("t", "")  # objects do not touch in time
     labels, highest = np.zeros(shape, np.uint32), 0
     for slab in cut_slabs(axes, tuple(slice(0, n) for n in shape), whole):
         own: tuple[Any, ...] = (..., *slab)  # of all channels
@@ -130,9 +131,9 @@ def label_blocks(
     `scipy.ndimage.label` on the whole image.
 
     Args:
-        segment: Takes the pixels of a block and returns its labels, numbered from 1;
-            both with the axes of `label`. Pixels of an object have to touch by their
-            faces: `connectivity=1` for scikit-image.
+        segment: Takes the pixels of a block at one time point, and returns its labels,
+            numbered from 1; both with the axes of `label`. Pixels of an object have to
+            touch by their faces: `connectivity=1` for scikit-image.
         image: Image to read.
         label: Label image to write, from `derive_label`.
         channel: Channel of `image` to read, which has to be given if it has several. Of a

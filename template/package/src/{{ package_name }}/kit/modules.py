@@ -16,7 +16,7 @@ FROM = re.compile(
 )
 IMPORT = re.compile(rf"{START}import[ \t]+([^\n;]+)", re.MULTILINE)
 CALL = re.compile(r"(?:import_module|__import__)\(\s*[\"']([.\w]+)[\"']")
-LAZY = re.compile(r"^def __getattr__\(", re.MULTILINE)
+LAZY = re.compile(r"\b__getattr__\b")
 IGNORED = re.compile(r"\\\r?\n|#[^\n]*")
 
 

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from zarr.codecs import BloscCodec
 from zarr.registry import register_codec
 
-from .publish import Lock, repair, while_locked
+from .fractal import CALL
+from .publish import Lock, repair, while_locked, whole_version
 
 NgffVersion = Literal["0.4", "0.5"]
 MADE_BY = "made_by"  # attribute that says which step has made an image, label or table
@@ -90,20 +91,30 @@ def open_group(
 ) -> zarr.Group:
     """Open the Zarr group of an image, well or plate.
 
+    After a kill, a task finishes what the killed one has begun. Who only reads changes
+    nothing, and gets the last whole version.
+
     Raises:
         FileNotFoundError: There is nothing at `path`.
         ValueError: There is something, but no Zarr group.
     """
+    return find_group(path, argument, mode)[1]
+
+
+def find_group(
+    path: Path | str, argument: str, mode: Literal["r", "r+"]
+) -> tuple[Path, zarr.Group]:
+    """Folder of a group, and the group; see `open_group`."""
     path = Path(path)
-    try:
-        repair(path)
-    except ValueError as error:
-        raise ValueError(f"{argument}: {error}") from error
+    if mode == "r" and CALL.get() is None:
+        path = whole_version(path)
+    else:
+        repair(path, argument)
     if not path.exists():
         raise FileNotFoundError(f"{argument}: there is nothing at {path}")
     try:
         # Consolidated metadata would hide labels that were added after it was written.
-        return zarr.open_group(path, mode=mode, use_consolidated=False)
+        return path, zarr.open_group(path, mode=mode, use_consolidated=False)
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{argument}: {path} is not an OME-Zarr image") from error
 

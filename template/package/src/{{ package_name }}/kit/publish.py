@@ -83,7 +83,7 @@ def check_free(path: Path, *, overwrite: bool, argument: str) -> None:
         ValueError: It is not OME-Zarr.
     """
     path = path.resolve()
-    repair(path)
+    repair(path, argument)
     if path.exists():
         if not overwrite:
             raise FileExistsError(
@@ -146,7 +146,7 @@ def _replace(path: Path, new: Path) -> None:
         new.rename(path)
     elif not _exchange(path, new):
         # On NFS, for example; `repair` does what is left after a kill.
-        old = path.with_name(f".{path.name}.old")
+        old = _old_version(path)
         path.rename(old)
         try:
             new.rename(path)
@@ -166,17 +166,36 @@ def _exchange(one: Path, other: Path) -> bool:
     return renameat2 is not None and renameat2(*paths, rename_exchange) == 0
 
 
-def repair(path: Path) -> None:
-    """Undo, or finish, a `_replace` of a killed task."""
+def whole_version(path: Path) -> Path:
+    """Folder to read a group from: `path`, or what a killed `_replace` has left of it."""
+    if is_zarr(path):
+        return path
+    old = _old_version(path)
+    if not old.exists():
+        return path
+    time.sleep(1.0)  # unless that task is still at it
+    return path if is_zarr(path) else old
+
+
+def _old_version(path: Path) -> Path:
+    """Name of a group while `_replace` replaces it."""
     path = path.resolve()
-    old = path.parent / f".{path.name}.old"
+    return path.with_name(f".{path.name}.old")
+
+
+def repair(path: Path, argument: str) -> None:
+    """Undo, or finish, a `_replace` of a killed task; only for those who write."""
+    path = path.resolve()
+    old = _old_version(path)
     if not old.exists():
         return
     time.sleep(1.0)  # unless that task is still at it
     if is_zarr(path):
         shutil.rmtree(old, ignore_errors=True)
     elif path.exists():  # another task has begun to write into what is missing
-        raise ValueError(f"{old} has to take the place of {path}: move it by hand")
+        raise ValueError(
+            f"{argument}: {old} has to take the place of {path}: move it by hand"
+        )
     else:
         with suppress(OSError):
             old.rename(path)

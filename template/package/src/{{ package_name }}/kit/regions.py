@@ -102,13 +102,20 @@ class Regions(BaseModel):
         return [*found, *(path for name in tables for path in table_files(image, name))]
 
 
-def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | None:
+def find_rois(
+    image: Image,
+    regions: Regions,
+    level: int = 0,
+    *,
+    sources: Sequence[Image | Path] = (),
+) -> list[Roi] | None:
     """Selected regions, in the order of their tables; each has one time point.
 
     Args:
         image: Image to work on.
         regions: The task's argument.
         level: Pyramid level whose pixels the regions shall be in.
+        sources: Those of `regions`, if they are known: a mask is not opened again.
 
     Returns:
         None if the whole image is meant.
@@ -119,7 +126,9 @@ def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | Non
     image = image.from_level(level)
     found = None
     if regions.mask:
-        found = _objects(image, regions.mask)
+        label = next((s for s in sources if isinstance(s, Image)), None)
+        label = label or _mask_label(image, regions.mask, "regions.mask")
+        found = _objects(image, regions.mask, label)
     if regions.roi_table:
         fields = read_rois(image, regions.roi_table, "regions.roi_table")
         found = fields if found is None else _intersections(found, fields)
@@ -129,10 +138,10 @@ def find_rois(image: Image, regions: Regions, level: int = 0) -> list[Roi] | Non
     return [replace(roi, region=(slice(t, t + 1), *roi.region[1:])) for roi, t in times]
 
 
-def _objects(image: Image, name: str) -> list[Roi]:
-    """A region around each object of a label image, or of a masking ROI table."""
+def _objects(image: Image, name: str, label: Image) -> list[Roi]:
+    """A region around each object of a label image, or of its masking ROI table."""
     argument = "regions.mask"
-    mask = level_like(_mask_label(image, name, argument), image, argument)
+    mask = level_like(label, image, argument)
     if name in image.label_names:
         return [replace(roi, mask=mask) for roi in label_rois(mask)]
     rois = read_rois(image, name, argument)

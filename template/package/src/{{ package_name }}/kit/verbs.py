@@ -8,7 +8,7 @@ record, and a result that exists is always rejected or overwritten.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from numpy.typing import DTypeLike
 
 from .blocks import cut_slabs, map_blocks
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, open_image
+from .image import Channels, Image, channels_to_read, image_to_write
 from .labels import label_blocks, label_regions
+from .models import model_sources
 from .overlays import open_label
 from .plate import sibling_path
 from .provenance import current_step, is_made
@@ -44,8 +45,8 @@ def filter_image(
     overwrite_input: bool = False,
     overwrite: bool = False,
     types: Mapping[str, bool] | None = None,
-    setup: Callable[[], Any] | None = None,
-    depends_on: Sequence[Image | Path] = (),
+    setup: Callable[[Image], Any] | None = None,
+    depends_on: Sequence[Image | Path | str] = (),
 ) -> dict[str, Any]:
     """Make a new image by a function of the pixels of an image.
 
@@ -75,10 +76,11 @@ def filter_image(
         overwrite_input: Replace the pixels of the image in place of a new image.
         overwrite: Replace the new image if it exists.
         types: Types of the new image in Fractal's image list.
-        setup: Called once if the image has to be made; `function` gets what it returns
-            after the pixels.
+        setup: Called with the image, once, if the new one has to be made; `function` gets
+            what it returns after the pixels.
         depends_on: More images and files that the result depends on, such as a profile of
             the illumination; the names of files in arguments do not say if they changed.
+            Of a text, the path of a file counts, and an address does not.
 
     Returns:
         The output of the task: the new image with the image as its origin, or the image.
@@ -88,7 +90,7 @@ def filter_image(
             false.
         ValueError: An argument is wrong, or results have another shape or do not fit.
     """
-    image = open_image(image) if isinstance(image, str) else image
+    image = image_to_write(image)
     regions = regions or Regions()
     read = None if channel is None else channels_to_read(image, channel)
     if overwrite_input and read is not None and len(image.channels) > 1:
@@ -102,16 +104,17 @@ def filter_image(
             "leave out one of the two"
         )
     output = image.path if overwrite_input else sibling_path(image, suffix)
-    rois = find_rois(image, regions)
-    step = current_step([image, *regions.sources(image), *depends_on])
+    sources = regions.sources(image)
+    step = current_step([image, *sources, *_sources(depends_on)])
     if not is_made(output, step, overwrite=overwrite):
+        rois = find_rois(image, regions, sources=sources)
         logger.info("%s: filter the axes %s", image.path, image.axes)
         axes = image.axes if read is None else image.axes.replace("c", "")
         whole = _whole_axes(image, whole)
         first = read[0] if isinstance(read, list) else read
         is_replaced = overwrite or overwrite_input
         check_free(output, overwrite=is_replaced, argument="overwrite")
-        prepared = _prepared(function, setup)  # before anything is written
+        prepared = _prepared(function, setup, image)  # before anything is written
         with derive_image(
             image,
             output,
@@ -149,8 +152,8 @@ def label_image(
     regions: Regions | None = None,
     masking_roi_table: str | None = None,
     overwrite: bool = False,
-    setup: Callable[[], Any] | None = None,
-    depends_on: Sequence[Image | Path] = (),
+    setup: Callable[[Image], Any] | None = None,
+    depends_on: Sequence[Image | Path | str] = (),
 ) -> dict[str, Any]:
     """Make a label image by a function of the pixels of an image.
 
@@ -162,16 +165,16 @@ def label_image(
 
     Args:
         image: The image, or its `zarr_url`.
-        function: Takes pixels, and returns an array of their shape with the labels of
-            objects, 0 for the background. The pixels have the axes of the image but `c`, or
-            those that `whole` names, or (z, y, x) or (y, x) of a tile.
+        function: Takes pixels of a time point, and returns an array of their shape with the
+            labels of objects, 0 for the background. The pixels have the axes z, y, x of the
+            image, or those that `whole` names, or (z, y, x) or (y, x) of a tile.
         label_name: Name of the new label image, a part of the image.
         channel: Channel that `function` sees; a list of them comes in front of the other
             axes. By default the only one.
         level: Pyramid level to work on; the label image has all levels.
         whole: Axes that `function` must see whole, and the only ones it sees, since the
-            labels depend on far pixels, or it tells touching objects apart: `yx` for one plane after the other, `zyx` for
-            volumes (planes, if the image has one z plane).
+            labels depend on far pixels, or it tells touching objects apart: `yx` for one
+            plane after the other, `zyx` for volumes (planes, if the image has one z plane).
         tile: Longest side, in pixels of y and x, of tiles that overlap and are segmented one
             at a time, such as by a neural network; 0 for blocks. See `label_tiles`.
         overlap: How far tiles reach into each other, in pixels.
@@ -180,10 +183,10 @@ def label_image(
             outside of a mask are 0.
         masking_roi_table: Name of a new table of the regions around the objects.
         overwrite: Replace the label image and the table if they exist.
-        setup: Called once if the label image has to be made, to load a model for example;
-            `function` gets what it returns after the pixels.
-        depends_on: More images and files that the result depends on, such as those of
-            `model_sources`.
+        setup: Called with the image at the pyramid level, once, if the label image has to
+            be made: to load a model, for example. `function` gets what it returns after the
+            pixels.
+        depends_on: As for `filter_image`, such as the path or address of a model.
 
     Returns:
         The output of the task: the image.
@@ -193,23 +196,26 @@ def label_image(
             `overwrite` is false.
         ValueError: An argument is wrong, or `function` returns no labels.
     """
-    image = open_image(image) if isinstance(image, str) else image
+    image = image_to_write(image)
     regions = regions or Regions()
     check_name(label_name, "label_name")
     if masking_roi_table:
         check_name(masking_roi_table, "masking_roi_table")
     positions = channels_to_read(image, channel)
-    rois = find_rois(image, regions, level)
-    step = current_step([image, *regions.sources(image), *depends_on])
+    sources = regions.sources(image)
+    step = current_step([image, *sources, *_sources(depends_on)])
     path = image.path / "labels" / label_name
     if not is_made(path, step, overwrite=overwrite):
+        rois = find_rois(image, regions, level, sources=sources)
         whole = _whole_axes(image, whole)
         check_free(path, overwrite=overwrite, argument="label_name")
-        prepared = _prepared(function, setup)  # before anything is written
+        # Before anything is written.
+        prepared = _prepared(function, setup, image.from_level(level))
         with derive_label(
             image, label_name, overwrite=overwrite, made_by=step
         ) as label:
-            segment = _on_whole(prepared, label.axes, whole)
+            seen = whole or label.axes.replace("t", "")
+            segment = _on_whole(prepared, label.axes, seen)
             options: dict[str, Any] = {
                 "channel": positions,
                 "min_size": min_size,
@@ -245,13 +251,22 @@ def _whole_axes(image: Image, whole: str) -> str:
     return whole if image.is_3d else whole.replace("z", "")
 
 
+def _sources(depends_on: Sequence[Image | Path | str]) -> Iterator[Image | Path]:
+    """Images and files; those of a model, of its path."""
+    for source in depends_on:
+        if isinstance(source, str):
+            yield from model_sources(source)
+        else:
+            yield source
+
+
 def _prepared(
-    function: Callable[..., Array], setup: Callable[[], Any] | None
+    function: Callable[..., Array], setup: Callable[[Image], Any] | None, image: Image
 ) -> Callable[[Array], Array]:
     """Function of pixels alone; calls `setup` now."""
     if setup is None:
         return function
-    ready = setup()
+    ready = setup(image)
     return lambda pixels: function(pixels, ready)
 
 
@@ -265,7 +280,7 @@ def _on_whole(
         axes: Axes of the pixels.
         whole: Some of them; without any, `function` itself is returned.
     """
-    if not whole:
+    if not whole or whole == axes:
         return function
     inner = [dim for dim, axis in enumerate(axes) if axis in whole]
     outer = [dim for dim, axis in enumerate(axes) if axis not in whole]

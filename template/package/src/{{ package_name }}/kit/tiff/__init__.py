@@ -13,10 +13,7 @@
 What can be imported from here stays so; the modules behind it may change.
 """
 
-import re
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .channels import find_channels as find_channels
@@ -42,19 +39,6 @@ if TYPE_CHECKING:
     from .places import find_places as find_places
     from .sources import read_files as read_files
 else:
-    # As the kit itself: the lines above, when a name is used.
-    _LINES = Path(__file__).read_text("utf-8")
-    _HOMES = {n: m for m, n in re.findall(r"from (\.[\w.]+) import (\w+) as", _LINES)}
-    __all__ = sorted(_HOMES)
+    from ..lazy import lazy_names
 
-    def __getattr__(name: str) -> Any:
-        """Import the module of a name when the name is used."""
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(_HOMES[name], __name__), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        """Names for `help` and for completion."""
-        return __all__
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

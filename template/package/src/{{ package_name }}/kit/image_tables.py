@@ -12,7 +12,7 @@ import numpy as np
 
 from .blocks import check_axes, in_threads
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, open_image
+from .image import Channels, Image, channels_to_read, image_to_write
 from .overlays import level_like, open_label
 from .provenance import current_step, is_made
 from .regions import Regions, Roi, find_rois
@@ -79,7 +79,7 @@ def measure_image(
             false.
         ValueError: An argument is wrong, or `function` returns other columns for a part.
     """
-    image = open_image(image) if isinstance(image, str) else image
+    image = image_to_write(image)
     regions = regions or Regions()
     if regions.mask:
         raise ValueError(
@@ -91,9 +91,11 @@ def measure_image(
         return _columns(function(pixels))
 
     path = image.path / "tables" / table_name
-    step = current_step([image, *regions.sources(image)])
+    sources = regions.sources(image)
+    step = current_step([image, *sources])
     if not is_made(path, step, overwrite=overwrite):
-        columns = _join(rows, image, channel, level, whole, regions, with_z=True)
+        rois = find_rois(image, regions, level, sources=sources)
+        columns = _join(rows, image, channel, level, whole, rois, with_z=True)
         write_table(image, table_name, columns, overwrite=overwrite, made_by=step)
         n_rows = max(map(len, columns.values()), default=0)
         logger.info("%s: %d rows", path, n_rows)
@@ -149,7 +151,7 @@ def find_points(
         ValueError: An argument is wrong, or `function` returns what is no position in its
             pixels.
     """
-    image = open_image(image) if isinstance(image, str) else image
+    image = image_to_write(image)
     regions = regions or Regions()
     label = open_label(image, label_name) if label_name else None
     shown = image.from_level(level)
@@ -185,11 +187,12 @@ def find_points(
             )
         return {k: np.asarray(v)[kept].tolist() for k, v in (place | table).items()}
 
-    sources = [image, *regions.sources(image), *([label] if label else [])]
+    sources = regions.sources(image)
     path = image.path / "tables" / table_name
-    step = current_step(sources)
+    step = current_step([image, *sources, *([label] if label else [])])
     if not is_made(path, step, overwrite=overwrite):
-        found = _join(rows, image, channel, level, whole, regions, with_z=False)
+        rois = find_rois(image, regions, level, sources=sources)
+        found = _join(rows, image, channel, level, whole, rois, with_z=False)
         write_table(image, table_name, found, overwrite=overwrite, made_by=step)
         logger.info("%s: %d points", path, len(found["x"]))
     return task_output(ImageUpdate(zarr_url=str(image.path)))
@@ -224,7 +227,7 @@ def _join(
     channel: Channels | None,
     level: int,
     whole: str,
-    regions: Regions,
+    rois: Sequence[Roi] | None,
     *,
     with_z: bool,
 ) -> dict[str, list[Any]]:
@@ -237,7 +240,6 @@ def _join(
         check_axes(whole=whole)
         raise ValueError(f"whole: {whole!r}; allowed are 'yx' and 'zyx'")
     positions = channels_to_read(image, channel)
-    rois = find_rois(image, regions, level)
     image = image.from_level(level)
 
     def run(part: Part) -> tuple[Part, dict[str, list[Any]]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .blocks import cut_slabs, each_block
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, open_image
+from .image import Channels, Image, channels_to_read, image_to_write
 from .overlays import level_like, open_label
 from .provenance import current_step, is_made
 from .publish import check_name
@@ -69,7 +69,7 @@ def measure_labels(
             false.
         ValueError: An argument is wrong, or `function` returns no such columns.
     """
-    image = open_image(image) if isinstance(image, str) else image
+    image = image_to_write(image)
     regions = regions or Regions()
     check_name(table_name, "table_name")
     label = open_label(image, label_name)
@@ -79,10 +79,11 @@ def measure_labels(
         )
     image = level_like(image, label, "label_name")
     read = None if channel is None else channels_to_read(image, channel)
-    rois = find_rois(image, regions)
-    step = current_step([image, label, *regions.sources(image)])
+    sources = regions.sources(image)
+    step = current_step([image, label, *sources])
     path = image.path / "tables" / table_name
     if not is_made(path, step, overwrite=overwrite):
+        rois = find_rois(image, regions, sources=sources)
         if combine is None:
             tables = [*_whole_tables(function, image, label, read)]
         else:
