@@ -23,7 +23,7 @@ class Reader:
 
     def read(self, name: str) -> list[Block]:
         text = (TUTORIALS / f"{name}.md").read_text("utf-8")
-        blocks = read_blocks(text, {"/data": str(self.data)})
+        blocks = read_blocks(text.replace("/data", str(self.data)))
         return [block for block in blocks if not block.language.startswith("{")]
 
     def run(self, *arguments: str | Path) -> str:
