@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.5.1", "uv"]
 # ///
-"""What can be done here: `nox` tests; the other sessions show, compare and adopt."""
+"""Sessions of nox: `nox` tests; the others build, show, compare and adopt."""
 
 import logging
 import os

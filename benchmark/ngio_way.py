@@ -1,4 +1,4 @@
-"""What a developer writes with ngio's iterators, as its documentation shows them.
+"""The same tasks with ngio's iterators, as its documentation shows them.
 
 python ngio_way.py TASK SOURCE RESULT
 

@@ -1,4 +1,4 @@
-"""What a workflow costs beside its units, for lists of images of several lengths.
+"""Overhead of a workflow, besides its units, for image lists of several lengths.
 
 Planning is what `nox -s run -- … --plan` does, from the start of Python to its end. A unit
 is a process that runs `true` in place of a task; as many run at a time as there are

@@ -76,7 +76,7 @@ UNITS = {
 
 
 class Figures(NamedTuple):
-    """What a program took."""
+    """Time and memory of a program."""
 
     seconds: float
     cpu: float  # seconds of all processors

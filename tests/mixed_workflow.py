@@ -104,7 +104,7 @@ def convert(ours: Tasks, folder: Path, **arguments: Any) -> Step:
 
 
 def illumination(folder: Path, wavelengths: list[str]) -> dict[str, Any]:
-    """What `Illumination Correction` needs: the left half of each field is dimmer."""
+    """Input of `Illumination Correction`: the left half of each field is dimmer."""
     profile = np.full((FIELD, FIELD), 200, np.uint8)
     profile[:, : FIELD // 2] = 100
     tifffile.imwrite(folder / "profile.tif", profile)
@@ -167,7 +167,7 @@ def n_rows(table: Table) -> int:
 
 
 def describe(plate: Path) -> dict[str, Any]:
-    """What `with_ngio.describe` says, by the kit."""
+    """The result of `with_ngio.describe`, by the kit."""
     found = {}
     for path in plate_images(plate):
         image = open_image(path)

@@ -94,7 +94,7 @@ def test_at_its_defaults_each_example_is_sent_and_judged_alike(play, ask, page, 
     assert is_wrong == sum(bool(one["wrong"]) for one in seen) == 3
 
 
-def test_what_is_typed_into_our_page_is_kept_and_judged_alike(play, ask, page, tasks):
+def test_values_typed_into_our_page_are_kept_and_judged_alike(play, ask, page, tasks):
     place = {"task": "Model Segmentation", "part": "args_parallel", "kind": "text"}
     wrong = [("min_size", "-1"), ("overlap", "many"), ("threshold", "")]
     actions = [action for action, _ in typed(tasks)]
@@ -112,7 +112,7 @@ def is_shown(answer: Any) -> bool:
     return "error" not in answer and answer["missing"] == 0
 
 
-def test_it_shows_what_we_accept_and_not_what_we_refuse(play):
+def test_it_shows_arguments_that_we_accept_and_none_that_we_reject(play):
     shown = [*test_form.SHOWN, *test_form.ONLY_TOOLS]
     answers = play([in_form(schema_of(*case[:2])) for case in shown])
     judged = zip(shown, answers, strict=True)

@@ -277,7 +277,7 @@ def follow(report: str, package: Path) -> None:
 @pytest.mark.parametrize(
     "layout", ["0.4", pytest.param("0.5", marks=pytest.mark.weekly), "0.6"]
 )
-def test_the_manifest_and_the_tests_work_after_what_the_report_says(
+def test_the_manifest_and_the_tests_work_after_the_steps_of_the_report(
     layout, released, tmp_path
 ):
     package = make_package(tmp_path / "lab-tasks", layout)
@@ -315,7 +315,7 @@ def test_the_manifest_and_the_tests_work_after_what_the_report_says(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_the_package_has_stays(layout, released, tmp_path):
+def test_files_of_the_package_stay(layout, released, tmp_path):
     package = make_package(tmp_path / "lab-tasks", layout)
     before = contents(package)
     report = run_adopt(package, released)
@@ -436,7 +436,7 @@ def replace(package: Path, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_package_with_groups_gets_what_it_lacks(released, tmp_path):
+def test_a_package_with_groups_gets_missing_requirements(released, tmp_path):
     package = make_package(tmp_path / "lab-tasks", "0.6")
     replace(
         package,
@@ -493,7 +493,7 @@ TESTED = {
 
 
 @pytest.mark.parametrize(("tables", "workflow", "wanted"), TESTED.values(), ids=TESTED)
-def test_its_tests_run_with_what_they_ran_with(
+def test_its_tests_run_with_the_same_requirements_as_before(
     released, tmp_path, tables, workflow, wanted
 ):
     package = make_package(tmp_path / "lab-tasks", "0.6")
@@ -525,7 +525,7 @@ def judge(package: Path, *paths: str) -> str:
 
 @pytest.mark.parametrize("file", ["pyproject.toml", "ruff.toml"])
 @pytest.mark.parametrize("layout", ["0.4", "0.6"])
-def test_the_owners_lint_says_what_it_said(released, tmp_path, layout, file):
+def test_the_lint_of_the_owner_has_the_same_result(released, tmp_path, layout, file):
     package = make_package(tmp_path / "lab-tasks", layout)
     # Without INP001, as `dev` becomes a package.
     rules = "line-length = 100\n[{0}lint]\nselect = ['ALL']\nignore = ['INP001']\n[{0}format]\nquote-style = 'single'\n"
@@ -655,7 +655,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_before_anything_is_written(
+def test_unsupported_packages_are_rejected_before_anything_is_written(
     change, message, released, tmp_path
 ):
     package = make_package(tmp_path / "lab-tasks", "0.6")
@@ -702,7 +702,9 @@ OF_OTHERS = {
 
 
 @pytest.mark.parametrize(("files", "says"), OF_OTHERS.values(), ids=OF_OTHERS)
-def test_what_other_tools_of_the_owner_need_is_said(released, tmp_path, files, says):
+def test_needs_of_other_tools_of_the_owner_are_reported(
+    released, tmp_path, files, says
+):
     package = make_package(tmp_path / "lab-tasks", "0.4")
     write(package, files)
     commit(package)
@@ -722,7 +724,7 @@ def test_a_wheel_that_would_have_no_kit_is_told(released, tmp_path):
     assert 'add "lab_tasks.*" to [tool.setuptools' in run_adopt(package, released)
 
 
-def test_what_the_form_cannot_show_and_what_older_manifests_said_is_told(
+def test_arguments_without_a_form_and_changes_of_the_manifest_are_reported(
     released, tmp_path
 ):
     package = make_package(tmp_path / "lab-tasks", "0.4")
@@ -801,7 +803,7 @@ def test_a_change_of_the_tasks_is_told_task_by_task():
     ]
 
 
-def test_the_command_says_what_it_refuses(tmp_path):
+def test_the_command_explains_a_rejection(tmp_path):
     with pytest.raises(RuntimeError, match=r"no Python package.*\nNothing was written"):
         rendering.workbench("adopt", tmp_path)
     assert "--compare" in nox(rendering.ROOT, "-s", "adopt", "--", "--help")
@@ -810,7 +812,7 @@ def test_the_command_says_what_it_refuses(tmp_path):
 def test_a_package_follows_the_template_that_the_workbench_came_from(
     released, tmp_path
 ):
-    """What was rendered stays beside the package, as the report says, and is no change."""
+    """Rendered files stay beside the package, as the report says, and are no change."""
     package = make_package(tmp_path / "lab-tasks", "0.6")
     python = rendering.make_environment(
         tmp_path / "venv",

@@ -1,4 +1,4 @@
-"""What a workflow gives is used or rejected: null, other parts, resources, names."""
+"""Values of a workflow are used or rejected: null, other parts, resources, names."""
 
 import json
 from pathlib import Path

@@ -164,7 +164,7 @@ def test_labels_of_two_objects_that_touch_in_a_plane_stay_two(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [-1, 0.5, np.nan, True])
-def test_what_is_no_label_is_refused(tmp_path, bad):
+def test_arrays_that_are_no_labels_are_rejected(tmp_path, bad):
     write_image(tmp_path / "image.zarr", "yx")
     image = open_image(tmp_path / "image.zarr")
     with pytest.raises(ValueError, match="uint32"):  # noqa: SIM117
@@ -299,7 +299,9 @@ def test_a_cast_rounds_or_is_refused(values, old, new, expected):
         (lambda block: block * np.nan, "nan"),
     ],
 )
-def test_what_an_integer_image_can_not_hold_is_an_error(tmp_path, function, message):
+def test_values_that_an_integer_image_can_not_hold_are_an_error(
+    tmp_path, function, message
+):
     write_image(tmp_path / "image.zarr", "yx", chunks={"y": 20})
     image = open_image(tmp_path / "image.zarr")
     with pytest.raises(ValueError, match=message):  # noqa: SIM117

@@ -269,7 +269,7 @@ def test_at_its_defaults_the_page_makes_the_step_that_the_web_form_makes(
     assert sum(map(len, missing)) == 3
 
 
-def test_what_is_typed_is_what_the_step_has(ask, page, tasks):
+def test_the_step_has_the_typed_values(ask, page, tasks):
     actions, steps = zip(*typed(tasks), strict=True)
     kinds = {action["kind"] for action in actions}
     assert kinds == {"choice", "list", "switch", "text"}
@@ -278,7 +278,7 @@ def test_what_is_typed_is_what_the_step_has(ask, page, tasks):
     assert [action for action, step, one in judged if one["step"] != step] == []
 
 
-def test_what_the_library_would_send_otherwise_is_found(ask, page, tasks):
+def test_values_that_the_library_would_change_are_found(ask, page, tasks):
     """Its own fields make other numbers of what is typed, as the test above would see."""
     others = page.replace("customEditors: [Choice, Field, Keys]", "customEditors: []")
     assert others != page
@@ -294,7 +294,7 @@ def test_what_the_library_would_send_otherwise_is_found(ask, page, tasks):
     assert sent == [[1.5, None], [1, 0]]
 
 
-def test_what_is_wrong_is_said_of_the_argument(ask, page, tasks):
+def test_an_error_is_shown_beside_its_argument(ask, page, tasks):
     said = {
         ("min_size", "-1"): "must be >= 0",
         ("neck", "0"): "must be > 0",
@@ -352,7 +352,7 @@ def test_all_that_the_web_form_shows_begins_as_there(ask, tmp_path):
         assert bool(one["wrong"]) == is_missing, case
 
 
-def test_what_the_web_form_does_not_show_is_said(ask, tmp_path):
+def test_arguments_that_the_web_form_hides_are_reported(ask, tmp_path):
     cases = [*test_form.DEAD_BY_AJV, *test_form.UNSUPPORTED]
     # In a dictionary, it shows the mistake when a value is added.
     schemas = [schema_of(*case[:2]) for case in cases]
@@ -425,7 +425,7 @@ def test_lists_dictionaries_tuples_and_models_are_filled_by_hand(ask, tmp_path):
     ]
 
 
-def test_before_fractal_schema_v1_what_is_empty_is_not_sent(ask, tmp_path):
+def test_before_fractal_schema_v1_empty_values_are_not_sent(ask, tmp_path):
     model = {"type": "object", "properties": {"y": {"type": "integer"}}}
     kinds = {
         "a": {"type": "integer"},
@@ -469,7 +469,7 @@ def test_texts_are_markdown_and_no_html_or_template(ask, tmp_path):
     ],
     ids=["name", "manifest"],
 )
-def test_what_is_missing_is_named_before_anything_is_written(tmp_path, arguments, says):
+def test_missing_files_are_named_before_anything_is_written(tmp_path, arguments, says):
     package = make_package(tmp_path / "odd")
     next(package.glob("src/*/*.json")).unlink()
     with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
@@ -495,7 +495,7 @@ def test_a_registry_that_can_not_be_reached_is_named(tmp_path, has_npm):
     assert not (package / ".nox").exists()
 
 
-def test_what_was_fetched_once_needs_no_network(tmp_path, page):
+def test_downloaded_files_need_no_network(tmp_path, page):
     package = make_package(tmp_path / "odd")
     nowhere = {"npm_config_registry": "http://localhost:1"}
     workbench("form", cwd=package, env=os.environ | nowhere)

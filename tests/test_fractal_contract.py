@@ -1,4 +1,4 @@
-"""What the template says about Fractal is what fractal-server does."""
+"""The template follows the rules of fractal-server."""
 
 import copy
 import importlib
@@ -324,7 +324,7 @@ class Scalar:
         return self.value
 
 
-def test_numpy_scalars_become_what_they_stand_for() -> None:
+def test_numpy_scalars_become_python_numbers() -> None:
     update = fractal_io.ImageUpdate(
         zarr_url="/zarr/a",
         attributes={"b": Scalar(True), "i": Scalar(2), "f": Scalar(0.5)},

@@ -125,7 +125,7 @@ SHAPES = [(), (7,), (70,), (50, 40), (1, 1), (3, 50, 40), (2, 1, 3, 50, 40)]
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_chunks_are_found_or_the_message_says_what_to_change(
+def test_chunks_are_found_or_the_message_names_a_remedy(
     tmp_path, zarr_format, sharded, shape
 ):
     if sharded and (zarr_format == 2 or not shape):
@@ -837,7 +837,7 @@ def test_a_link_to_a_well_is_no_other_well(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_folder_of_bioformats2raw_names_what_to_import(tmp_path, version):
+def test_a_folder_of_bioformats2raw_names_the_images_to_import(tmp_path, version):
     path = tmp_path / "series.zarr"
     layout = {"bioformats2raw.layout": 3}
     zarr_format = 2 if version == "0.4" else 3
@@ -850,7 +850,7 @@ def test_a_folder_of_bioformats2raw_names_what_to_import(tmp_path, version):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_projected_plate_says_what_its_origin_says(tmp_path, version):
+def test_a_projected_plate_has_the_metadata_of_its_origin(tmp_path, version):
     plate = tmp_path / "plate.zarr"
     acquisitions = [
         {

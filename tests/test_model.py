@@ -25,7 +25,7 @@ def stain(y, x, size=240):
 
 
 def nuclei(pixels):
-    """What a person would draw, nearly: Otsu's threshold of the smoothed pixels."""
+    """Mask of the nuclei, nearly as a person would draw it: Otsu's threshold."""
     smooth = ndimage.gaussian_filter(pixels.astype(float), 2)
     return smooth > filters.threshold_otsu(smooth)
 

@@ -319,7 +319,7 @@ NO_FUNCTION = {
 }
 
 
-def test_a_function_that_no_task_can_call_is_refused_with_what_to_do(render, tmp_path):
+def test_a_function_that_no_task_can_call_is_rejected_with_a_remedy(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     (package / "own.py").write_text(OWN)
     (package / "broken.py").write_text("x = y\n")
@@ -476,7 +476,7 @@ def test_the_code_of_the_rules_is_a_task(render, tmp_path):
         run(*command, cwd=package, env=env)
 
 
-def test_help_says_what_there_is_for_whom(render, tmp_path):
+def test_help_has_an_example_for_each_reader(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     (text,) = add(package, ["--help"])
     for words in ("--from skimage", "--from FILE.py", "--makes label", "--example"):
@@ -587,7 +587,7 @@ def test_a_task_list_without_a_place_is_refused(render, tmp_path):
         assert tree(package) == before
 
 
-def test_what_a_task_uses_has_to_be_there(render, tmp_path):
+def test_a_task_that_uses_a_missing_module_is_rejected(render, tmp_path):
     """A package that was adopted may do without the image layer."""
     package = render(
         tmp_path / "package", project_name="new-tasks", examples=[], kit=True
@@ -617,9 +617,7 @@ def test_a_task_comes_whole_or_not_at_all(render, tmp_path):
 @pytest.mark.parametrize(
     "removed", [["ParallelTask"], ["ParallelTask", "CompoundTask"]]
 )
-def test_what_the_owner_removed_from_the_task_list_comes_back(
-    render, tmp_path, removed
-):
+def test_a_task_that_the_owner_removed_comes_back(render, tmp_path, removed):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     path = import_folder(package) / "dev" / "task_list.py"
     fresh = path.read_text()
@@ -688,7 +686,7 @@ def test_examples_that_come_later_are_those_of_a_fresh_package(render, tmp_path)
     run("ruff", "format", "--no-cache", "--check", ".", cwd=package)
 
 
-def test_an_example_brings_its_extra_and_what_its_tests_need(render, tmp_path):
+def test_an_example_brings_its_extra_and_the_needs_of_its_tests(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     project = package / "pyproject.toml"
     edit(project, 'test = ["pytest', 'test = ["hypothesis", "pytest')
@@ -837,7 +835,7 @@ def test_an_update_brings_the_kit_forward_only_where_it_is(tmp_path):
     assert not kits["bare"]
 
 
-def test_the_kit_comes_beside_what_the_owner_has_changed(render, tmp_path):
+def test_the_kit_comes_beside_changes_of_the_owner(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     conftest = package / "tests" / "conftest.py"
     fresh = conftest.read_text("utf-8")
@@ -880,7 +878,7 @@ def test_the_kit_comes_beside_what_the_owner_has_changed(render, tmp_path):
     assert ours == theirs
 
 
-def test_the_session_installs_what_an_example_depends_on(render, tmp_path):
+def test_the_session_installs_the_dependencies_of_an_example(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     nox(package, "-s", "new_task", "--", "--example", "check_images")
     manifest = import_folder(package) / "__FRACTAL_MANIFEST__.json"

@@ -200,7 +200,7 @@ def test_a_conversion_goes_on_only_as_it_began(tmp_path):
     assert len(convert(tmp_path)) == 3
 
 
-def test_what_is_not_ome_zarr_is_never_replaced(tmp_path):
+def test_folders_that_are_not_ome_zarr_are_never_replaced(tmp_path):
     tifffile.imwrite(tmp_path / "A01.tif", STACK)
     (tmp_path / "plate.zarr").mkdir()
     (tmp_path / "plate.zarr" / "thesis.txt").write_text("years")
@@ -224,7 +224,7 @@ def test_nan_pixels_give_metadata_that_is_json(tmp_path):
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_an_overwritten_image_keeps_what_lies_beside_its_pyramid(tmp_path, link):
+def test_an_overwritten_image_keeps_files_beside_its_pyramid(tmp_path, link):
     path = tmp_path / "image.zarr"
     write_image(path, "cyx")
     (path / "OME").mkdir()

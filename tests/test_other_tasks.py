@@ -293,7 +293,7 @@ def test_tables_of_fractal_tasks_core_1_are_read(core: Tasks, tmp_path: Path) ->
 
 
 def view(python: str | Path, *arguments: str | Path, **options: Any) -> Any:
-    """What a program loads of a plate; see `viewers`."""
+    """Pixels that a program loads of a plate; see `viewers`."""
     printed = run(python, HERE / "viewers.py", *arguments, **options)
     return json.loads(printed.splitlines()[-1])
 

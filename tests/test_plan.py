@@ -1,4 +1,4 @@
-"""What `nox -s run -- --plan` tells, before anything runs."""
+"""`nox -s run -- --plan` describes a workflow, and runs nothing."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def planned(job: dict[str, Any], **given: Any) -> list[str]:
     return [*plan(read, rules.find_tasks(read))]
 
 
-def test_a_plan_says_what_each_task_takes_and_runs_nothing(
+def test_a_plan_shows_the_input_of_each_task_and_runs_nothing(
     tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
 ) -> None:
     images[0]["types"] = {"is_3D": True}

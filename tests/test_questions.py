@@ -1,4 +1,4 @@
-"""What copier asks, accepts and refuses."""
+"""Copier asks its questions, and rejects invalid answers."""
 
 import ast
 import json

@@ -167,7 +167,7 @@ def test_each_session_that_is_spoken_of_is_there_and_each_is_spoken_of(
     assert there - checks <= repository
 
 
-def test_what_the_table_says_is_shown_by_something_that_is_there() -> None:
+def test_each_claim_of_the_table_has_a_test() -> None:
     _, _, rest = README.partition("## Compared with the official template")
     table, _, _ = rest.partition("\n## ")
     shown = re.findall(r"\| ([^|\n]+) \|$", table, re.MULTILINE)[1:]

@@ -67,7 +67,7 @@ def in_table(image, name):
     return find_rois(image, Regions(roi_table=name))
 
 
-def test_with_a_mask_and_a_table_a_region_is_what_both_have_in_common(tmp_path):
+def test_with_a_mask_and_a_table_a_region_is_their_intersection(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path, "yx", pixels=np.zeros((40, 32), np.uint16))
     image = open_image(path)
@@ -376,7 +376,7 @@ ROI += ["len_x_micrometer", "len_y_micrometer", "len_z_micrometer"]
         ([("a", 0, 0, 0, -5, 5, 1)], ROI, "no region inside of the image"),
     ],
 )
-def test_what_is_no_region_is_refused_before_anything_is_written(
+def test_invalid_regions_are_rejected_before_anything_is_written(
     tmp_path, rows, header, message
 ):
     path = tmp_path / "image.zarr"
@@ -408,7 +408,7 @@ def test_tables_and_labels_that_are_not_there_are_named(tmp_path):
             gaussian_blur(zarr_url=str(path), regions=regions)
 
 
-def test_a_parquet_table_without_pyarrow_says_what_to_add(tmp_path, monkeypatch):
+def test_a_parquet_table_without_pyarrow_names_the_requirement(tmp_path, monkeypatch):
     path = tmp_path / "image.zarr"
     write_image(path, "yx")
     write_table(open_image(path), "stored", {"a": [1, 2]}, backend="parquet")
@@ -438,7 +438,7 @@ def set_units(path, unit, factor=1.0):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_roi_tables_are_in_micrometers_whatever_the_unit_of_the_image(tmp_path, unit):
+def test_roi_tables_are_in_micrometers_for_all_units_of_the_image(tmp_path, unit):
     path = tmp_path / "image.zarr"
     write_image(path)
     add_rois(open_image(path), "fields", [(0, 10, 9, 20)])

@@ -28,7 +28,7 @@ from fractal_workbench.report.page import Report
 
 
 class Page(HTMLParser):
-    """What a page is made of."""
+    """Elements of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Page(HTMLParser):
         return re.findall(r"<script[^>]*>.*?</script>", self.html, re.DOTALL)
 
     def outside(self) -> list[str]:
-        """What the page would fetch."""
+        """Addresses that the page would fetch."""
         found = [tag for tag, _ in self.elements if tag in ("link", "iframe")]
         fetches = r"src=|//|fetch|import|XMLHttp"
         found += [text for text in self.scripts() if re.search(fetches, text)]
@@ -127,7 +127,7 @@ def unit(number: int, url: str, reason: str | None = None, log: str = "") -> Any
 def step(
     number: int, name: str, before: list[Any], after: list[Any], **more: Any
 ) -> Any:
-    """What a step of a parallel task leaves; all images are its input."""
+    """Result of a step of a parallel task; all images are its input."""
     urls = [image["zarr_url"] for image in before]
     units = [unit(n, url) for n, url in enumerate(urls, 1)]
     given = {
@@ -277,7 +277,7 @@ def test_outlines_are_where_the_label_is_and_boxes_where_the_region_is(page):
     assert np.allclose(np.array(edges) / times, (20, 60, 10, 40), atol=1)
 
 
-def test_it_says_what_a_picture_shows_of_a_volume_and_of_time(page):
+def test_it_describes_pictures_of_volumes_and_of_time(page):
     assert "maximum of 5 planes" in page.text
     assert "time point 1 of 2" in page.text
 
@@ -306,7 +306,7 @@ def test_a_failed_unit_comes_with_its_reason_and_then_its_log_as_text(page):
     assert "✗ 1 failed" in text
 
 
-def test_what_cannot_be_shown_has_a_sentence_in_its_place(page):
+def test_results_without_a_picture_have_a_sentence(page):
     assert "d.zarr" in page.text
     assert "a damaged chunk" in page.text
     assert "there is nothing at" in page.text
@@ -316,7 +316,7 @@ def test_the_title_is_text(page):
     assert "<b>Title</b>" in page.text
 
 
-def test_a_run_goes_on_whatever_the_page_makes_of_it(tmp_path, capsys):
+def test_a_run_goes_on_if_its_page_fails(tmp_path, capsys):
     nowhere = [entry(tmp_path / "nothing.zarr"), {"zarr_url": 5}]
     found = Report("Title", tmp_path, nowhere, [])
     found.add(step(1, "Do", [], [], costs=None, units=None))

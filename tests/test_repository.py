@@ -115,7 +115,7 @@ NOT_IMPORTED = {
 
 
 @pytest.mark.parametrize("extra", METADATA["optional-dependencies"])
-def test_an_extra_has_what_its_part_of_the_workbench_imports(extra):
+def test_an_extra_has_the_imports_of_its_part_of_the_workbench(extra):
     listed = METADATA["optional-dependencies"][extra]
     parts = {"run": ["engine", "report"]}.get(extra, [extra.replace("-", "_")])
     sources = WORKBENCH / "src" / "fractal_workbench"
@@ -128,7 +128,7 @@ def test_an_extra_has_what_its_part_of_the_workbench_imports(extra):
     assert required - owners(imported) <= NOT_IMPORTED.get(extra, set())
 
 
-def test_commands_without_an_extra_import_what_the_workbench_depends_on():
+def test_commands_without_an_extra_import_dependencies_of_the_workbench():
     modules = imports(WORKBENCH / "src", "**/*.py")
     assert declared(METADATA["dependencies"]) <= owners(modules)
     assert owners(imports(KIT)) >= OF_KIT
@@ -177,7 +177,7 @@ def test_the_benchmark_compares_each_task(tmp_path):
         assert f"| small | {task} | " in table
 
 
-def test_the_benchmark_tells_what_a_workflow_adds_to_its_units(richest):
+def test_the_benchmark_measures_the_overhead_of_a_workflow(richest):
     script = ROOT / "benchmark" / "overhead.py"
     table = run(sys.executable, script, richest, "--images=30", "--rounds=1")
     number, plan, unit = re.findall(r"[0-9.]+", table.splitlines()[-1])
@@ -343,7 +343,7 @@ def test_readers_of_tiffs_are_layered_and_cost_other_tasks_nothing():
     assert not [name for name in names if not re.search(rf"\b{name}\b", used)]
 
 
-def test_a_name_of_the_kit_imports_what_it_needs_and_nothing_else():
+def test_a_name_of_the_kit_imports_only_its_needs():
     code = (
         "import sys\n"
         "from importlib import import_module\n"

@@ -1,4 +1,4 @@
-"""What `--resume` does again, and what it takes from the run before."""
+"""`--resume` runs changed and failed steps again, and reuses all other results."""
 
 import copy
 import json
@@ -63,7 +63,7 @@ def run(job: dict[str, Any], *, resume: bool = True) -> tuple[list[list[bool]], 
     return [[unit.reused for unit in done.units] for done in seen], result
 
 
-def test_only_what_failed_and_what_comes_after_runs_again(job) -> None:
+def test_only_failed_units_and_later_steps_run_again(job) -> None:
     new = [[False] * 3, [False] * 2]
     reused, error = run(job)
     assert (reused, error.unit) == (new, f"unit 2 ({job['images'][1]['zarr_url']})")
@@ -79,7 +79,7 @@ def test_only_what_failed_and_what_comes_after_runs_again(job) -> None:
     assert run(job, resume=False) == ([[False] * 3, [False] * 2, [False] * 2], images)
 
 
-def test_what_has_changed_runs_again_with_all_after_it(job) -> None:
+def test_changed_steps_run_again_with_all_later_ones(job) -> None:
     mend(job)
     everything = [[False] * 3, [False] * 2, [False] * 2]
     assert run(job)[0] == everything
@@ -97,7 +97,7 @@ def test_what_has_changed_runs_again_with_all_after_it(job) -> None:
     assert run(job)[0] == [[True] * 3, [True] * 2, [True] * 2]
 
 
-def test_what_was_deleted_is_made_again(job) -> None:
+def test_deleted_results_are_made_again(job) -> None:
     mend(job)
     run(job)
     Path(job["images"][0]["zarr_url"]).rmdir()

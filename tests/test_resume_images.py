@@ -1,4 +1,4 @@
-"""What `--resume` notices on disk, and what it makes again in place of failing."""
+"""`--resume` notices changes on disk, and makes results again in place of failing."""
 
 import importlib
 import json
@@ -223,7 +223,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_no_longer_true_is_made_again(job, change):
+def test_outdated_results_are_made_again(job, change):
     assert job.run() == NONE
     assert job.run() == ALL
     before = (job.folder / "b_blurred.zarr").stat().st_ino
@@ -235,7 +235,7 @@ def test_what_is_no_longer_true_is_made_again(job, change):
     assert job.run() == ALL
 
 
-def test_what_somebody_has_edited_is_kept(job):
+def test_edited_results_are_kept(job):
     job.run()
     edit_label(job)
     mine = job.folder / "a_blurred.zarr" / "labels" / "objects"
@@ -247,7 +247,7 @@ def test_what_somebody_has_edited_is_kept(job):
     job.check()
 
 
-def test_what_somebody_has_put_into_a_result_is_kept(job):
+def test_files_added_to_a_result_are_kept(job):
     job.run()
     shutil.copytree(
         job.folder / "a_blurred.zarr" / "labels" / "objects",
@@ -322,7 +322,7 @@ def test_a_deleted_input_is_an_error_that_names_it(job):
     assert "a.zarr" in str(error.value)
 
 
-def test_what_was_there_before_is_never_put_aside(job):
+def test_existing_results_are_never_put_aside(job):
     """The image is of somebody else, and has the name of a result."""
     shutil.copytree(job.folder / "b.zarr", job.folder / "a_blurred.zarr")
     before = job.pixels("a_blurred.zarr")

@@ -40,7 +40,7 @@ from scipy.ndimage import gaussian_filter
 
 
 def visible_images(folder, known=()):
-    """What a reader would list, or knows of: pixels of images and labels, bytes of tables."""
+    """Contents that a reader lists, or knows of: pixels of images and labels, bytes of tables."""
     found = {}
     listed = {path.name for path in folder.glob("[!.]*.zarr")}
     for path in sorted(folder / name for name in listed.union(known)):
@@ -189,7 +189,7 @@ def maxima(plate):
 
 
 def leftovers(folder):
-    """What is hidden, but for locks, which expire."""
+    """Hidden files, but for locks, which expire."""
     hidden = [p.name for p in folder.rglob(".*") if HIDDEN.fullmatch(p.name)]
     return [name for name in hidden if not name.endswith(".lock")]
 
@@ -448,7 +448,7 @@ def test_an_image_is_registered_again_by_another_channel_of_its_reference(tmp_pa
         assert (moved[inside] == np.roll(pixels[0], rows, axis=0)[inside]).all()
 
 
-def test_what_is_no_image_is_not_replaced_by_one(tmp_path):
+def test_a_folder_without_an_image_is_not_replaced(tmp_path):
     zarr.create_group(tmp_path / "image.zarr", zarr_format=2)
     (tmp_path / "image.zarr" / "notes.txt").write_text("kept")
     before = contents(tmp_path)
@@ -467,9 +467,7 @@ def test_what_is_no_image_is_not_replaced_by_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", ".notes"])
-def test_what_a_user_has_put_into_an_image_is_kept_when_it_is_overwritten(
-    tmp_path, name
-):
+def test_files_that_a_user_added_to_an_image_survive_an_overwrite(tmp_path, name):
     write_image(tmp_path / "image.zarr")
     (tmp_path / "image.zarr" / name).write_text("kept")
     gaussian_blur(zarr_url=str(tmp_path / "image.zarr"), overwrite_input=True)
@@ -559,7 +557,7 @@ def test_a_label_that_is_written_while_its_image_is_overwritten_is_not_listed(tm
     }
 
 
-def test_a_step_does_not_begin_with_what_another_task_has_just_made(tmp_path):
+def test_a_step_does_not_begin_with_a_result_of_another_task(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path, "cyx")
     image = open_image(path)
@@ -601,9 +599,7 @@ def test_an_image_that_waits_for_its_repair_is_not_missing(tmp_path):
     assert path.exists()
 
 
-def test_what_a_killed_replacement_left_behind_does_not_stop_the_next(
-    tmp_path, monkeypatch
-):
+def test_leftovers_of_a_killed_replacement_do_not_stop_the_next(tmp_path, monkeypatch):
     path = tmp_path / "image.zarr"
     write_image(path, "cyx")
     shutil.copytree(path, tmp_path / ".image.zarr.old")  # killed after the second step
@@ -668,7 +664,7 @@ TASKS_ON_MANY_IMAGES = {
 
 
 def bad_urls(folder):
-    """What cannot be an image, and a part of the message that says why."""
+    """Metadata that cannot be an image, and a part of the message that says why."""
     write_image(folder / "image.zarr")
     write_plate(folder / "plate.zarr", {"A/01": [0]})
     (folder / "folder").mkdir()
@@ -836,7 +832,7 @@ def test_a_chunk_that_is_cut_off_is_refused_by_every_task(tmp_path, version, cna
         assert not [p for p in folder.iterdir() if "partial" in p.name]
 
 
-def test_what_a_killed_task_left_is_removed_by_the_next_that_writes_beside_it(tmp_path):
+def test_leftovers_of_a_killed_task_are_removed_by_the_next_writer(tmp_path):
     path = tmp_path / "image.zarr"
     write_image(path, "yx")
     dead = subprocess.run(
@@ -923,7 +919,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("module", "says"), MISSING.items(), ids=MISSING)
-def test_a_missing_module_is_told_with_what_to_do(tmp_path, monkeypatch, module, says):
+def test_a_missing_module_is_named_with_a_remedy(tmp_path, monkeypatch, module, says):
     def segment():
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
@@ -935,7 +931,7 @@ def test_a_missing_module_is_told_with_what_to_do(tmp_path, monkeypatch, module,
         run_task(segment)
 
 
-def test_what_can_not_be_removed_is_named(tmp_path, monkeypatch, caplog):
+def test_files_that_can_not_be_removed_are_named(tmp_path, monkeypatch, caplog):
     """The replaced image may belong to somebody else."""
     path = tmp_path / "image.zarr"
     write_image(path, "yx")
@@ -948,7 +944,7 @@ def test_what_can_not_be_removed_is_named(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_readers_of_consolidated_metadata_see_what_is_new(tmp_path, version):
+def test_readers_of_consolidated_metadata_see_new_labels(tmp_path, version):
     plate = tmp_path / "plate.zarr"
     (path,) = write_plate(plate, {"A/01": [0]}, version, axes="yx")
     with warnings.catch_warnings(action="ignore"):
@@ -989,7 +985,7 @@ def test_an_image_of_ngff_0_4_need_not_say_its_version(tmp_path):
 @pytest.mark.parametrize(
     "kind", ["pixel sizes", "channel names", "a pyramid level", "a file"]
 )
-def test_what_a_result_depends_on_besides_pixels_makes_another_step(tmp_path, kind):
+def test_a_step_depends_on_more_than_pixels(tmp_path, kind):
     path, model = tmp_path / "image.zarr", tmp_path / "image.zarr" / "model.json"
     write_image(path, "cyx")
     model.write_text("1")
@@ -1020,7 +1016,7 @@ def test_what_a_result_depends_on_besides_pixels_makes_another_step(tmp_path, ki
     assert not made()
 
 
-def test_what_changes_while_a_step_runs_is_not_what_it_was_made_from(tmp_path):
+def test_a_source_that_changes_during_a_step_is_not_its_source(tmp_path):
     path, new = tmp_path / "image.zarr", tmp_path / "new.zarr"
     write_image(path, "yx")
     image = open_image(path, mode="r+")
@@ -1053,7 +1049,7 @@ def test_an_image_that_waits_for_its_repair_is_never_deleted(tmp_path):
     }
 
 
-def test_what_appears_meanwhile_is_not_replaced_without_being_asked(tmp_path):
+def test_a_result_that_appears_meanwhile_is_not_replaced_unasked(tmp_path):
     path, new = tmp_path / "image.zarr", tmp_path / "new.zarr"
     write_image(path, "yx")
     entered = derive_image(open_image(path), new)

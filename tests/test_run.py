@@ -201,7 +201,7 @@ def test_a_package_gets_the_python_that_it_needs(
     assert f"version_info = 3.{minor}." in (venv / "pyvenv.cfg").read_text()
 
 
-def test_what_an_installer_generates_is_no_other_version(
+def test_files_that_an_installer_generates_are_no_other_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = write_their_package(tmp_path / "theirs")
@@ -234,7 +234,7 @@ def test_a_manifest_that_is_none_is_told_with_all_else(
     assert "no task 'Gaussian Blurr'" in second
 
 
-def test_what_is_there_under_another_name_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_package_under_another_name_is_reported(run: Run, tmp_path: Path) -> None:
     other = write_their_package(tmp_path / "other", name="other")
     done = run([TELL], "--with", f"their-tasks @ {other.as_uri()}")
     assert "what is there is called other-tasks" in done.stderr
@@ -570,7 +570,7 @@ if arguments["zarr_url"].endswith("b"):
 """
 
 
-def test_what_units_cost_is_told_also_of_those_that_fail(
+def test_costs_are_reported_also_for_failed_units(
     tool: list[str], tmp_path: Path
 ) -> None:
     """In a process of its own: what this one takes would count as theirs."""
@@ -604,7 +604,7 @@ def test_what_units_cost_is_told_also_of_those_that_fail(
     assert "too little" not in said["2G"]
 
 
-def test_it_plans_or_writes_what_it_did(tool: list[str], tmp_path: Path) -> None:
+def test_it_plans_or_reports_a_run(tool: list[str], tmp_path: Path) -> None:
     def call(*options: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*tool, *options],
@@ -632,7 +632,7 @@ def test_it_plans_or_writes_what_it_did(tool: list[str], tmp_path: Path) -> None
     assert 0 < unit["cpu_seconds"] < 5
 
 
-def test_it_resumes_what_was_done(tool: list[str], tmp_path: Path) -> None:
+def test_it_resumes_a_run(tool: list[str], tmp_path: Path) -> None:
     for option, reused in (("--resume", 0), ("--resume", 3), ("--workers=1", 0)):
         done = subprocess.run(
             [*tool, option], cwd=tmp_path, capture_output=True, text=True, check=True

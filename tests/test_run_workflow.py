@@ -1,4 +1,4 @@
-"""What a user of `run_workflow` sees, above all when something is wrong."""
+"""Users of `run_workflow` see results, and errors that explain themselves."""
 
 import json
 import os
@@ -230,7 +230,7 @@ def test_missing_interpreter_is_a_workflow_error(
         (parallel(NOTHING, meta_parallel={"memory": 1}), "servers ignore ..memory"),
     ],
 )
-def test_what_the_server_tolerates_is_warned_about(
+def test_mistakes_that_the_server_tolerates_cause_warnings(
     step: dict[str, Any],
     warning: str,
     tmp_path: Path,
@@ -435,7 +435,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("given", "says"), OTHERS.values(), ids=OTHERS)
-def test_a_file_that_is_no_workflow_is_named_with_what_it_is(
+def test_a_file_that_is_no_workflow_is_named_with_its_kind(
     tmp_path: Path, given: Any, says: str
 ) -> None:
     job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
@@ -573,7 +573,7 @@ def test_units_have_a_cache_that_stays_as_on_the_server(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_unit_and_what_it_started_die_with_a_killed_runner(
+def test_a_unit_and_its_children_die_with_a_killed_runner(
     command: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "my_tasks" / "parallel_1.py").write_text(HANG)

@@ -197,7 +197,7 @@ def test_a_python_that_nox_is_given_changes_no_verb(released, tmp_path):
     assert "Usage: fractal-workbench new-task" in nox(package, *options)
 
 
-def test_what_copier_says_on_the_way_is_not_shown(released, tmp_path, run_template):
+def test_messages_of_copier_are_not_shown(released, tmp_path, run_template):
     """About a template that has no tags, is a shallow clone, or is being worked on."""
     template = clone(released, tmp_path / "template", "--depth=1", "--no-tags")
     with pytest.warns(ShallowCloneWarning):
@@ -228,7 +228,7 @@ WAYS_OUT = {
 
 
 @pytest.mark.parametrize(("source", "way_out"), WAYS_OUT.items(), ids=WAYS_OUT)
-def test_a_template_that_can_not_be_had_is_named_with_what_to_do(
+def test_a_missing_template_is_named_with_a_remedy(
     released, tmp_path, run_template, source, way_out
 ):
     package = make(released, "1.0.0", tmp_path / "package", examples=[])

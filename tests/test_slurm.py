@@ -13,7 +13,7 @@ PROJECT = "Project Image (HCS Plate)"
 
 
 @pytest.mark.weekly
-def test_jobs_ask_for_what_the_task_list_and_the_workflow_say(render, tmp_path):
+def test_jobs_request_the_resources_of_task_list_and_workflow(render, tmp_path):
     try:
         slurm.check_programs()
     except watchdog.ServerError as error:

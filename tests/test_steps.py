@@ -55,7 +55,7 @@ IMPORTS = {
 
 
 @pytest.mark.parametrize("line", IMPORTS)
-def test_a_module_needs_what_it_imports(tmp_path, line):
+def test_a_module_needs_its_imports(tmp_path, line):
     package = tmp_path / "pkg"
     files = {
         "__init__.py": "",
@@ -117,7 +117,7 @@ def test_an_edit_counts_where_it_is_needed(package, file, counts):
     assert (Step("gaussian_blur", {}, []).record(package) != before) == counts
 
 
-def test_the_module_that_calls_counts_whatever_the_step_is_called(package):
+def test_the_calling_module_counts_for_any_name_of_the_step(package):
     task = package / "mine.py"
     task.write_text("from my_fractal_tasks.kit import Step\nstep = Step('x', {}, [])\n")
     code = (

@@ -212,7 +212,7 @@ def test_task_lists_that_a_server_collects_are_accepted(package, create_manifest
         assert our_refusal(create_manifest, task_list) is None, task_list
 
 
-def test_what_is_accepted_becomes_what_fractal_task_tools_writes(
+def test_an_accepted_task_list_becomes_the_manifest_of_fractal_task_tools(
     package, create_manifest
 ):
     for task_list in GOOD:

@@ -494,7 +494,7 @@ def write_harmony(folder, index="Index.idx.xml", *, compact=False):
 @pytest.mark.parametrize(
     ("index", "compact"), [("Index.idx.xml", False), ("Index.xml", True)]
 )
-def test_the_index_of_an_operetta_says_what_its_images_are(
+def test_the_index_of_an_operetta_describes_its_images(
     tmp_path, file_names, index, compact
 ):
     pixels = write_harmony(tmp_path / "Images", index, compact=compact)
@@ -543,7 +543,7 @@ def test_an_index_that_is_not_understood_is_rejected(tmp_path, old, new, message
 BTS = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'
 
 
-def test_the_index_of_a_yokogawa_cv_says_what_its_images_are(tmp_path):
+def test_the_index_of_a_yokogawa_cv_describes_its_images(tmp_path):
     records = ""
     for t, field, z in np.ndindex(2, 2, 2):
         name = f"P_B03_T{t + 1:04}F{field + 1:03}L01A01Z{z + 1:02}C01.tif"

@@ -312,7 +312,7 @@ def test_tiles_that_are_nearly_all_overlap_end_and_are_counted(tmp_path, caplog)
         ({"channel": [0, 1], "function": lambda p: segment(p)}, "segment: .*shape"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path, monkeypatch, arguments, message):
+def test_invalid_arguments_are_rejected(tmp_path, monkeypatch, arguments, message):
     tiles = importlib.import_module("my_fractal_tasks.kit.tiles")
     monkeypatch.setattr(tiles, "MAX_TILES", 1000)
     monkeypatch.setattr(tiles, "MAX_FAR_PAIRS", 100)
@@ -478,7 +478,7 @@ def test_a_user_without_a_home_gets_no_cache_that_others_can_write_to(monkeypatc
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_another_node_left_of_a_download_goes(tmp_path, monkeypatch):
+def test_leftovers_of_a_download_on_another_node_are_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("FRACTAL_CACHE_DIR", str(tmp_path))
     (tmp_path / "models" / ".m.deadbeef-12-00000000.partial").mkdir(parents=True)
     cached_model("m", lambda path: path.write_text("weights"))
@@ -593,9 +593,7 @@ def test_a_model_has_to_be_the_one_that_is_named(site):
         ("weights.zip", b"PK\x03\x04 and the rest is missing", "no zip file"),
     ],
 )
-def test_what_comes_in_place_of_a_model_is_not_kept(
-    site, tmp_path, name, content, fault
-):
+def test_downloads_that_are_no_model_are_not_kept(site, tmp_path, name, content, fault):
     address, folder = site
     (folder / name).write_bytes(content)
     with pytest.raises(RuntimeError, match=rf"model: {address}/{name} .*{fault}"):
@@ -691,7 +689,7 @@ def test_a_model_of_any_address_has_a_name_of_its_own(site):
     assert len(path.name) < 120
 
 
-def test_without_a_network_the_error_says_what_to_put_where(site, monkeypatch):
+def test_without_a_network_the_error_names_the_file_and_its_place(site, monkeypatch):
     with pytest.raises(RuntimeError) as error:
         model_file("https://nowhere.invalid/weights.onnx")
     (path,) = {

@@ -240,7 +240,7 @@ def own(
 @pytest.mark.parametrize(
     ("old", "new"), [*((release, NOW) for release in RELEASES), (NOW, NEXT)]
 )
-def test_an_update_brings_what_is_the_templates_and_leaves_what_is_the_owners(
+def test_an_update_brings_files_of_the_template_and_leaves_those_of_the_owner(
     history, tmp_path, richest_python, old, new
 ):
     package = make_package(history, old, tmp_path / "package")
@@ -304,7 +304,7 @@ def promises(history: Path, version: str) -> set[str]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_owners_build_on_stays(history, tmp_path, release):
+def test_promises_to_owners_are_kept(history, tmp_path, release):
     old, new = promises(history, release), promises(history, NOW)
     assert not old - new
     assert {"open_image", "nox -s new_task", "license: MIT"} <= old
@@ -362,7 +362,7 @@ def test_the_recipe_of_the_changelog_brings_a_package_over(history, tmp_path):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_release_stays_what_it_was(history, release):
+def test_a_release_does_not_change(history, release):
     commit = RELEASES[release]
     git(history, "merge-base", "--is-ancestor", commit, NOW)
     changelog = git(history, "show", f"{commit}:CHANGELOG.md")
@@ -374,7 +374,9 @@ def test_a_release_stays_what_it_was(history, release):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_an_untouched_package_becomes_what_a_fresh_one_is(history, tmp_path, release):
+def test_an_update_of_an_untouched_package_equals_a_fresh_one(
+    history, tmp_path, release
+):
     """But for the owner's files: an example that has changed since stays as it was."""
     package = make_package(history, release, tmp_path / "package")
     old = contents(package)
@@ -629,7 +631,7 @@ def edited(history, tmp_path_factory) -> Path:
         ),
     ],
 )
-def test_a_conflict_is_found_whatever_the_settings_of_git(
+def test_a_conflict_is_found_with_any_settings_of_git(
     edited, tmp_path, settings, where
 ):
     (tmp_path / "attributes").write_text("*.py -diff -text\n* -merge\n")
@@ -772,7 +774,7 @@ def test_a_package_of_a_plain_folder_is_compared_with_that_folder(render, tmp_pa
     run_template(package, exit_code=4)
 
 
-def test_an_update_lists_what_stays_the_owners_with_how_to_take_the_templates(
+def test_an_update_lists_files_of_the_owner_with_the_command_for_those_of_the_template(
     history, tmp_path
 ):
     package = make_package(history, NOW, tmp_path / "package")

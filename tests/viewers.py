@@ -1,4 +1,4 @@
-"""What two programs that show plates load of one, without their windows.
+"""Pixels that two viewers of plates load of one, without their windows.
 
 A script, to be run in the environment of the program: `navigator PLATE IMAGE`, or
 `explorer PLATE TABLE`. It prints what was loaded, as JSON.
@@ -42,7 +42,7 @@ class WithoutWindows:
 
 
 def navigator(plate: str, path: str) -> dict[str, Any]:
-    """What napari-ome-zarr-navigator adds to napari for each region of an image."""
+    """Layers that napari-ome-zarr-navigator adds to napari for each region of an image."""
     sys.meta_path.insert(0, WithoutWindows())
     import ngio
     from napari_ome_zarr_navigator.roi_loading_utils import (

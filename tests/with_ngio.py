@@ -1,4 +1,4 @@
-"""What any version of ngio says of a plate, and the tables that it writes.
+"""Description of a plate by any version of ngio, and the tables that it writes.
 
 Also a script, to be run with the ngio of another environment.
 """

@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["filelock", "nox>=2025.5.1"]
 # ///
-"""What can be done here: `nox` checks; the other sessions make, run and keep the package."""
+"""Sessions of nox: `nox` checks; the others add tasks, run them, and update the package."""
 
 import json
 import logging

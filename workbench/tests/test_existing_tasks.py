@@ -245,7 +245,7 @@ def test_a_task_is_renamed_wherever_its_name_can_only_mean_it(package: Path) -> 
     assert contents(package) == now
 
 
-def test_both_parts_of_a_task_and_what_only_they_import_are_renamed(
+def test_both_parts_of_a_task_and_their_own_modules_are_renamed(
     package: Path,
 ) -> None:
     call("--rename", "align", "Register")
@@ -265,7 +265,7 @@ def test_both_parts_of_a_task_and_what_only_they_import_are_renamed(
     assert contents(package) == FILES
 
 
-def test_a_task_is_removed_with_what_only_it_uses(package: Path) -> None:
+def test_a_task_is_removed_with_modules_that_only_it_uses(package: Path) -> None:
     call("--remove", "Align")
     now = contents(package)
     gone = {name for name in FILES if "/align_" in name}
@@ -335,7 +335,7 @@ def nothing(package: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_rejected_and_nothing_changes(
+def test_impossible_requests_are_rejected_and_change_nothing(
     package: Path, change: Callable[[Path], None], arguments: list[str], reason: str
 ) -> None:
     change(package)

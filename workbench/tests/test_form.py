@@ -304,7 +304,7 @@ def test_arguments_that_break_the_form_are_refused():
         assert re.search(says, said or "accepted"), (case, said)
 
 
-def test_what_only_fractal_task_tools_refuses_is_called_that():
+def test_rejections_of_fractal_task_tools_alone_are_attributed_to_it():
     for *case, code in ONLY_TOOLS:
         schema = schema_of(*case)
         assert complaint(schema) is None, case
@@ -405,13 +405,13 @@ def in_form(schema: dict[str, Any]) -> dict[str, Any]:
     return inline(arguments.schema, arguments.models)
 
 
-def test_ajv_takes_what_we_accept_with_its_default(ajv):
+def test_ajv_accepts_the_arguments_that_we_accept_with_their_defaults(ajv):
     schemas = [in_form(schema_of(*case)) for case in SHOWN]
     judged = zip(SHOWN, ajv(schemas=schemas)["schemas"], strict=True)
     assert [(case, error) for case, error in judged if error] == []
 
 
-def test_ajv_refuses_what_we_say_it_refuses(ajv):
+def test_ajv_rejects_the_values_that_we_reject(ajv):
     schemas = [in_form(schema_of(*case[:2])) for case in DEAD_BY_AJV]
     judged = zip(DEAD_BY_AJV, ajv(schemas=schemas)["schemas"], strict=True)
     assert [case for case, error in judged if error is None] == []

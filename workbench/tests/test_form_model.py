@@ -26,7 +26,7 @@ def read(schema: dict[str, Any], **models: Any) -> Argument:
     return read_arguments(about | {"$defs": models}).fields["x"]
 
 
-def test_what_fractal_sets_is_no_argument() -> None:
+def test_arguments_that_fractal_sets_are_left_out() -> None:
     properties = {"zarr_url": {"type": "string"}, "x": {"type": "integer"}}
     schema = {"properties": properties, "required": ["zarr_url", "x"]}
     arguments = read_arguments(schema)

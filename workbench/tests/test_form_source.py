@@ -150,7 +150,7 @@ def test_each_task_with_a_mistake_is_listed(official: Path) -> None:
         (("check-manifest", "list.json", "--package", "a"), "or --package, not both"),
     ],
 )
-def test_what_cannot_be_read_is_named(
+def test_unreadable_files_are_named(
     tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     (tmp_path / "list.json").write_text("[]")

@@ -71,7 +71,7 @@ def test_the_memory_of_a_job_is_its_own_peak(
 
 
 @pytest.mark.usefixtures("large")
-def test_the_memory_of_what_a_job_starts_and_awaits_counts(
+def test_the_memory_of_children_that_a_job_awaits_counts(
     processes: Processes, tmp_path: Path
 ) -> None:
     child = [sys.executable, "-c", BALLAST.format(100)]
@@ -138,7 +138,7 @@ def hang(processes: Processes, folder: Path, end: Callable[[], None]) -> str | i
         return str(error) if error else future.result()
 
 
-def test_jobs_are_killed_with_what_they_started(
+def test_jobs_are_killed_with_their_children(
     processes: Processes, tmp_path: Path
 ) -> None:
     assert hang(processes, tmp_path, processes.kill) == -signal.SIGKILL
@@ -154,7 +154,7 @@ def test_no_job_outlives_a_launcher_that_was_killed(
     processes.kill()
 
 
-def test_what_a_job_leaves_running_is_killed(
+def test_processes_that_a_job_leaves_running_are_killed(
     processes: Processes, tmp_path: Path
 ) -> None:
     log = tmp_path / "log.txt"

@@ -13,7 +13,7 @@ SHAPE = (2, 3, 70, 90)
 
 
 def summary(folder, pixels, scale=0.5, channels=("a", "b")):
-    """What would be recorded of an image."""
+    """Record of an image."""
     with create_image(
         folder / "image.zarr",
         shape=pixels.shape,
@@ -106,7 +106,7 @@ def test_pixels_at_another_place_are_seen(kind, mutation, dtype):
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_what_a_machine_rounds_is_not_seen(kind):
+def test_rounding_errors_are_ignored(kind):
     pixels = IMAGES[kind]()
     rounded = pixels * (1 + 1e-6 * np.random.default_rng(2).uniform(-1, 1, SHAPE))
     rounded += 1e-10 * np.abs(pixels).max()
@@ -126,7 +126,7 @@ def test_where_pixels_are_not_finite_is_seen(value):
         assert replay.compare(first, found)
 
 
-def test_what_pixels_mean_is_seen(tmp_path):
+def test_changes_of_pixels_are_seen(tmp_path):
     pixels = np.ones(SHAPE, np.float32)
     expected = summary(tmp_path, pixels)
     assert not replay.compare(expected, summary(tmp_path, pixels))

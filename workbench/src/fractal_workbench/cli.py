@@ -686,8 +686,8 @@ def check_new_task(
 def template(action: str, files: tuple[str, ...]) -> None:
     """Compare this package with the template that it was made from, or update it.
 
-    Without an argument, the exit code is 4 if files of the template have changed here, and
-    0 otherwise, also if there is a newer template; 1 is an error. `diff [FILE...]` shows
+    Without an argument, the exit code is 4 if files of the template have changed here.
+    Otherwise it is 0, also if there is a newer template; 1 is an error. `diff [FILE...]` shows
     the changes, and `restore FILE...` reverts them.
     """
     from .template import command

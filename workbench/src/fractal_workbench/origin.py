@@ -1,4 +1,4 @@
-"""What this workbench was installed from."""
+"""Source and version that this workbench was installed from."""
 
 import json
 from importlib import metadata

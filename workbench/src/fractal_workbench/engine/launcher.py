@@ -1,7 +1,7 @@
 """Start jobs, measure what they cost, and kill those that are left at the end.
 
-This is the script of a small process. Linux counts what the parent of a process has as part
-of its peak memory, and the one that runs a workflow has more than many jobs need. Each line
+This is the script of a small process. Linux counts the memory of the parent of a process as
+part of its peak memory. The runner of a workflow has more than many jobs need. Each line
 of its input is a request in JSON: a job to start, or `null` to kill all jobs. When the input
 ends, the one that runs the workflow has ended or was killed.
 

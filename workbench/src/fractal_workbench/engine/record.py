@@ -22,7 +22,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "recorded" / "{name}"
 
 
-def test_it_gives_what_was_recorded(run_workflow, tmp_path):
+def test_it_gives_the_recorded_result(run_workflow, tmp_path):
     from fractal_workbench.engine.replay import replay
 
     replay(FOLDER, tmp_path / "zarr", run_workflow)

@@ -105,8 +105,9 @@ def _describe(pixels: np.ndarray) -> Summary:
 def _describe_blocks(array: np.ndarray) -> list[list[float]]:
     """Describe each block by numbers for its content and position.
 
-    They are the mean, two sums with random weights, which see any other order of the
-    pixels, the same of what is not finite, and the mean and maximum of all sizes.
+    They are the mean, and two sums with random weights, which see any other order of the
+    pixels. There are the same of pixels that are not finite, and the mean and maximum of
+    all sizes.
     """
     weights = np.random.RandomState(0).uniform(-1, 1, (2, BLOCK, BLOCK))
     blocks = []

@@ -300,7 +300,7 @@ class Function:
 
     @property
     def seen(self) -> str:
-        """What the function sees at once."""
+        """Part of the image that the function sees at once."""
         return "each plane" if self.whole == "yx" else "each volume"
 
     @property

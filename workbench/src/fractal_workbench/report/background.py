@@ -10,8 +10,8 @@ from .views import Channel, View
 def named_channels(done: StepDone, view: View) -> list[Channel]:
     """Channels of a view that the arguments of a step name, in their order.
 
-    An argument is a channel of Fractal (`wavelength_id` or `label`), one of ngio or of the
-    kit (`mode` and `identifier`), or a text or number whose name has `channel` in it.
+    An argument is a channel of Fractal (`wavelength_id` or `label`), or one of ngio or of
+    the kit (`mode` and `identifier`). A text or number with `channel` in its name is one, too.
     Defaults count for arguments that are not given.
     """
     found: list[Channel] = []

@@ -146,7 +146,7 @@ def plate_names(plates: Iterable[str]) -> dict[str, str]:
 
 
 def layer_names(maps: Iterable[Layer]) -> dict[Layer, str]:
-    """What tells the layers of a table apart, in words; empty if there is but one."""
+    """Difference of the layers of a table, in words; empty if there is only one."""
     maps = [*maps]
     plates = plate_names(layer.plate for layer in maps)
     several = len({layer.acquisition for layer in maps}) > 1

@@ -1,4 +1,4 @@
-"""What it takes to run the workflow of a page again: files, command line, versions."""
+"""Files, command line and versions by which the workflow of a page can run again."""
 
 import base64
 import json

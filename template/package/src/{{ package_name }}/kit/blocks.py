@@ -5,8 +5,8 @@
 - `build_pyramid`: the smaller levels, of what was written in another way.
 
 Memory grows with a block and the number of threads, not with the image. No result depends
-on either of them, as long as a function computes a pixel from no others than those that
-`halo` and `whole` give it.
+on either of them, as long as a function computes a pixel only from those that `halo` and
+`whole` give it.
 """
 
 import math

@@ -48,8 +48,8 @@ def _number(cell: str) -> int | float:
 def make_column(values: Iterable[Any]) -> Array:
     """An array of values of one kind; those of different kinds become texts.
 
-    Where there is no value, it has NaN among floating point numbers, an empty text among
-    texts, and None among integers and booleans, which makes it an array of objects.
+    A missing value is NaN among floating point numbers, and an empty text among texts.
+    Among integers and booleans it is None, which makes it an array of objects.
 
     Raises:
         ValueError: A value is neither a text, a number nor a boolean.

@@ -1,7 +1,7 @@
 """Make tables of an image from its pixels, in one call: of numbers, or of points.
 
-As the verbs for images and labels, they return the output of the task, and know the result
-of an earlier run in a function with `@task`.
+As the verbs for images and labels, they return the output of the task. In a function with
+`@task`, they find the result of an earlier run.
 """
 
 import logging
@@ -117,8 +117,9 @@ def find_points(
 ) -> dict[str, Any]:
     """Make a table of points in an image, such as spots.
 
-    It has the positions in pixels of full resolution, from 0 at the center of the first
-    one (`y`, `x`, and `z` of images with that axis), and in micrometers (`y_micrometer`, …).
+    The columns `y` and `x`, and `z` of images with that axis, are in pixels of full
+    resolution. They are 0 at the center of the first one. `y_micrometer` and so on are in
+    micrometers.
 
     Example:
         `find_points(zarr_url, peak_local_max, table_name="spots")`

@@ -52,7 +52,7 @@ class Writer:
 class Shrink:
     """Computes a level of a pyramid, whole or in parts.
 
-    Nearest pixels instead of means where levels do not differ by whole factors, and for
+    Nearest pixels instead of means where levels do not differ by whole factors. So too for
     booleans and 64-bit integers, whose sums no NumPy type can hold.
 
     Attributes:
@@ -185,8 +185,8 @@ class NextLevel:
             mean: Whether the next level has means; see `Shrink`.
 
         Returns:
-            None if there is no next level, if one of its pixels is made of two blocks, or
-            if a group is much larger than a block.
+            None if there is no next level, one of its pixels is made of two blocks, or a
+            group is much larger than a block.
         """
         if level + 1 >= len(levels):
             return None

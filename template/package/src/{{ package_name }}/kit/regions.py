@@ -333,8 +333,8 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         argument: Name of the task's argument, for the error messages.
 
     Raises:
-        ValueError: There is no such table, it is no ROI table, its positions are no
-            numbers, the unit of an axis is not known, or all regions lie outside.
+        ValueError: There is no such ROI table, its positions are no numbers, the unit of
+            an axis is not known, or all regions lie outside.
     """
     table = read_table(image, name, argument)
     columns = table.columns
@@ -490,8 +490,8 @@ def write_roi_table(
         made_by: What the task does, to be written into the table; see `is_made`.
 
     Raises:
-        ValueError: `name` cannot be the name of a folder, a region has not one slice for
-            each axis but `c`, or the unit of an axis is not known.
+        ValueError: `name` cannot be the name of a folder. Or a region has not one slice
+            for each axis but `c`. Or the unit of an axis is not known.
         FileExistsError: The table exists, and `overwrite` is false.
     """
     scale = _pixel_sizes(image, "table_name")

@@ -54,10 +54,10 @@ def label_tiles(
 ) -> int:
     """Fill a label image tile by tile, then build its pyramid.
 
-    Where two tiles see the same place, an object of one is that of the other if they share
-    more than half of their pixels there (intersection over union). So the result does not
-    depend on the tiles for objects that are smaller than the overlap, if `segment` finds
-    them by what lies near them. Larger ones are joined where the tiles agree on them.
+    Where two tiles see the same place, objects are matched if they share more than half of
+    their pixels there (intersection over union). So objects that are smaller than the
+    overlap do not depend on the tiles, if `segment` finds them by the pixels near them.
+    Larger ones are joined where the tiles agree on them.
 
     Labels are numbered from 1, region by region, in the order of their first pixels.
     Memory grows with a tile, not with the image or its regions: the labels of all tiles
@@ -65,8 +65,8 @@ def label_tiles(
 
     Args:
         segment: Called on one tile at a time, since a network has threads, or a GPU, of its
-            own. Takes the pixels of a tile, with the axes (z, y, x), or (y, x) if the image
-            has one plane or `axes` is `yx`, and returns labels in an array of that shape.
+            own. Takes the pixels of a tile, and returns labels in an array of that shape.
+            Axes are (z, y, x), or (y, x) if the image has one plane or `axes` is `yx`.
         image: Image to read.
         label: Label image to write, from `derive_label`.
         channel: Channel of `image` to read, which has to be given if it has several. Of a

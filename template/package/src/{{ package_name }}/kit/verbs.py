@@ -1,7 +1,7 @@
 """Filter or segment an image by a function of arrays, in one call.
 
-A verb opens the image, checks the arguments, finds the result of an earlier run or makes a
-new one, and returns the output of the task. In a function with `@task`, the result keeps a
+A verb opens the image, checks the arguments, and returns the output of the task. It finds
+the result of an earlier run, or makes a new one. In a function with `@task`, the result keeps a
 record of the task, its arguments and its sources: the same job finds it again, and any
 other one is rejected unless `overwrite` is set. Elsewhere, as in a notebook, there is no
 record, and a result that exists is always rejected or overwritten.
@@ -63,9 +63,9 @@ def filter_image(
             front if `channel` is a list. The pixels have the axes of the image, or those
             that `whole` names.
         suffix: Letters and digits that are added to the name of the new image.
-        channel: The only channel of the new image is what `function` makes of this channel,
-            or of a list of channels, which come in front of the other axes. By default, the
-            new image has all channels, each made of the same one.
+        channel: Channel that `function` gets, or a list of them, which come in front of
+            the other axes. The new image then has one channel. By default, it has all
+            channels, each made of the same one.
         halo: How many pixels around a block `function` must see, by axis: those that the
             result in a pixel depends on.
         whole: Axes that `function` must see whole, and the only ones it sees: `yx` for one
