@@ -251,7 +251,9 @@ def test_the_summary_agrees_with_the_steps(page: str) -> None:
         ) in rows
 
 
-def test_what_reproduces_the_run_is_complete_and_has_no_password(page: str) -> None:
+def test_the_block_to_reproduce_a_run_is_complete_and_has_no_password(
+    page: str,
+) -> None:
     files = dict(
         re.findall(
             r'download="([^"]+)" href="data:application/json;base64,([^"]+)"', page
@@ -277,7 +279,7 @@ def test_what_reproduces_the_run_is_complete_and_has_no_password(page: str) -> N
         (3, [None, None], "partly", "Stopped after step 1 of 3: 2 did not run."),
     ],
 )
-def test_the_status_says_what_failed(
+def test_the_status_names_failures(
     total: int, reasons: list[str | None], kind: str, text: str
 ) -> None:
     units = [

@@ -150,7 +150,7 @@ def test_a_copy_is_replaced_by_the_next_one_and_nothing_else_is(
         ("A01:FOV/1", "no table 'FOV'"),
     ],
 )
-def test_what_does_not_exist_is_rejected(
+def test_missing_places_are_rejected(
     tmp_path: Path, images: list[dict[str, Any]], text: str, reason: str
 ) -> None:
     if not reason:  # which is the whole well

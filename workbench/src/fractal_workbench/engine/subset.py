@@ -24,7 +24,7 @@ HOW = (
 
 
 class Part(NamedTuple):
-    """What to copy.
+    """A part of the images, to be copied.
 
     Attributes:
         place: Well, or folder of an image that lies in none.
