@@ -2,9 +2,13 @@
 
 import base64
 import io
+import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from package_images import write_image, write_plate
 from PIL import Image
 
 from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.form import npm
 from fractal_workbench.report import measurements, pick_images, views
 from fractal_workbench.report.page import Report
 
@@ -447,3 +452,67 @@ def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tmp_path):
     links = {url for url in page.all("a", "xlink:href") + page.all("a", "href")}
     wells = [url for url in links if url.startswith("#well-")]
     assert sorted(url[-3:] for url in wells) == ["A01", "A01", "A02", "A02", "A03"]
+
+
+AXE = "4.14.1"
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+
+
+def open_at(width: int, html: str, folder: Path, *, dark: bool) -> dict[str, Any]:
+    """Open a page in a browser, and check it by axe-core.
+
+    Returns:
+        The violations, and elements that are wider than the window.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if not browser:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to open the page, and there is no chromium")
+        pytest.skip("there is no chromium")
+    axe = npm.fetch("axe-core", AXE, AXE_SHA512)["axe-core/axe.min.js"]
+    check = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "best-practice"]}).then(
+    (result) => {
+      const said = parent.document.createElement("pre");
+      const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+      const violations = result.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]);
+      const width = document.documentElement.scrollWidth;
+      said.id = "said";
+      said.textContent = JSON.stringify({violations, width, isDark});
+      parent.document.body.append(said);
+    });"""
+    checked = html.replace(
+        "</body>", f"<script>{axe}</script><script>{check}</script></body>"
+    )
+    frame = (
+        f'<iframe style="width: {width}px; height: 900px" srcdoc="{escape(checked)}">'
+    )
+    (folder / "frame.html").write_text(f"<body>{frame}</iframe></body>", "utf-8")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--no-first-run", "--virtual-time-budget=60000"]
+    command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    command += [
+        f"--user-data-dir={folder / 'profile'}",
+        (folder / "frame.html").as_uri(),
+    ]
+    options = {"capture_output": True, "text": True, "encoding": "utf-8"}
+    done = subprocess.run(command, check=True, timeout=300, **options)
+    found = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    said = json.loads(unescape(found[1]))
+    assert said["isDark"] == dark
+    return said
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_it_can_be_read_by_everybody_and_fits_a_phone(page, tmp_path, width, dark):
+    said = open_at(width, page.html, tmp_path, dark=dark)
+    assert said["violations"] == []
+    assert said["width"] <= width
+
+
+def test_a_page_that_is_hard_to_read_would_be_noticed(tmp_path):
+    bad = '<html lang="en"><title>a</title><body style="background: #fff"><p style="color: #ddd; width: 500px">pale words</p></body>'
+    said = open_at(390, bad, tmp_path, dark=False)
+    assert "color-contrast" in dict(said["violations"])
+    assert said["width"] > 390

@@ -73,7 +73,15 @@ def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
     sizes = np.array([4.0] * len(many) + [100.0])
     none = np.zeros(len(sizes), bool)
     found = objects.Objects(
-        np.arange(1, len(sizes) + 1), sizes, "µm²", boxes, none, none, 1.0
+        numbers=np.arange(1, len(sizes) + 1),
+        sizes=sizes,
+        unit="µm²",
+        pixels=4 * sizes,
+        extent=(32.0, 32.0),
+        boxes=boxes,
+        at_border=none,
+        touching=none,
+        factor=1.0,
     )
     crops = dict(objects.choose_crops(found, (0.5, 0.5)))
     assert objects.count_in(found, crops["densest"]) == len(many)
@@ -81,6 +89,29 @@ def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
     largest = crops["largest: label 26, 100 µm²"]
     assert largest[0] < 50 / 64 < 60 / 64 < largest[2]
     assert all(0 <= edge <= 1 for place in crops.values() for edge in place)
+    first, *_ = objects.extremes(found)
+    assert first == {
+        "label": "26",
+        "size": "100 µm²",
+        "y": "27.5 µm",
+        "x": "27.5 µm",
+        "remarks": "unusual size",
+    }
+
+
+def test_units_are_those_with_which_a_column_agrees(image: kit.Image) -> None:
+    found = objects.find_objects(kit.open_label(image, "nuclei"), "µm")
+    assert found is not None
+    columns = {
+        "label": np.array([4, 2, 3, 1]),
+        "volume": np.array([200.0, 8.0, 8.0, 8.0]),
+        "count": np.array([400, 16, 16, 16]),
+        "area": np.array([400.0, 16.0, 16.0, 17.0]),
+    }
+    table = kit.Table("feature_table", columns, "label", "nuclei")
+    assert objects.column_units(table, found) == {"volume": "µm³", "count": "pixels"}
+    other = kit.Table("feature_table", columns | {"label": np.arange(5, 9)}, "label")
+    assert objects.column_units(other, found) == {}
 
 
 def test_saturated_pixels_are_counted_at_full_resolution(image: kit.Image) -> None:

@@ -18,7 +18,10 @@ from PIL import Image as Pillow
 
 from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report.conditions import Condition
+from fractal_workbench.report.measurements import Layer, Position
 from fractal_workbench.report.page import Report
+from fractal_workbench.report.plate import z_factor
 from fractal_workbench.report.report_tables import status_of
 
 SIZE = 64
@@ -294,3 +297,37 @@ def test_the_status_names_failures(
     assert [link for link, _ in status.links if link.startswith("failed")] == [
         f"failed-1-{n}" for n in range(1, n_failed + 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "text"),
+    [
+        (
+            [10, 11, 12],
+            [0, 0, 0],
+            f"{1 - 3 * 1.4826 / 11:.2f}, 3 positive, 3 negative wells",
+        ),
+        (
+            [10, 11],
+            [0, 0, 0],
+            "needs 3 wells of each control: 2 positive, 3 negative wells",
+        ),
+        ([1, 1, 1], [1, 1, 1], "is not defined: the medians are equal"),
+        ([], [], ""),
+    ],
+)
+def test_controls_give_a_robust_z_factor(
+    positive: list[float], negative: list[float], text: str
+) -> None:
+    values, conditions = {"H12": 5.0}, {}
+    for row, group in (("A", positive), ("B", negative)):
+        for number, value in enumerate(group, 1):
+            values[f"{row}{number:02}"] = value
+            kind = "positive" if row == "A" else "negative"
+            position = Position(Path("/plate"), f"{row}{number:02}", "0")
+            conditions[position] = Condition("control", kind, kind)
+            # Another acquisition is no part of it.
+            other = "negative" if row == "A" else "positive"
+            conditions[position._replace(acquisition="1")] = Condition("", "", other)
+    found = z_factor(values, Layer("/plate", "0", ""), conditions)
+    assert found.startswith(text) if text else found == ""

@@ -11,7 +11,7 @@ from ..engine.history import StepDone
 from .agreement import Agreement, agreement
 from .background import named_channels
 from .measurements import natural
-from .objects import choose_crops, count_in, read_labels
+from .objects import choose_crops, count_in, extremes, read_labels
 from .pick_images import Sample
 from .pictures import (
     Picture,
@@ -48,6 +48,7 @@ class Figure:
         crops: Pieces at full resolution.
         channels: Each channel by itself.
         remarks: Sentences, also in place of pictures.
+        extremes: The largest and smallest objects of a label image, by its name.
         thumb: A small picture of the result, for the table of wells.
         url: The image.
     """
@@ -57,6 +58,7 @@ class Figure:
     crops: list[Picture] = field(default_factory=list)
     channels: list[Picture] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    extremes: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     thumb: Picture | None = None
     url: str = ""
 
@@ -153,6 +155,8 @@ def difference(
     for label in labels:
         figure.pictures += [outlined(now, label, name, channel) for channel in below]
         figure.crops += label_crops(now, label, below[0], name)
+        if objects := now.objects.get(label):
+            figure.extremes[label] = extremes(objects)
         picture = compared(now, label, below[0])
         figure.pictures += [picture] if picture else []
     if whole := [table for table in tables if is_whole(now, table)]:

@@ -13,10 +13,17 @@ TABLE = "condition_table"
 
 
 class Condition(NamedTuple):
-    """The condition of a well: names of the columns, and their values."""
+    """The condition of a well.
+
+    Attributes:
+        names: Names of the columns.
+        values: Their values.
+        control: `positive` or `negative`, by a column `control`; else empty.
+    """
 
     names: str
     values: str
+    control: str = ""
 
 
 class Conditions:
@@ -70,4 +77,10 @@ def describe(table: Path) -> Condition | None:
         f"{value:g}" if isinstance(value, float) else str(value)
         for (value,) in values.values()
     ]
-    return Condition(", ".join(values), ", ".join(words))
+    named = dict(zip((name.lower() for name in values), words, strict=True))
+    control = named.get("control", "").lower()
+    return Condition(
+        ", ".join(values),
+        ", ".join(words),
+        control if control in ("positive", "negative") else "",
+    )

@@ -64,6 +64,8 @@ class TableGroup:
         plates: Plate of each row, likewise.
         acquisitions: Acquisition of each row, likewise.
         images: Name of the image of each row in its well, likewise.
+        units: Units of columns, as far as they are known.
+        needs_control: Whether there are conditions, and none says what is a control.
         remarks: Sentences about what could not be read.
     """
 
@@ -77,6 +79,8 @@ class TableGroup:
     plates: Array = field(default_factory=lambda: np.zeros(0, str))
     acquisitions: Array = field(default_factory=lambda: np.zeros(0, str))
     images: Array = field(default_factory=lambda: np.zeros(0, str))
+    units: dict[str, str] = field(default_factory=dict)
+    needs_control: bool = False
     remarks: list[str] = field(default_factory=list)
 
 

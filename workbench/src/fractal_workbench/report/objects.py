@@ -1,12 +1,11 @@
 """Objects of a label image: sizes, places, and which of them are far from the rest."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ..kit import Image
+from ..kit import Image, Table
 from .pixels import Array, Place
 
 MAX_VOXELS = 2**24  # that are read to measure objects
@@ -21,6 +20,8 @@ class Objects:
         numbers: Label of each.
         sizes: Area, or volume of a label image with several planes, in `unit`.
         unit: Such as `µm²` or `pixels`.
+        pixels: The same sizes in pixels of full resolution.
+        extent: Height and width of the image in the unit of length, or in pixels.
         boxes: First and last y, first and last x, as parts of the image; shape (n, 4).
         at_border: Whether it touches the border of the image in y or x.
         touching: Whether it touches another object.
@@ -30,6 +31,8 @@ class Objects:
     numbers: Array
     sizes: Array
     unit: str
+    pixels: Array
+    extent: tuple[float, float]
     boxes: Array
     at_border: Array
     touching: Array
@@ -115,11 +118,15 @@ def find_objects(label: Image, unit: str) -> Objects | None:
     border = (boxes[:, 0] == 0) | (boxes[:, 1] == 1) | (boxes[:, 2] == 0)
     axes = "zyx"[-labels.ndim :]
     voxel = float(np.prod([label.scale[axis] for axis in axes])) * factor[0] * factor[1]
+    full = dict(zip(label.axes, label.shape, strict=True))
+    step = label.scale if unit else dict.fromkeys(label.axes, 1.0)
     power = "²" if len(axes) == 2 else "³"
     return Objects(
         numbers=numbers[1:],
         sizes=counts * voxel if unit else counts * factor[0] * factor[1],
         unit=f"{unit}{power}" if unit else ("pixels" if len(axes) == 2 else "voxels"),
+        pixels=counts * factor[0] * factor[1],
+        extent=(full["y"] * step["y"], full["x"] * step["x"]),
         boxes=boxes,
         at_border=border | (boxes[:, 3] == 1),
         touching=touching[1:],
@@ -212,18 +219,64 @@ def count_in(objects: Objects, place: Place) -> int:
     return int(np.count_nonzero(inside))
 
 
-def extremes(objects: Objects, most: int = 3) -> list[Mapping[str, str]]:
-    """The largest and smallest objects, as rows of a table."""
+def extremes(objects: Objects, most: int = 3) -> list[dict[str, str]]:
+    """The largest and the smallest objects, as rows of a table.
+
+    Args:
+        objects: The objects of an image.
+        most: How many of each.
+    """
     if len(objects) < 2:
         return []
-    order = np.argsort(objects.sizes)
-    chosen = dict.fromkeys([*order[::-1][:most].tolist(), *order[:most].tolist()])
-    return [
-        {
-            "label": str(objects.numbers[n]),
-            "size": f"{objects.sizes[n]:.4g} {objects.unit}",
-            "at_border": "yes" if objects.at_border[n] else "",
-            "touching": "yes" if objects.touching[n] else "",
+    order = np.argsort(objects.sizes, kind="stable")[::-1].tolist()
+    length = objects.unit[:-1] if objects.unit[-1] in "²³" else "pixels"
+    rows = []
+    for n in dict.fromkeys([*order[:most], *order[-most:]]):
+        y, x = (objects.centers[n] * objects.extent).tolist()
+        flags = {
+            "at the border": objects.at_border[n],
+            "touching another": objects.touching[n],
+            "unusual size": objects.far[n],
         }
-        for n in chosen
-    ]
+        rows.append(
+            {
+                "label": str(objects.numbers[n]),
+                "size": f"{objects.sizes[n]:.4g} {objects.unit}",
+                "y": f"{y:.4g} {length}",
+                "x": f"{x:.4g} {length}",
+                "remarks": ", ".join(flag for flag, is_set in flags.items() if is_set),
+            }
+        )
+    return rows
+
+
+def column_units(table: Table, objects: Objects) -> dict[str, str]:
+    """Units of the columns of a table that are the sizes of its objects.
+
+    Tables name no units. What agrees with the label image in all rows needs no guess.
+
+    Args:
+        table: A table with a row for each object.
+        objects: The objects of its label image.
+
+    Returns:
+        Unit by name of the column, such as `µm²` or `pixels`.
+    """
+    labels = table.columns.get(table.index)
+    if labels is None or labels.dtype.kind not in "iu" or len(labels) < 2:
+        return {}
+    rows = {number: row for row, number in enumerate(objects.numbers.tolist())}
+    if objects.factor > 1 or not all(label in rows for label in labels.tolist()):
+        return {}
+    order = [rows[label] for label in labels.tolist()]
+    units = {}
+    for name, values in table.columns.items():
+        if name == table.index or values.dtype.kind not in "iuf":
+            continue
+        for sizes, unit in (
+            (objects.pixels, "pixels"),
+            (objects.sizes, objects.unit),
+        ):
+            if np.allclose(values.astype(float), sizes[order], rtol=1e-4, atol=0):
+                units[name] = unit
+    return units

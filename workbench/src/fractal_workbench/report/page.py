@@ -21,6 +21,7 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .. import kit
 from ..engine.history import StepDone
 from ..engine.rules import Image
 from . import plots
@@ -34,6 +35,7 @@ from .measurements import (
     measure,
     read_states,
 )
+from .objects import column_units
 from .pick_images import Sample, place_name
 from .pictures import Picture, thumbnail
 from .plate import FeatureFigure, Sheet, make_sheets, measured_figures
@@ -273,7 +275,29 @@ class Report:
                 f"Tables are of the first {MAX_TABLES} of {total} images."
             )
         for group in measure(new, self._where, self._time_left(10)):
+            group.units = self._units(group.name)
+            controls = {condition.control for condition in conditions.values()}
+            group.needs_control = controls == {""}
             section.tables.append((group, measured_figures(group, conditions)))
+
+    def _units(self, name: str) -> dict[str, str]:
+        """Units of the columns of a table, by the label images that are shown."""
+        found: list[dict[str, str]] = []
+        for url, view in self._views.items():
+            if (
+                not isinstance(view, View)
+                or Path(url, "tables", name) not in self._tables
+            ):
+                continue
+            table = kit.read_table(kit.open_image(url), name)
+            objects = view.objects.get(table.label_name)
+            if objects:
+                found.append(column_units(table, objects))
+        return {
+            column: unit
+            for column, unit in (found[0] if found else {}).items()
+            if all(units.get(column) == unit for units in found)
+        }
 
     def _plot_costs(self, section: Section) -> None:
         """Plot the costs of units."""

@@ -177,25 +177,21 @@ def outlined(view: View, label: str, name: str, channel: Channel) -> Picture:
     alt = f"Outlines of {count} {noun} of the label image {label} over {name}"
     keys = [("", "", text), ("", "", f"on {channel.name}")]
     picture = finish(view, rgb(grey), f"{channel.name} of {name}", label, keys, False)
-    picture.layers = label_layers(view.labels[label], picture)
+    picture.layers = label_layers(view.labels[label])
     picture.alt = alt
     return picture
 
 
-def label_layers(labels: Array, picture: Picture) -> dict[str, str]:
+def label_layers(labels: Array) -> dict[str, str]:
     """Outlines and areas of labels: neighbours have different colours.
 
     Args:
         labels: Labels in y and x.
-        picture: The picture below; thicker lines in larger ones, which are shown smaller.
     """
     labels = labels.astype(np.int64)
     palette = np.array([ImageColor.getrgb(colour) for colour in PALETTE], np.uint8)
     colours = palette[labels % len(palette)]
-    edges = outlines(labels)
-    for _ in range(round(max(picture.width, picture.height) / 320) - 1):
-        # Inwards, so that objects do not grow.
-        edges |= outlines(np.where(edges, 0, labels)) & (labels != 0)
+    edges = thick_outlines(labels)
     layers = {}
     for kind, alpha in (
         ("outlines", np.where(edges, 255, 0)),
@@ -237,7 +233,7 @@ def crop(
         pixelated=times > 1,
     )
     if labels is not None:
-        picture.layers = label_layers(labels, picture)
+        picture.layers = label_layers(labels)
     return picture
 
 
@@ -283,7 +279,7 @@ def small_histogram(
     )
     alt = f"Grey values of {name}, from {number(low)} to {number(high)}"
     return (
-        f'<svg class="histogram" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg class="histogram" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(alt)}"><rect x="{start:.1f}" width="{max(end - start, 1):.1f}" '
         f'height="{height}"/><path d="{bars}"/></svg>'
     )
@@ -348,7 +344,7 @@ def overlapping(
         title: What the picture is.
     """
     pixels = rgb(grey * 0.7)
-    one, two = outlines(first.astype(np.int64)), outlines(second.astype(np.int64))
+    one, two = (thick_outlines(labels.astype(np.int64)) for labels in (first, second))
     for mask, colour in ((one, YELLOW), (two, CYAN), (one & two, WHITE)):
         pixels[mask] = ImageColor.getrgb(colour)
     keys = [(YELLOW, f"only {names[0]}", ""), (CYAN, f"only {names[1]}", "")]
@@ -356,6 +352,15 @@ def overlapping(
     alt = f"Outlines of {names[0]} in yellow and of {names[1]} in cyan"
     height, width = grey.shape
     return Picture(encode(pixels, lossless=True), width, height, alt, title, keys)
+
+
+def thick_outlines(labels: Array) -> Array:
+    """Mask of the outlines of objects, thicker in larger pictures: these are shown smaller."""
+    edges = outlines(labels)
+    for _ in range(round(max(labels.shape) / 320) - 1):
+        # Inwards, so that objects do not grow.
+        edges |= outlines(np.where(edges, 0, labels)) & (labels != 0)
+    return edges
 
 
 def outlines(labels: Array) -> Array:

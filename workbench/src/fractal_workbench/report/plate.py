@@ -19,6 +19,7 @@ from .views import COLOURS, Channel, View, first_line, short_name, take_view
 
 MAX_PLATES = 4
 MAX_WELLS = 1536
+MIN_CONTROLS = 3  # wells of each, for a Z' factor
 FEW = 12  # values, of which no histogram is needed
 MAX_GROUPS = 24  # of which each has a box
 THUMB = 96  # pixels
@@ -91,6 +92,8 @@ def measured_figures(
             continue
         counts = feature in ("objects", "rows")
         label = f"{feature} of an image" if counts else feature
+        if unit := group.units.get(feature):
+            label = f"{feature} ({unit})"
         if np.ptp(known) == 0:
             text = plots.short(known[0])
             if len(known) > 1:
@@ -105,13 +108,57 @@ def measured_figures(
             by = {well: value for well, value in by.items() if plots.has_place(well)}
             if len({v for v in by.values() if np.isfinite(v)}) > 1:
                 single = np.isfinite(values[rows]).sum() <= len(by)
-                title = label if single else f"median of {feature}"
+                title = label if single else f"median of {label}"
                 title = ", ".join(filter(None, [title, names[layer]]))
                 links = links_of(layer, by, conditions)
                 drawn.append(plots.plate_map(by, title, links))
         drawn = drawn or [plots.histogram(known, label)]
-        figures.append(FeatureFigure(feature, "", drawn))
+        factors = [
+            f"Z′ {factor}" + (f" ({names[layer]})" if names[layer] else "")
+            for layer, rows in maps.items()
+            if (factor := z_factor(by_well(group, rows, feature), layer, conditions))
+        ]
+        figures.append(FeatureFigure(feature, "; ".join(factors), drawn))
     return figures
+
+
+def z_factor(
+    values: Mapping[str, float],
+    layer: Layer,
+    conditions: Mapping[Position, Condition],
+) -> str:
+    """Robust Z' factor of the controls of a plate, in words; empty if there are none.
+
+    It is 1 - 3 (s+ + s-) / |m+ - m-|, with medians m of the wells of positive and of negative
+    controls, and s as 1.4826 times their median absolute deviations.
+
+    Args:
+        values: Value of each well.
+        layer: Plate and acquisition of the wells.
+        conditions: Conditions, of which some are controls.
+    """
+    groups: dict[str, list[float]] = {"positive": [], "negative": []}
+    for well, value in values.items():
+        position = Position(Path(layer.plate), well, layer.acquisition)
+        condition = condition_of(position, conditions)
+        if condition and condition.control and np.isfinite(value):
+            groups[condition.control].append(value)
+    counts = (
+        f"{len(groups['positive'])} positive, {len(groups['negative'])} negative wells"
+    )
+    if not any(groups.values()):
+        return ""
+    if min(map(len, groups.values())) < MIN_CONTROLS:
+        return f"needs {MIN_CONTROLS} wells of each control: {counts}"
+    middles = {name: float(np.median(group)) for name, group in groups.items()}
+    spreads = [
+        1.4826 * float(np.median(np.abs(np.array(group) - middles[name])))
+        for name, group in groups.items()
+    ]
+    apart = abs(middles["positive"] - middles["negative"])
+    if not apart:
+        return f"is not defined: the medians are equal, {counts}"
+    return f"{1 - 3 * sum(spreads) / apart:.2f}, {counts}"
 
 
 def links_of(

@@ -5,6 +5,7 @@ them a part of the page.
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -157,14 +158,19 @@ def plate_map(
     with mpl.rc_context(STYLE | {"xtick.labelsize": 7, "ytick.labelsize": 7}):
         cell = float(np.clip(4 / n_columns, 0.165, 0.45))
         width, height = cell * n_columns, cell * n_rows
-        total = max(width + 0.4, 2.2), height + 0.85
+        lines = textwrap.wrap(
+            label.replace("acquisition ", "acquisition\u00a0"),
+            max(round(max(width + 0.4, 2.2) * 15), 20),
+        )
+        low_edge = 0.12 * max(len(lines) - 1, 0)
+        total = max(width + 0.4, 2.2), height + 0.85 + low_edge
         figure = Figure(figsize=total)
 
         def place(left: float, bottom: float, wide: float, high: float) -> Axes:
             x, y = total
             return figure.add_axes((left / x, bottom / y, wide / x, high / y))
 
-        axes = place(0.3, 0.6, width, height)
+        axes = place(0.3, 0.6 + low_edge, width, height)
         collection = PatchCollection(
             [Rectangle((c + 0.05, r + 0.05), 0.9, 0.9) for r, c in places.values()],
             cmap=mpl.colormaps["viridis"].with_extremes(bad="none"),
@@ -188,12 +194,12 @@ def plate_map(
             spine.set_visible(False)
         bar = figure.colorbar(
             collection,
-            cax=place(0.3, 0.45, total[0] - 0.5, 0.09),
+            cax=place(0.3, 0.45 + low_edge, total[0] - 0.5, 0.09),
             orientation="horizontal",
             ticks=MaxNLocator(4),
         )
         bar.outline.set_visible(False)
-        bar.set_label(label)
+        bar.set_label("\n".join(lines))
         title = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
         titles = {}
         for well, link in links.items():

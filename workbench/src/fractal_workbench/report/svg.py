@@ -52,7 +52,8 @@ def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) ->
     drop_unused(root)
     width, height = (size * 72 * POINT for size in figure.get_size_inches())
     root.attrib |= {"width": f"{width:.0f}", "height": f"{height:.0f}"}
-    root.attrib |= {"role": "img", "aria-label": alt}
+    # Links in it are read, unlike what is in a picture.
+    root.attrib |= {"role": "group" if titles else "img", "aria-label": alt}
     return ElementTree.tostring(root, encoding="unicode")
 
 
