@@ -8,20 +8,23 @@ None in the place of a list. `real_form.py` asks that code again.
 """
 
 import copy
-import html
 import json
 import os
 import re
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import test_form
+import zarr
+from form_browser import use_page
+from package_images import write_image
 from pydantic import Field
 from rendering import import_folder, workbench
+from scipy import ndimage
 from test_form import NEVER, schema_of
 from test_package import nox
 
@@ -46,28 +49,6 @@ WITHOUT_DEFAULT = [
     (test_form.Threshold, {"level": 1, "method": "fixed"}),
 ]
 
-# What a person can do with the page, and see of it.
-DRIVER = """
-const all = (selector, place = document) => [...place.querySelectorAll(selector)];
-const texts = (selector) => all(selector).map((element) => element.textContent);
-const show = async (name) => {
-  all("nav button").find((button) => button.value === name).click();
-  while (document.querySelector("h2").textContent !== name) await new Promise((done) => setTimeout(done));
-};
-const press = (text, place = document) => all("button", place).find((one) => one.textContent.trim() === text).click();
-const fill = (input, value) => {
-  if (input.type === "checkbox") return input.click();
-  input.value = value;
-  if (input.value !== value) throw new Error(`it does not take ${value}`);
-  for (const type of ["input", "change"]) input.dispatchEvent(new Event(type));
-};
-const option = (select, text) => fill(select, [...select.options].find((one) => one.text === text).value);
-const find = (part, path) => all(`#${part} [data-path]`).filter((one) => one.dataset.path === `#/${path}`);
-const field = (part, path) => find(part, path).at(-1).querySelector("input, select");
-const read = () => ({step: JSON.parse(document.querySelector(".step pre").textContent), wrong: texts(".step li"),
-  said: texts(".forms .wrong"), beside: texts(".forms .jedi-error-message small")});
-const set = (part, path) => option(find(part, path)[0].querySelector("select"), "set");
-"""
 READ_ALL = "for (const {name} of DATA.tasks) { await show(name); found.push(read()) }"
 TYPE_ALL = """
 for (const {task, part, path, kind, value} of given) {
@@ -86,42 +67,7 @@ for (const {task, part, path, kind, value} of given) {
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """Return a function that opens a page, does something in it, and returns what it says."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if not browser:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to open the page, and there is no chromium")
-        pytest.skip("there is no chromium")
-
-    def open_page(page: str, script: str, given: Any = None) -> Any:
-        folder = tmp_path_factory.mktemp("browser")
-        tail = f"""<script>(async () => {{
-        const said = document.createElement("pre"), found = [];
-        said.id = "said";
-        try {{
-          const given = {json.dumps(given)};
-          {DRIVER}{script}
-          const loaded = performance.getEntriesByType("resource").map(({{name}}) => name);
-          said.textContent = JSON.stringify({{found, loaded}});
-        }} catch (error) {{ said.textContent = JSON.stringify({{error: `${{error}} ${{error.stack}}`}}); }}
-        document.body.append(said);
-        }})();</script>"""
-        (folder / "page.html").write_text(page + tail, encoding="utf-8")
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
-        command += ["--no-first-run", "--disable-background-networking"]
-        command += ["--disable-component-update", "--disable-sync", "--disable-quic"]
-        command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
-        command += ["--virtual-time-budget=60000", (folder / "page.html").as_uri()]
-        options = {"capture_output": True, "text": True, "encoding": "utf-8"}
-        done = subprocess.run(command, check=True, timeout=300, **options)
-        said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
-        assert said, done.stderr
-        answer = json.loads(html.unescape(said[1]))
-        assert "error" not in answer, answer
-        assert answer["loaded"] == []
-        return answer["found"]
-
-    return open_page
+    return lambda *given: use_page(tmp_path_factory.mktemp("browser"), *given)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +132,8 @@ def parts_of(task: Schema) -> Iterator[tuple[str, Schema, Schema]]:
 
 def defaults_of(task: Schema) -> Schema:
     """Return the step of a task whose form nobody touches."""
-    reference = {"pkg_name": "my-fractal-tasks", "name": task["name"]}
+    package = {"pkg_name": "my-fractal-tasks", "version": "0.1.0"}
+    reference = package | {"name": task["name"]}
     values = {
         part: {name: field.get("default") for name, field in fields.items()}
         for part, fields, _ in parts_of(task)
@@ -313,7 +260,8 @@ def test_an_error_is_shown_beside_its_argument(ask, page, tasks):
         wrong = [f"{path} {words}"] if words else []
         missing = [] if path == "model" else ["model is required"]
         assert sorted(one["wrong"]) == sorted(wrong + missing), (path, value)
-        assert len(one["beside"]) == len(one["wrong"])
+        # An empty field is not red before somebody was there.
+        assert len(one["beside"]) == len(wrong)
         assert words is None or words in one["beside"]
 
 
@@ -425,6 +373,137 @@ def test_lists_dictionaries_tuples_and_models_are_filled_by_hand(ask, tmp_path):
     ]
 
 
+# Fills in two forms, adds them in the wrong order, and takes out what is one too many.
+BUILD = """
+const go = (name) => press(name, document.querySelector("main"));
+await show("Gaussian Blur");
+found.push(texts("#steps button"));
+go("Add to the workflow");
+await show("Import OME-Zarr");
+go("Add to the workflow");
+await turn();
+found.push(texts("#steps button"), texts(".step .wrong li"), texts(".step .todo li"));
+fill(field("args_non_parallel", "zarr_name"), "image.zarr");
+found.push(texts(".step li"));
+fill(field("args_non_parallel", "zarr_name"), "");
+await show("/");
+found.push(texts("#workflow .wrong li"));
+await show("/2");
+fill(field("args_non_parallel", "zarr_name"), "image.zarr");
+go("Earlier");
+await turn();
+await show("Check Images");
+go("Add to the workflow");
+await turn();
+go("Remove");
+await show("/2");
+fill(field("args_parallel", "sigma_xy"), "1.5");
+await show("/");
+fill(document.querySelector("#workflow input"), "My own");
+found.push(texts("#workflow li"), JSON.parse(texts("#workflow pre")[0]));
+const link = document.querySelector("#workflow a");
+found.push(link.download, decodeURIComponent(link.href.split(",")[1]));
+"""
+
+
+def test_a_workflow_is_built_of_forms_and_runs(ask, folder, page, tmp_path):
+    fresh, added, wrong, todo, filled, empty, left, workflow, name, text = ask(
+        page, BUILD
+    )
+    whole = "The whole workflow"
+    assert fresh == [f"{whole}empty"]
+    first, second = "1. Gaussian Blur", "2. Import OME-Zarr"
+    assert added == [first, f"{second}1 to fill in", whole]
+    assert (wrong, todo, filled) == ([], ["zarr_name is required"], [])
+    assert empty == ["Step 2, Import OME-Zarr zarr_name is required"]
+    assert left == []
+    assert name == "my-own.json"
+    assert text == json.dumps(workflow, indent=2, ensure_ascii=False) + "\n"
+
+    file, data = tmp_path / name, tmp_path / "data"
+    file.write_text(text, "utf-8")
+    pixels = write_image(data / "image.zarr", "yx")
+    options = ("--zarr-dir", data, "--env", f"my-fractal-tasks={sys.executable}")
+    workbench("run", file, *options, cwd=folder / "package")
+    blurred = zarr.open_group(data / "image_blurred.zarr", mode="r")["0"][...]
+    assert blurred.shape == pixels.shape
+    assert abs(blurred - ndimage.gaussian_filter(pixels.astype(float), 1.5)).max() < 2
+
+
+def test_a_workflow_is_opened_and_nothing_of_it_is_lost(ask, folder, page, tmp_path):
+    other = {"task": {"pkg_name": "elsewhere", "version": "2", "name": "Odd"}}
+    other |= {"args_parallel": {"a": [None, {"b": 1}]}, "meta_parallel": {"mem": 1}}
+    blur = {
+        "task": {"pkg_name": "My_Fractal.Tasks", "name": "Gaussian Blur"},
+        "args_parallel": {"sigma_xy": 2.5, "regions": {"roi_table": "r"}, "sigmas": 1},
+        "alias": "Smooth",
+        "type_filters": {"is_3D": False},
+    }
+    workflow = {"name": "Ours", "description": "Of us.", "task_list": [blur, other]}
+    read = """
+    const open = async (text) => {
+      workflow.open(text, "a.json");
+      await show("/");
+      return [texts("#workflow li"), JSON.parse(texts("#workflow pre")[0]), texts("#steps button")];
+    };
+    for (const text of given) found.push(await open(text));
+    """
+    texts = [
+        "\ufeff" + json.dumps(workflow),
+        json.dumps({"version": 2, "data": workflow}),
+        "{}",
+        "[",
+    ]
+    first, second, *bad = ask(page, read, texts)
+    assert first == second
+    left_out = "sigmas is no argument of this task, and is left out"
+    assert first[0] == [f"Step 1, Gaussian Blur {left_out}"]
+    steps = first[1].pop("task_list")
+    assert first[1] == {"name": "Ours", "description": "Of us."}
+    arguments = steps[0].pop("args_parallel")
+    assert steps[0] == {
+        key: value for key, value in blur.items() if key != "args_parallel"
+    } | {"task": blur["task"] | {"version": "0.1.0"}}
+    assert arguments["sigma_xy"] == 2.5
+    assert arguments["regions"]["roi_table"] == "r"
+    assert arguments["overwrite"] is False
+    assert steps[1] == other
+    assert first[2] == ["1. Gaussian Blur1 wrong", "2. Odd", "The whole workflow"]
+    # What cannot be read is named, and replaces nothing.
+    for problems, still, _ in bad:
+        assert problems[0].startswith("a.json is no workflow: ")
+        assert still["task_list"][1] == other
+
+
+def test_a_page_of_a_workflow_has_its_packages_and_its_steps(ask, folder, tmp_path):
+    package = make_package(tmp_path / "odd", {"name": "Odd"})
+    (package / "workflow.json").write_text(
+        json.dumps(
+            {
+                "name": "Both",
+                "task_list": [
+                    {"task": {"pkg_name": name, "name": task}}
+                    for name, task in (
+                        ("my-fractal-tasks", "Check Images"),
+                        ("odd-tasks", "Odd"),
+                    )
+                ],
+            }
+        )
+    )
+    workbench("form", "page.html", "--workflow", "workflow.json", cwd=package)
+    page = (package / "page.html").read_text("utf-8")
+    seen = """found.push(texts("#steps button"), texts("#tasks button").filter((text) => text.includes("Odd")), texts("#workflow li"))"""
+    whole = "The whole workflow"
+    steps = ["1. Check Images", "2. Odd", whole]
+    assert ask(page, seen) == [steps, ["odd-tasks: Oddparallel"], []]
+
+    text = (package / "workflow.json").read_text().replace("my-fractal", "no-such")
+    (package / "workflow.json").write_text(text)
+    with pytest.raises(RuntimeError, match=r"Step 1, Check Images: .*no-such-tasks"):
+        workbench("form", "--workflow", "workflow.json", cwd=package)
+
+
 def test_before_fractal_schema_v1_empty_values_are_not_sent(ask, tmp_path):
     model = {"type": "object", "properties": {"y": {"type": "integer"}}}
     kinds = {
@@ -447,13 +526,13 @@ def test_texts_are_markdown_and_no_html_or_template(ask, tmp_path):
     package = make_package(tmp_path / "odd", task)
     workbench("form", "page.html", cwd=package)
     script = """
-    const places = [".docs .markdown", ".jedi-description", ".jedi-label span", "h2"];
+    const places = [".docs .markdown", ".jedi-description", ".jedi-label span", "main h2"];
     found.push(places.map((place) => [all(`${place} strong, ${place} code`).length, texts(place)[0].trim()]), document.title);
     found.push(read().step.args_parallel.x);"""
     shown, title, sent = ask((package / "page.html").read_text(), script)
     plain = evil.replace("**", "").replace("`", "")
     assert shown == [[2, plain], [2, plain], [0, evil], [0, evil]]
-    assert title == "odd-tasks: the forms of its tasks"
+    assert title == "odd-tasks: forms and workflow"
     assert sent == evil
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from form_browser import use_page
 from full_workflow import write_workflow
 from rendering import (
     EXAMPLES,
@@ -33,6 +34,17 @@ def test_all_examples_do_the_same_on_a_server_and_locally(render, tmp_path):
     for step in template["data"]["task_list"]:
         step |= steps.pop(step["task"]["name"]) | {"task": step["task"]}
     assert not steps
+    file.write_text(json.dumps(template), "utf-8")
+    # By way of the page of forms, which has each step filled in.
+    page = tmp_path / "forms.html"
+    workbench("form", page, "--workflow", file, cwd=package)
+    read = """await show("/");
+    found.push(texts("#workflow li"), JSON.parse(texts("#workflow pre")[0]));"""
+    (tmp_path / "browser").mkdir()
+    wrong, built = use_page(tmp_path / "browser", page.read_text("utf-8"), read)
+    assert wrong == []
+    assert built["task_list"] != template["data"]["task_list"]
+    template["data"] = built
     file.write_text(json.dumps(template), "utf-8")
     python = find_python("3.13")
     log = nox(package, "--force-python", python, "-s", "server", "--", str(file))

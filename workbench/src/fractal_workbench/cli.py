@@ -384,22 +384,39 @@ PACKAGE = click.option(
     type=FILE,
     default=Path(".nox", "form", "index.html"),
 )
-@PACKAGE
-def form(file: Path, requirement: str) -> None:
+@click.option(
+    "--package",
+    "requirements",
+    metavar="REQUIREMENT",
+    multiple=True,
+    help="Instead of the package in this folder, one that is installed or published, such "
+    "as `fractal-tasks-core==2.1.0`. Can be given several times. Its files are read, and "
+    "none of its code runs.",
+)
+@click.option(
+    "--workflow",
+    metavar="WORKFLOW.json",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A workflow whose steps are filled in. The page has the forms of its packages.",
+)
+def form(file: Path, requirements: tuple[str, ...], workflow: Path | None) -> None:
     """Write a page with the web forms of the tasks, as in Fractal's web interface.
 
     The page needs no server and no network. It checks the input by the rules of the real
-    form. Beside each form is the step of a workflow that it makes.
+    form. On the page you build a workflow: fill in forms, add them as steps, order the
+    steps, and download the JSON. It also opens a workflow that you have.
     """
     from .engine import rules
     from .form import page
 
     with clean_exit(rules.WorkflowError):
-        page.write_page(file, requirement)
+        page.write_page(file, requirements, workflow)
 
 
 @check(form)
-def check_form(file: Path, requirement: str) -> None:
+def check_form(
+    file: Path, requirements: tuple[str, ...], workflow: Path | None
+) -> None:
     """Reject a file that is no page."""
     if file.suffix != ".html" or file.is_dir():
         raise reject(f"FILE.html: {file} must be the name of a file that ends in .html")

@@ -10,7 +10,7 @@
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from ..engine import rules
 from .model import Argument, Schema, inline, path_of, read_arguments
 from .npm import bundle, fetch
-from .source import find_package
+from .source import find_package, find_packages
 
 PARTS = {"non_parallel": "Initialisation Arguments", "parallel": "Compute Arguments"}
 # Their versions, and the SHA-512 that npm has of them.
@@ -138,30 +138,38 @@ def without_defaults(field: Schema) -> Schema:
     return rest
 
 
-def describe(package: rules.Package) -> Schema:
-    """Return the data of the page about the tasks of a package."""
+def describe(packages: Sequence[rules.Package], workflow: Schema | None) -> Schema:
+    """Return the data of the page about the tasks of packages."""
     tasks = []
-    for task in package.manifest.task_list:
-        parts = []
-        for kind, title in PARTS.items():
-            if not (schema := getattr(task, f"args_schema_{kind}")):
-                continue
-            part: Schema = {"key": f"args_{kind}", "title": title}
-            arguments = read_arguments(schema)
-            try:
-                part["shown"] = fields_of(arguments)
-                part["initial"] = arguments.initial()
-                part["schema"] = inline(arguments.schema, arguments.models)
-            except ValueError as error:
-                part["error"] = ": ".join(filter(None, [path_of(error), str(error)]))
-            parts.append(part)
-        about = {"name", "type", "category", "modality", "input_types", "output_types"}
-        tasks.append(
-            task.model_dump(include={*about, "tags"})
-            | {"parts": parts, "docs": markdown(task.docs_info)}
-        )
-    version = package.manifest.args_schema_version
-    return {"package": package.name, "version": version, "tasks": tasks}
+    for package in packages:
+        for task in package.manifest.task_list:
+            about = {"name", "type", "category", "modality", "tags"}
+            filters = {"input_types", "output_types"}
+            named = task.name if len(packages) == 1 else f"{package.name}: {task.name}"
+            tasks.append(
+                task.model_dump(include=about | filters)
+                | {"parts": [*map_parts(task)], "docs": markdown(task.docs_info)}
+                | {"package": package.name, "package_version": package.version}
+                | {"schema_version": package.manifest.args_schema_version}
+                | {"key": named}
+            )
+    return {"tasks": tasks, "workflow": workflow}
+
+
+def map_parts(task: rules.Task) -> Iterator[Schema]:
+    """Yield the forms of a task: of a compound one, those of both parts."""
+    for kind, title in PARTS.items():
+        if not (schema := getattr(task, f"args_schema_{kind}")):
+            continue
+        part: Schema = {"key": f"args_{kind}", "title": title}
+        arguments = read_arguments(schema)
+        try:
+            part["shown"] = fields_of(arguments)
+            part["initial"] = arguments.initial()
+            part["schema"] = inline(arguments.schema, arguments.models)
+        except ValueError as error:
+            part["error"] = ": ".join(filter(None, [path_of(error), str(error)]))
+        yield part
 
 
 # The libraries.
@@ -185,28 +193,38 @@ def libraries() -> str:
     return re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text)
 
 
-def make_page(package: rules.Package) -> str:
-    """Return the page of all tasks of a package."""
+def make_page(packages: Sequence[rules.Package], workflow: Schema | None = None) -> str:
+    """Return the page of all tasks of packages, with the steps of a workflow."""
     page = Path(__file__).with_suffix(".html").read_text("utf-8")
-    data = json.dumps(describe(package), ensure_ascii=False)
+    data = json.dumps(describe(packages, workflow), ensure_ascii=False)
     values = {
-        "TITLE": html.escape(package.name),
+        "TITLE": html.escape(", ".join(package.name for package in packages)),
         "LIBRARIES": libraries(),
         "DATA": data.replace("<", r"\u003c"),
     }
     return re.sub("@(TITLE|LIBRARIES|DATA)@", lambda name: values[name[1]], page)
 
 
-def write_page(file: Path, requirement: str = "") -> None:
-    """Write the page of a package, and print its path.
+def write_page(
+    file: Path, requirements: Sequence[str], workflow_file: Path | None = None
+) -> None:
+    """Write the page of some packages, and print its path.
 
     Args:
         file: The page.
-        requirement: Which package, if it is not the one in the current folder.
+        requirements: Which packages, as pip takes them, if not the one in the current
+            folder.
+        workflow_file: A workflow, whose steps are filled in. Its packages are on the page.
     """
-    package = find_package(requirement)
-    page = make_page(package)
+    workflow: Schema | None = None
+    found = [find_package(name) for name in requirements]
+    if workflow_file:
+        read = rules.read_job(workflow=workflow_file).workflow
+        workflow = read.model_dump(exclude_unset=True)
+        found += find_packages(read.task_list, found)
+    packages = found or [find_package()]
+    page = make_page(packages, workflow)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
-    number = len(package.manifest.task_list)
+    number = sum(len(package.manifest.task_list) for package in packages)
     print(f"The forms of {number} tasks: {file.resolve().as_uri()}")

@@ -35,7 +35,10 @@ def find_package(requirement: str = "") -> rules.Package:
             )
             raise
         name = rules.normalise(own.name)
-        return rules.Package(name=name, root=own.root, manifest=manifest)
+        version = own.read_version()
+        return rules.Package(
+            name=name, version=version, root=own.root, manifest=manifest
+        )
     try:
         wanted = Requirement(requirement)
     except InvalidRequirement as error:
@@ -50,6 +53,30 @@ def find_package(requirement: str = "") -> rules.Package:
     if isinstance(release, str):
         raise rules.WorkflowError(f"--package {requirement!r}: {release}")
     return release.describe()
+
+
+def find_packages(
+    steps: Sequence[rules.Step], known: Sequence[rules.Package]
+) -> list[rules.Package]:
+    """Find the packages of the steps of a workflow, besides those that are known.
+
+    Raises:
+        WorkflowError: There is no such package, or no correct manifest in it.
+    """
+    found = {package.name: package for package in known}
+    own = rules.find_own()
+    for number, step in enumerate(steps, start=1):
+        name, version = rules.normalise(step.task.pkg_name), step.task.version
+        if name in found:
+            continue
+        is_own = own is not None and rules.normalise(own.name) == name
+        requirement = f"{name}=={version}" if version else name
+        try:
+            found[name] = find_package("" if is_own else requirement)
+        except rules.WorkflowError as error:
+            error.reason = f"Step {number}, {step.task.name}: {error.reason}"
+            raise
+    return [package for package in found.values() if package not in known]
 
 
 def _is_wanted(version: str | None, wanted: Requirement) -> bool:
