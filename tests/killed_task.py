@@ -25,7 +25,6 @@ CONTEXT.set_forkserver_preload(
         "my_fractal_tasks.project_image_init",
         "my_fractal_tasks.threshold_segmentation",
         "my_fractal_tasks.register_acquisitions_compute",
-        "ome_zarr.writer",
         "scipy.sparse.csgraph",
     ]
 )

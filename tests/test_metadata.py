@@ -18,6 +18,7 @@ from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
 from my_fractal_tasks.kit import (
     create_image,
+    create_plate,
     derive_image,
     map_blocks,
     open_image,
@@ -934,6 +935,80 @@ def test_an_image_that_cannot_be_is_rejected_before_it_is_begun(
     image = create_image(tmp_path / "image.zarr", **NEW | {argument: value})
     with pytest.raises(ValueError, match=f"^{argument}: "):
         image.__enter__()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["yx", "cyx", "tczyx"])
+def test_new_metadata_are_those_of_ome_zarr(tmp_path, version, axes):
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import (
+        write_multiscales_metadata,
+        write_plate_metadata,
+        write_well_metadata,
+    )
+
+    plate, well = tmp_path / "plate.zarr", tmp_path / "plate.zarr" / "B" / "03"
+    images = {"0": 0, "1": 7}
+    create_plate(plate, {("B", "03"): images, ("A", "11"): {"0": 0}}, version=version)
+    shape = [{"t": 2, "c": 3, "z": 4, "y": 300, "x": 600}[axis] for axis in axes]
+    with create_image(
+        well / "0",
+        shape=shape,
+        axes=axes,
+        dtype="uint8",
+        scale={"t": 60.0, "z": 2.0, "y": 0.5, "x": 0.5},
+        channels=["a", "b", "c"][: 3 if "c" in axes else 1],
+        version=version,
+    ):
+        pass
+
+    fmt = format_from_version(version)
+    groups = [
+        zarr.open_group(tmp_path / name, mode="w", zarr_format=fmt.zarr_format)
+        for name in ("plate", "well", "image")
+    ]
+    entries = [{"path": name, "acquisition": n} for name, n in images.items()]
+    write_plate_metadata(
+        groups[0],
+        ["A", "B"],
+        ["03", "11"],
+        ["A/11", "B/03"],
+        fmt=fmt,
+        acquisitions=[{"id": 0}, {"id": 7}],
+        field_count=1,
+        name="plate",
+    )
+    write_well_metadata(groups[1], entries, fmt=fmt)
+    attributes = open_image(well / "0").group.attrs.asdict()
+    (multiscale,) = attributes.get("ome", attributes)["multiscales"]
+    units = dict.fromkeys("zyx", "micrometer") | {"t": "second"}
+    write_multiscales_metadata(
+        groups[2],
+        multiscale["datasets"],
+        fmt=fmt,
+        axes=[*axes],
+        axes_units={axis: units[axis] for axis in axes if axis in units},
+        name="0",
+    )
+    assert attributes.get("ome", attributes).pop("omero")
+    scales = [level["coordinateTransformations"][0] for level in multiscale["datasets"]]
+    size = {"t": 60.0, "c": 1.0, "z": 2.0, "y": 0.5, "x": 0.5}
+    assert [scale["scale"] for scale in scales] == [
+        [size[a] * (factor if a in "yx" else 1) for a in axes] for factor in (1, 2, 4)
+    ]
+    assert attributes == groups[2].attrs.asdict()
+    for folder, group in zip((plate, well), groups, strict=False):
+        assert zarr.open_group(folder).attrs.asdict() == group.attrs.asdict()
+
+
+@pytest.mark.parametrize("name", ["", "B-1", "B/1", "\u00c4"])
+def test_a_plate_with_other_names_than_letters_and_digits_is_rejected(tmp_path, name):
+    for wells in ({(name, "1"): {"0": 0}}, {("A", name): {"0": 0}}):
+        with pytest.raises(ValueError, match=f"^wells: '{name}' .* letters and digits"):
+            create_plate(tmp_path / "plate.zarr", wells)
+    with pytest.raises(ValueError, match=r"^wells: there are none"):
+        create_plate(tmp_path / "plate.zarr", {})
     assert not list(tmp_path.iterdir())
 
 

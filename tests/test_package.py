@@ -69,7 +69,7 @@ def test_all_checks_pass_and_the_tasks_do_the_same_on_the_newest_python(
 ):
     package = render(tmp_path / "package", **RICHEST, min_python="3.13")
     python = run_all_checks(package, "3.13")
-    tools = "copier hypothesis ngio>=1.1 nox ome-zarr-models pooch pytest>=9"
+    tools = "copier hypothesis ngio>=1.1 nox ome-zarr ome-zarr-models pooch pytest>=9"
     install = ("uv", "pip", "install", "--quiet", "--python", python)
     run(*install, *tools.split(), "onnx", "onnxruntime")
     # There, ome-zarr is another: what it and others read and write.
@@ -109,7 +109,15 @@ def test_the_oldest_python_that_the_metadata_allow_is_enough(
     text = (package / "pyproject.toml").read_text(encoding="utf-8")
     (oldest,) = re.findall(r'^requires-python = ">=(.+?)"', text, re.MULTILINE)
     version = oldest if oldest.count(".") == 2 else f"{oldest}.0"
-    given = ("--all-extras", "--python-version", version, "--only-binary", ":all:")
+    given = (
+        "--all-extras",
+        "--group",
+        "test",
+        "--python-version",
+        version,
+        "--only-binary",
+        ":all:",
+    )
     resolved = run("uv", "pip", "compile", "pyproject.toml", *given, cwd=package)
     assert "\nome-zarr==" in resolved
 
@@ -219,9 +227,10 @@ def test_the_wheel_runs_a_task_in_an_empty_environment(render, tmp_path):
 
     image = tmp_path / "data" / "image.zarr"
     code = (
-        "import numpy, sys\n"
-        "from ome_zarr.writer import write_image\n"
-        "write_image(numpy.ones((64, 64), 'uint16'), sys.argv[1], axes='yx')"
+        "import pathlib, sys\n"
+        "from my_fractal_tasks.kit import create_image\n"
+        "with create_image(pathlib.Path(sys.argv[1]), shape=(64, 64), axes='yx', "
+        "dtype='uint16', scale={}, channels=['DAPI']): pass"
     )
     run(python, "-W", "ignore", "-c", code, image)
     arguments = tmp_path / "arguments.json"

@@ -100,7 +100,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 # What has the images of a run compared or drawn, and imports `kit`, needs its libraries.
-OF_KIT = {"numcodecs", "numpy", "ome-zarr", "scipy", "zarr"}
+OF_KIT = {"numcodecs", "numpy", "scipy", "zarr"}
 # By extra: what is needed and not imported by its sub-packages, but run or imported by
 # another distribution.
 NOT_IMPORTED = {

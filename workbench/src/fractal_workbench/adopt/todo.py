@@ -33,7 +33,7 @@ RUFF = ".ruff.toml"  # which ruff reads before any other
 # What owners call the requirements of their tests, where their CI does not tell.
 TEST_NAMES = ("test", "tests", "testing", "dev")
 # What the kit imports, which comes with the first task that uses it.
-KIT = ("numpy", "ome-zarr", "pydantic", "zarr")
+KIT = ("numpy", "pydantic", "zarr")
 # What CI installs for another end.
 NO_TEST_REQUIREMENTS = {"build", "hatch", "nox", "pip", "tox", "twine", "uv"}
 

@@ -36,7 +36,10 @@ def parse_numbers(cells: Iterable[str]) -> list[int | float | None] | None:
     text = "".join([f"{cell}\n" for cell in lines])
     if text.count("\n") != len(lines) or not LINES.fullmatch(text):
         return None
-    numbers = [_number(cell) if cell else None for cell in lines]
+    if text.count(".") == len(lines):  # one in each
+        numbers: list[Any] = [*map(float, lines)]
+    else:
+        numbers = [_number(cell) if cell else None for cell in lines]
     return None if math.inf in numbers or -math.inf in numbers else numbers
 
 
@@ -63,7 +66,7 @@ def make_column(values: Iterable[Any]) -> Array:
 
 
 def _of_one_kind(known: list[Any]) -> Array:
-    kinds = {type(value) for value in known} - {type(None)}
+    kinds = {*map(type, known)} - {type(None)}
     if kinds <= {float}:
         return np.asarray(known, np.float64)
     if kinds == {bool}:
@@ -194,7 +197,12 @@ def unify(parts: Sequence[Array | Cells]) -> list[Array]:
 def join_columns(arrays: Sequence[Array]) -> Array:
     """Concatenate columns without a loss of values."""
     dtypes = {values.dtype for values in arrays}
-    if len(dtypes) == 1 and dtypes.pop().kind in "biuf":
+    n_rows = sum(map(len, arrays))
+    if {dtype.kind for dtype in dtypes} == {"U"}:
+        # As long as the longest one; many long ones become objects.
+        if max(dtype.itemsize for dtype in dtypes) * n_rows <= 2**28:
+            return np.concatenate(arrays)
+    elif len(dtypes) == 1 and dtypes.pop().kind in "biuf":
         return np.concatenate(arrays)
     return make_column(value for values in arrays for value in values.tolist())
 

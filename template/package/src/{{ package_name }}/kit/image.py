@@ -147,9 +147,11 @@ class Image:
     @property
     def label_names(self) -> list[str]:
         """Names of the label images of this image."""
-        if "labels" not in self.group:
-            return []
-        names = ome_metadata(self.group["labels"]).get("labels") or []
+        folder = self.path / "labels"
+        names = (
+            ome_metadata(open_group(folder)).get("labels") if is_zarr(folder) else []
+        )
+        names = names or []
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{self.path}/labels lists {names!r}, and not names")
         return names

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import zarr
 from numpy.typing import DTypeLike
 from zarr.codecs import BloscCodec
 from zarr.registry import register_codec
+from zarr.storage import LocalStore, StorePath
 
 from .fractal import CALL
 from .publish import Lock, repair, while_locked, whole_version
@@ -114,9 +116,28 @@ def find_group(
         raise FileNotFoundError(f"{argument}: there is nothing at {path}")
     try:
         # Consolidated metadata would hide labels that were added after it was written.
-        return path, zarr.open_group(path, mode=mode, use_consolidated=False)
+        if mode == "r+":
+            return path, zarr.open_group(path, mode=mode, use_consolidated=False)
+        return path, _read_group(path)
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{argument}: {path} is not an OME-Zarr image") from error
+
+
+def _read_group(path: Path) -> zarr.Group:
+    """Open a group to read it, in a tenth of the time that `zarr.open_group` takes.
+
+    That one looks for each file of the metadata in a thread of its own; a task opens many
+    groups of a plate.
+    """
+    if (path / "zarr.json").exists():
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        metadata.pop("consolidated_metadata", None)
+    else:
+        metadata = json.loads((path / ".zgroup").read_bytes())
+        with suppress(FileNotFoundError):
+            metadata["attributes"] = json.loads((path / ".zattrs").read_bytes())
+    store = StorePath(LocalStore(path, read_only=True))
+    return zarr.Group(zarr.AsyncGroup.from_dict(store, metadata))
 
 
 def new_group(path: Path, version: NgffVersion, metadata: dict[str, Any]) -> zarr.Group:

@@ -1,10 +1,10 @@
 """Plates and wells: their lists of images, new ones, and the position of an image."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zarr
 
@@ -80,7 +80,7 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
     listing = Listing({}, [], [])
     problems = []
     try:
-        plate = _metadata(path, "plate")
+        plate = _metadata(open_group(path), "plate")
         wells = {well["path"]: well for well in plate["wells"]}
         if len(wells) < len(plate["wells"]):
             names = [well["path"] for well in plate["wells"]]
@@ -97,7 +97,7 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
             if not is_zarr(folder):
                 listing.missing.append(folder)
                 continue
-            images = _metadata(folder, "well")["images"]
+            images = _metadata(open_group(folder), "well")["images"]
             if not images:
                 listing.empty.append(folder)
             for image in images:
@@ -125,9 +125,10 @@ def listed_image(path: Path) -> dict[str, Any] | None:
     if not is_zarr(path.parent):
         return None
     try:
-        if "well" not in ome_metadata(open_group(path.parent)):
+        group = open_group(path.parent)
+        if "well" not in ome_metadata(group):
             return None
-        images = _metadata(path.parent, "well")["images"]
+        images = _metadata(group, "well")["images"]
         entries = [one for one in images if one["path"].rstrip("/") == path.name]
     except DAMAGE as error:
         reason = f"the well {path.parent} is damaged: {_reason(error)}"
@@ -147,7 +148,7 @@ def find_in_plate(path: Path | str) -> PlateImage | None:
         return None
     for folder in path.parents[2:5]:  # of OMERO, there is one for the acquisition
         try:
-            plate = _metadata(folder, "plate")
+            plate = _metadata(open_group(folder), "plate")
         except (LookupError, OSError, ValueError):
             continue
         name = path.parent.relative_to(folder).as_posix()
@@ -243,8 +244,16 @@ def create_plate(
         FileExistsError: There is something at `path`, and it is neither to be replaced
             nor to be extended.
         ValueError: What is to be extended is no plate of this version, or has wells that
-            are damaged.
+            are damaged; or the name of a row or column is none.
     """
+    if not wells:
+        raise ValueError("wells: there are none; a plate has at least one")
+    for name in (name for place in wells for name in place):
+        if not (name.isascii() and name.isalnum()):
+            raise ValueError(
+                f"wells: {name!r} is no name of a row or column; allowed are letters and "
+                "digits"
+            )
     attributes: Any = open_group(like).attrs.asdict() if like else {}
     ome: Any = dict(attributes.pop("ome", {}))
     old: Any = ome.pop("plate", None) or attributes.pop("plate", {})
@@ -293,78 +302,56 @@ def _add_wells(
         version: NGFF version of the plate.
         acquisitions: Metadata of acquisitions that are known, by number.
     """
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_plate_metadata, write_well_metadata
-
-    fmt = format_from_version(version)
-    counts: list[Counter[int]] = []  # of the images of each well, by acquisition
+    zarr_format = 2 if version == "0.4" else 3
+    counts: dict[Path, Counter[int]] = {}  # of the images of each well, by acquisition
 
     def add_images(
-        group: zarr.Group, well: dict[str, Any], images: Mapping[str, int]
+        attributes: dict[str, Any], folder: Path, images: Mapping[str, int]
     ) -> None:
+        well = _ome(attributes, version).setdefault("well", {})
+        if version == "0.4":
+            well["version"] = version
         listed = {image["path"]: image for image in well.get("images", [])}
         for name, number in images.items():
             listed.setdefault(name, {"path": name, "acquisition": number})
-        write_well_metadata(group, list(listed.values()), fmt=fmt)
+        well["images"] = list(listed.values())
+        counts[folder] = Counter(
+            image.get("acquisition", 0) for image in well["images"]
+        )
 
-    def add_wells(group: zarr.Group, plate: dict[str, Any]) -> None:
-        rows, columns = (
-            [axis["name"] for axis in plate[key]] for key in ("rows", "columns")
-        )
+    def add_wells(attributes: dict[str, Any]) -> None:
+        plate = _ome(attributes, version)["plate"]
+        plate["version"] = version
+        indices = []
+        for part, key in enumerate(("rows", "columns")):
+            listed = [axis["name"] for axis in plate[key]]
+            new = sorted({place[part] for place in wells}.difference(listed))
+            plate[key] = [*plate[key], *({"name": name} for name in new)]
+            indices.append({name: index for index, name in enumerate(listed + new)})
         paths = {well["path"] for well in plate["wells"]}
-        new = [f"{row}/{column}" for row, column in sorted(wells)]
+        for row, column in sorted(wells):
+            name = f"{row}/{column}"
+            if name not in paths:
+                index = {"rowIndex": indices[0][row], "columnIndex": indices[1][column]}
+                plate["wells"].append({"path": name} | index)
         known = {entry["id"]: entry for entry in plate.get("acquisitions", [])}
-        for number in sorted({number for count in counts for number in count}):
+        for number in sorted({number for count in counts.values() for number in count}):
             known.setdefault(number, acquisitions.get(number, {"id": number}))
-        largest = max((n for count in counts for n in count.values()), default=0)
-        write_plate_metadata(
-            group,
-            rows=rows + sorted({row for row, _ in wells}.difference(rows)),
-            columns=columns
-            + sorted({column for _, column in wells}.difference(columns)),
-            wells=[*plate["wells"], *(well for well in new if well not in paths)],
-            acquisitions=list(known.values()),
-            field_count=max(plate.get("field_count", 1), largest),
-            name=plate.get("name"),
-            fmt=fmt,
+        plate["acquisitions"] = list(known.values())
+        largest = max(
+            (n for count in counts.values() for n in count.values()), default=0
         )
+        plate["field_count"] = max(plate.get("field_count", 1), largest)
 
     for (row, column), images in wells.items():
         folder = path / row / column
         folder.mkdir(parents=True, exist_ok=True)
         if not is_zarr(path / row):
-            edit_group(path / row, fmt.zarr_format, lambda ome: _ome(ome, version))
-        well = _rewrite(folder, version, "well", partial(add_images, images=images))
-        counts.append(Counter(image.get("acquisition", 0) for image in well["images"]))
-    _rewrite(path, version, "plate", add_wells)
-
-
-def _rewrite(
-    folder: Path,
-    version: NgffVersion,
-    key: str,
-    write: Callable[[zarr.Group, dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Rewrite the `well` or `plate` of a group; return it.
-
-    Args:
-        folder: Folder of the well or plate.
-        version: Its NGFF version.
-        key: Which of both.
-        write: Writes it into an empty group; gets the present one.
-    """
-    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
-    result: dict[str, Any] = {}
-
-    def change(attributes: dict[str, Any]) -> None:
-        holder = _ome(attributes, version)
-        group = zarr.create_group({}, zarr_format=zarr_format)
-        write(group, holder.get(key, {}))
-        result.update(holder.get(key, {}) | ome_metadata(group)[key])
-        holder[key] = result
-
-    edit_group(folder, zarr_format, change)
-    return result
+            edit_group(path / row, zarr_format, lambda ome: _ome(ome, version))
+        edit_group(
+            folder, zarr_format, partial(add_images, folder=folder, images=images)
+        )
+    edit_group(path, zarr_format, add_wells)
 
 
 def _ome(attributes: dict[str, Any], version: NgffVersion) -> dict[str, Any]:
@@ -375,9 +362,8 @@ def _ome(attributes: dict[str, Any], version: NgffVersion) -> dict[str, Any]:
     return holder
 
 
-def _metadata(folder: Path, kind: str) -> Any:
+def _metadata(group: zarr.Group, kind: str) -> Any:
     """Metadata of a plate or well."""
-    group = open_group(folder)
     metadata = ome_metadata(group)[kind]
     check_version(group, metadata)
     return metadata

@@ -10,7 +10,6 @@ import numpy as np
 
 from .columns import join_columns, make_column
 from .fractal import task_output
-from .image import Image, open_image
 from .plate import plate_position
 from .provenance import current_step, is_made
 from .publish import check_name
@@ -20,6 +19,20 @@ from .tables import Table, read_tables, table_files, table_names, write_table
 logger = logging.getLogger(__name__)
 
 Columns = dict[str, Array]
+
+
+class Source(NamedTuple):
+    """An image with a table.
+
+    Attributes:
+        path: Folder of the image.
+        position: Its plate, well and acquisition.
+        tables: Names of all its tables.
+    """
+
+    path: Path
+    position: dict[str, Any]
+    tables: list[str]
 
 
 class Part(NamedTuple):
@@ -89,19 +102,20 @@ def plate_table(
             has several values for an image.
     """
     check_name(table_name, "table_name")
-    plates: dict[Path, list[Image]] = defaultdict(list)
+    plates: dict[Path, list[Source]] = defaultdict(list)
     for zarr_url in sorted(set(zarr_urls)):
-        image = open_image(zarr_url, "zarr_urls")
-        if not plate_position(image.path):
+        path = Path(zarr_url)
+        image = Source(path, plate_position(path), table_names(path, "zarr_urls"))
+        if not image.position:
             raise ValueError(f"zarr_urls: {zarr_url} belongs to no well of a plate")
-        if feature_table in table_names(image):
-            plates[image.path.parents[2]].append(image)
+        if feature_table in image.tables:
+            plates[path.parents[2]].append(image)
         elif missing == "skip":
             logger.info("%s has no table %r, and is left out", zarr_url, feature_table)
         else:
             raise ValueError(
                 f"feature_table: {zarr_url} has no table {feature_table!r}; there are: "
-                f"{', '.join(table_names(image)) or 'none'}"
+                f"{', '.join(image.tables) or 'none'}"
             )
     if not plates:
         raise ValueError(f"feature_table: no image has a table {feature_table!r}")
@@ -110,8 +124,8 @@ def plate_table(
             file
             for image in images
             for name in (feature_table, condition_table)
-            if name in table_names(image)
-            for file in table_files(image, name)
+            if name in image.tables
+            for file in table_files(image.path, name)
         ]
         step = current_step(files)
         path = plate / "tables" / table_name
@@ -134,7 +148,7 @@ def plate_table(
 
 
 def _read_parts(
-    images: Sequence[Image],
+    images: Sequence[Source],
     feature_table: str,
     condition_table: str,
     per: Literal["image", "well"],
@@ -144,17 +158,19 @@ def _read_parts(
     Raises:
         ValueError: A table is damaged, or a condition table has several rows.
     """
-    known = [image for image in images if condition_table in table_names(image)]
+    known = [image.path for image in images if condition_table in image.tables]
     tables = read_tables(known, condition_table, "condition_table")
     conditions = {
-        image.path: _conditions(image, table)
-        for image, table in zip(known, tables, strict=True)
+        path: _conditions(path, table)
+        for path, table in zip(known, tables, strict=True)
     }
     groups: dict[tuple[Any, ...], list[Part]] = defaultdict(list)
-    tables = read_tables(images, feature_table, "feature_table")
+    tables = read_tables(
+        [image.path for image in images], feature_table, "feature_table"
+    )
     for image, table in zip(images, tables, strict=True):
         *_, row, column, name = image.path.parts
-        position = plate_position(image.path)
+        position = image.position
         place = {
             "plate": position["plate"],
             "well": position["well"],
@@ -182,7 +198,7 @@ def _read_parts(
     ]
 
 
-def _conditions(image: Image, table: Table) -> dict[str, Any]:
+def _conditions(path: Path, table: Table) -> dict[str, Any]:
     """The one value of each column of a condition table.
 
     Raises:
@@ -194,7 +210,7 @@ def _conditions(image: Image, table: Table) -> dict[str, Any]:
         values = {None if value != value else value for value in column.tolist()}
         if len(values) > 1:
             raise ValueError(
-                f"condition_table: that of {image.path} has several values in its "
+                f"condition_table: that of {path} has several values in its "
                 f"column {key}, and not one for the image"
             )
         if values:

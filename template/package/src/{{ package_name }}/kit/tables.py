@@ -23,8 +23,8 @@ from .columns import (
     with_nan,
 )
 from .image import Image
-from .ngff import MADE_BY, add_to_image, inside, open_group
-from .publish import check_name, published
+from .ngff import MADE_BY, add_to_image, find_group, inside, open_group
+from .publish import check_name, is_zarr, published
 from .slices import Array
 
 if TYPE_CHECKING:
@@ -56,9 +56,11 @@ def table_names(holder: Image | Path, argument: str = "zarr_url") -> list[str]:
     Raises:
         ValueError: A name is that of no folder beside the other tables.
     """
-    group = holder.group if isinstance(holder, Image) else open_group(holder)
-    names: Any = group["tables"].attrs.get("tables", []) if "tables" in group else []
     path = _folder(holder)
+    folder = path / "tables"
+    if not is_zarr(folder):
+        folder = find_group(path, argument, "r")[0] / "tables"
+    names: Any = open_group(folder).attrs.get("tables", []) if is_zarr(folder) else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{argument}: {path} has a list of tables that is {names!r}")
     for name in names:
@@ -197,6 +199,8 @@ def _name_rows(
     if index not in columns:
         return ""
     values, kind = columns[index], attributes.get("index_type")
+    if kind == "int" and not isinstance(values, list) and values.dtype.kind in "iu":
+        return index
     rows = values if isinstance(values, list) else make_column(values).tolist()
     if kind is None and index == "FieldIndex":
         kind = "str"
