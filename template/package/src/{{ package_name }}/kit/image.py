@@ -19,6 +19,7 @@ from .ngff import (
     group_version,
     inside,
     ome_metadata,
+    open_group,
 )
 from .publish import is_zarr, repair
 from .slices import Array, Region
