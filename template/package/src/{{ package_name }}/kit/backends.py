@@ -151,7 +151,8 @@ def _write_parquet(path: Path, columns: Mapping[str, Array]) -> None:
         is_large = kind_of(values) == "int" and max(known) > np.iinfo(np.int64).max
         dtype = pyarrow.uint64() if is_large else None
         try:
-            objects = values.tolist() if values.dtype == object else values
+            # Of an array of texts, pyarrow takes each up to its first NUL.
+            objects = values.tolist() if values.dtype.kind in "OU" else values
             arrays[name] = pyarrow.array(objects, dtype)
         except (OverflowError, ValueError) as error:
             reason = f"its column {name!r} does not fit Parquet: {error}"
