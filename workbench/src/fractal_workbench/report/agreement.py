@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .objects import renumbered
 from .pixels import Array
 
 OVERLAP = 0.5  # part of an object, or of the union of two, that counts as the same
@@ -56,18 +57,17 @@ def agreement(first: Array, second: Array) -> Agreement:
     """
     if first.shape != second.shape:
         raise ValueError(f"shapes differ: {first.shape} and {second.shape}")
-    names_a, a = np.unique(np.append(0, first), return_inverse=True)
-    names_b, b = np.unique(np.append(0, second), return_inverse=True)
-    a, b = a.ravel()[1:], b.ravel()[1:]
+    names_a, a = renumbered(first)
+    names_b, b = renumbered(second)
+    a, b = a.ravel(), b.ravel()
     n_b = len(names_b)
     size_a, size_b = (
         np.bincount(a, minlength=len(names_a)),
         np.bincount(b, minlength=n_b),
     )
-    pairs, shared = np.unique(a * n_b + b, return_counts=True)
+    both = (a > 0) & (b > 0)
+    pairs, shared = np.unique(a[both] * n_b + b[both], return_counts=True)
     left, right = pairs // n_b, pairs % n_b
-    is_pair = (left > 0) & (right > 0)
-    left, right, shared = left[is_pair], right[is_pair], shared[is_pair]
     union = size_a[left] + size_b[right] - shared
     same = shared > OVERLAP * union
     agree_a = np.isin(np.arange(len(names_a)), left[same])

@@ -1,5 +1,6 @@
 """Changes of images by a step: before and after, labels, regions, registration."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,32 @@ class Figure:
     url: str = ""
 
 
+@dataclass
+class Budget:
+    """Limits for the pictures of a step.
+
+    Attributes:
+        end: Time of the processor after which there are fewer pictures, by
+            `time.process_time`: they do not depend on what else the machine does.
+        size: Bytes after which there are fewer.
+        used: Bytes of the pictures so far.
+    """
+
+    end: float
+    size: float
+    used: int = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there should be fewer pictures from now on."""
+        return self.used > self.size or time.process_time() > self.end
+
+    def spend(self, figure: Figure) -> None:
+        """Count the pictures of a figure."""
+        pictures = [*figure.pictures, *figure.crops, *figure.channels]
+        self.used += sum(picture.size for picture in pictures)
+
+
 def compare(
     done: StepDone,
     picked: Sequence[str],
@@ -71,6 +98,7 @@ def compare(
     sample: Sample,
     acquisitions: Mapping[str, str],
     zarr_dir: Path,
+    budget: Budget,
 ) -> list[Figure]:
     """Show the changes by a step.
 
@@ -82,6 +110,7 @@ def compare(
         sample: Which place an image belongs to.
         acquisitions: Acquisition of each image; empty if it is not known.
         zarr_dir: Folder of the dataset.
+        budget: Limits of time and size.
     """
     origins = {image["zarr_url"]: image["origin"] or "" for image in done.after}
     figures: list[Figure] = []
@@ -96,7 +125,10 @@ def compare(
         base = before.get(url) or before.get(origins[url])
         base = base if isinstance(base, View) else None
         try:
-            figure = difference(name, base, now, named_channels(done, now), zarr_dir)
+            named = named_channels(done, now)
+            full = not budget.is_spent
+            figure = difference(name, base, now, named, zarr_dir, full=full)
+            budget.spend(figure)
         except Exception as error:
             figure = Figure(name, remarks=[f"It cannot be shown: {first_line(error)}"])
         place = sample.place(url)
@@ -111,6 +143,11 @@ def compare(
     overlays = []
     for pairs in moved.values():
         overlays += registration(pairs, acquisitions, sample)
+    if budget.is_spent:
+        remark = (
+            "Some pictures at full resolution are left out, to keep the page small."
+        )
+        figures.append(Figure("", remarks=[remark]))
     if left_out:
         remark = f"{left_out} more images of these wells changed, and are not shown."
         figures.append(Figure("", remarks=[remark]))
@@ -118,7 +155,13 @@ def compare(
 
 
 def difference(
-    name: str, base: View | None, now: View, named: Sequence[Channel], zarr_dir: Path
+    name: str,
+    base: View | None,
+    now: View,
+    named: Sequence[Channel],
+    zarr_dir: Path,
+    *,
+    full: bool = True,
 ) -> Figure:
     """Pictures of the differences; none if nothing differs.
 
@@ -128,6 +171,7 @@ def difference(
         now: What it looks like now.
         named: The channels that the step was given.
         zarr_dir: Folder of the dataset.
+        full: Whether to add pieces at full resolution, and each channel by itself.
     """
     figure = Figure(name, remarks=[*now.remarks], url=now.url)
     known = base.marks if base else {}
@@ -137,27 +181,29 @@ def difference(
     labels = [label for label in now.labels if f"label {label}" in new]
     tables = [table for table in now.regions if f"regions {table}" in new]
     parts = [table for table in tables if not is_whole(now, table)]
+    shown = now.channels if full and "pixels" in new else []
+    channels = [by_itself(now, channel, name) for channel in shown]
     if base is None:
         figure.pictures.append(plain(now, name, "image"))
-        figure.channels = [by_itself(now, channel, name) for channel in now.channels]
+        figure.channels = channels
     elif "pixels" in new or base.depth != now.depth:
         own = short_name(base.url, zarr_dir)
         if base.depth == now.depth or now.depth > 1:  # else they would look the same
             figure.pictures.append(plain(base, own, "before"))
         figure.pictures.append(plain(now, name, "after", base))
-        figure.crops = before_and_after(base, now, named, name)
-        figure.channels = [by_itself(now, channel, name) for channel in now.channels]
+        figure.crops = before_and_after(base, now, named, name) if full else []
+        figure.channels = channels
         if base.url != now.url:
             figure.title = f"{own} → {name}"
     elif not labels and not parts:
         figure.pictures.append(plain(now, name, "image, unchanged"))
-    below = [*(named or now.channels)][:MAX_BELOW]
+    below = [*(named or now.channels)][: MAX_BELOW if full else 1]
     for label in labels:
         figure.pictures += [outlined(now, label, name, channel) for channel in below]
-        figure.crops += label_crops(now, label, below[0], name)
+        figure.crops += label_crops(now, label, below[0], name) if full else []
         if objects := now.objects.get(label):
             figure.extremes[label] = extremes(objects)
-        picture = compared(now, label, below[0])
+        picture = compared(now, label, below[0]) if full else None
         figure.pictures += [picture] if picture else []
     if whole := [table for table in tables if is_whole(now, table)]:
         figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
@@ -210,7 +256,7 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
     image = kit.open_image(view.url)
     sizes = dict(zip(image.axes, image.shape, strict=True))
     part = min(CROP / sizes["y"], 1), min(CROP / sizes["x"], 1)
-    _, window = grey_of(view, channel)
+    _, window = grey_of(channel)
     pictures = []
     for title, place in choose_crops(objects, part):
         pixels = read_small(image, [channel.index], FULL, place)
@@ -247,7 +293,7 @@ def compared(view: View, label: str, channel: Channel) -> Picture | None:
         return None
     other, found = best
     first, second = view.labels[other], view.labels[label]
-    grey, _ = grey_of(view, channel)
+    grey, _ = grey_of(channel)
     title = f"{other} and {label}"
     picture = overlapping(grey, first, second, (other, label), title)
     picture.notes = [found.text(other, label), f"on {channel.name}"]

@@ -93,10 +93,7 @@ def find_objects(label: Image, unit: str) -> Objects | None:
     if read is None:
         return None
     labels, factor = read
-    numbers, flat = np.unique(labels, return_inverse=True)
-    compact = flat.reshape(labels.shape)
-    if numbers[0] != 0:  # no background at all
-        numbers, compact = np.concatenate([[0], numbers]), compact + 1
+    numbers, compact = renumbered(labels)
     n = len(numbers) - 1
     counts = np.bincount(compact.ravel(), minlength=n + 1)[1:]
     height, width = labels.shape[-2:]
@@ -132,6 +129,18 @@ def find_objects(label: Image, unit: str) -> Objects | None:
         touching=touching[1:],
         factor=factor[0],
     )
+
+
+def renumbered(labels: Array) -> tuple[Array, Array]:
+    """Numbers in a label image, of which the first is 0, and their positions in its place."""
+    high = int(labels.max(initial=0))
+    if 0 <= high <= MAX_VOXELS and labels.dtype.kind in "iu":  # no need to sort
+        known = np.bincount(labels.ravel(), minlength=1) > 0
+        known[0] = True
+        places = np.cumsum(known) - 1
+        return np.flatnonzero(known), places[labels]
+    numbers, flat = np.unique(np.append(0, labels), return_inverse=True)
+    return numbers, flat.ravel()[1:].reshape(labels.shape)
 
 
 def read_labels(label: Image) -> tuple[Array, tuple[float, float]] | None:

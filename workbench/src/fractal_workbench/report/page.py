@@ -25,7 +25,7 @@ from .. import kit
 from ..engine.history import StepDone
 from ..engine.rules import Image
 from . import plots
-from .comparison import Figure, compare
+from .comparison import Budget, Figure, compare
 from .conditions import Conditions
 from .measurements import (
     Position,
@@ -54,6 +54,7 @@ from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
 SECONDS = 45.0  # for the page in all, but for what has to be
+MAX_BYTES = 9e6  # of pictures of steps, so that a large plate stays below 20 MB
 MAX_TABLES = 1000  # images whose tables are looked at
 
 
@@ -126,6 +127,8 @@ class Report:
         # Middle of the piece at full resolution, by place: all steps show the same one.
         self._focus: dict[str, tuple[float, float]] = {}
         self._columns: list[Column] = []
+        self._bytes = 0  # of pictures of steps
+        self._busy = 0.0  # seconds of the processor for these
         self._tables: dict[Path, TableState] = {}
         self._positions: dict[str, Position | None] = {}
         self._conditions = Conditions()
@@ -245,6 +248,13 @@ class Report:
         for url in [*self._views]:
             if url not in left:
                 del self._views[url]
+        start = time.process_time()
+        # A step may take twice its part of what is left.
+        part = 2 / (max(done.total - done.number, 0) + 2)
+        budget = Budget(
+            time.process_time() + max(SECONDS - self._busy, 2.0) * part,
+            max(MAX_BYTES - self._bytes, 0) * part,
+        )
         section.figures = compare(
             done,
             picked,
@@ -253,7 +263,10 @@ class Report:
             self._sample,
             {u: found.acquisition for u, found in self._positions.items() if found},
             self.zarr_dir,
+            budget,
         )
+        self._bytes += budget.used
+        self._busy += time.process_time() - start
         column = Column(f"step-{done.number}", step_name(done))
         for number, figure in enumerate(section.figures, 1):
             if figure.thumb and figure.url:

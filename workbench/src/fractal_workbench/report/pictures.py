@@ -54,6 +54,11 @@ class Picture:
     plot: str = ""
     layers: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to the page."""
+        return len(self.data) + len(self.plot) + sum(map(len, self.layers.values()))
+
 
 def encode(pixels: Array, *, lossless: bool = False) -> str:
     """A data URI."""
@@ -78,13 +83,23 @@ def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, s
         pairs = zip(reference.channels, windows(reference), strict=True)
         before = {channel.name: window for channel, (window, _) in pairs}
     for channel in view.channels:
-        if channel.window and shows(channel.pixels, channel.window):
-            found.append((channel.window, ""))
-        elif channel.name in before and shows(channel.pixels, before[channel.name]):
-            found.append((before[channel.name], ", as before"))
+        own = own_window(channel)
+        old = before.get(channel.name)
+        if own[1] and old and shows(channel.pixels, old):
+            found.append((old, ", as before"))
         else:
-            found.append((stretched(channel.pixels), " (1st to 99.8th percentile)"))
+            found.append(own)
     return found
+
+
+def own_window(channel: Channel) -> tuple[Window, str]:
+    """Display range of a channel without a reference, and its source; found once."""
+    if channel.shown is None:
+        if channel.window and shows(channel.pixels, channel.window):
+            channel.shown = channel.window, ""
+        else:
+            channel.shown = stretched(channel.pixels), " (1st to 99.8th percentile)"
+    return channel.shown
 
 
 def shows(pixels: Array, window: Window) -> bool:
@@ -152,10 +167,9 @@ def looks(
     return [(channel.name, channel.colour, window) for channel, (window, _) in pairs]
 
 
-def grey_of(view: View, channel: Channel) -> tuple[Array, Window]:
+def grey_of(channel: Channel) -> tuple[Array, Window]:
     """A channel from 0 to 1, and its window."""
-    names = [other.name for other in view.channels]
-    window, _ = windows(view)[names.index(channel.name)]
+    window, _ = own_window(channel)
     return scaled(channel.pixels, window), window
 
 
@@ -172,7 +186,7 @@ def outlined(view: View, label: str, name: str, channel: Channel) -> Picture:
     seen = len(np.unique(view.labels[label])) - int((view.labels[label] == 0).any())
     count = len(objects) if objects else seen
     text = objects.summary() if objects else f"{seen} objects in this picture"
-    grey, _ = grey_of(view, channel)
+    grey, _ = grey_of(channel)
     noun = "object" if count == 1 else "objects"
     alt = f"Outlines of {count} {noun} of the label image {label} over {name}"
     keys = [("", "", text), ("", "", f"on {channel.name}")]
@@ -244,7 +258,7 @@ def window_text(window: Window) -> str:
 
 def by_itself(view: View, channel: Channel, name: str) -> Picture:
     """A channel in grey, with a histogram of its grey values and the saturated pixels."""
-    grey, window = grey_of(view, channel)
+    grey, window = grey_of(channel)
     alt = f"{channel.name} of {name}"
     picture = finish(view, rgb(grey), alt, channel.name, [], False)
     picture.notes.append(f"shown: {window_text(window)}")
@@ -293,7 +307,7 @@ def thumbnail(view: View, label: str | None, channel: Channel, name: str) -> Pic
     if label is None:
         pixels = mixed(view.channels, [window for window, _ in windows(view)])
     else:
-        pixels = rgb(grey_of(view, channel)[0])
+        pixels = rgb(grey_of(channel)[0])
     small = np.array(Image.fromarray(pixels).resize(frame[::-1]))
     notes = []
     if label is not None:

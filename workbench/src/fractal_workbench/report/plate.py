@@ -222,17 +222,19 @@ def groups_of(
         for number in np.flatnonzero(rows).tolist():
             layer_of[number] = names[layer]
     columns = (group.plates, group.wells, group.acquisitions)
-    rows_at = [
-        Position(Path(plate), well, acquisition)
-        for plate, well, acquisition in zip(*(c.tolist() for c in columns), strict=True)
-    ]
-    found = [condition_of(position, conditions) for position in rows_at]
+    rows_at = [*zip(*(column.tolist() for column in columns), strict=True)]
+    # Of many rows, there are few places.
+    known = {
+        (plate, *rest): condition_of(Position(Path(plate), *rest), conditions)
+        for plate, *rest in dict.fromkeys(rows_at)
+    }
+    found = [known[place] for place in rows_at]
 
     def told_apart(groups: Iterable[str]) -> list[str]:
         pairs = zip(groups, layer_of, strict=True)
         return [", ".join(filter(None, pair)) for pair in pairs]
 
-    wells = told_apart(position.well for position in rows_at)
+    wells = told_apart(well for _, well, _ in rows_at)
     kinds = told_apart(one.values if one else "none" for one in found)
     name = next((condition.names for condition in found if condition), "")
     further = sorted(

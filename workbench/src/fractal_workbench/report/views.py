@@ -51,6 +51,8 @@ class Channel:
         index: Position in the image.
         wavelength: Its wavelength ID; empty if it has none.
         sharp: A piece at full resolution, and a summary of the plane around it.
+        shown: Grey values of black and of full colour in pictures, and their source, once
+            they were chosen.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Channel:
     index: int = 0
     wavelength: str = ""
     sharp: Sharp | None = None
+    shown: tuple[tuple[float, float], str] | None = None
 
 
 @dataclass
