@@ -195,3 +195,63 @@ def projected(stack):
 def noise(image):
     """Add noise."""
     return image + np.random.default_rng().normal(size=image.shape)
+
+
+def large_objects(table, min_area=10.0):
+    """Select the large objects of a feature table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row for each object.
+    min_area : float
+        Smaller ones are left out.
+    """
+    return table[table["area"] > min_area]
+
+
+def summary_of_objects(df: pd.DataFrame, column: str = "eccentricity"):
+    """Number of objects, and mean of one of their features."""
+    return {"n": len(df), "mean": df[column].mean(), "low": df.area.min()}
+
+
+def by_size(df):
+    """Mean of the features of small and large objects."""
+    sizes = np.where(df["area"] > 50, "large", "small")
+    return df.drop(columns="label").groupby(sizes).mean()
+
+
+def maybe(image):
+    """Brightest pixel, and a value that is not known."""
+    return {"brightest": image.max(), "dose": None}
+
+
+def inside(image, mask=None):
+    """Mean of an image, or of the pixels in a mask."""
+    return {"mean": image.mean() if mask is None else image[mask].mean()}
+
+
+def by_channel(image):
+    """Numbers in a dictionary of their own."""
+    return {"channel": {"mean": image.mean()}, "n": 1}
+
+
+def rows_of_objects(labels, image):
+    """Area of each object, row by row."""
+    return [{"label": p.label, "area": p.area} for p in regionprops(labels, image)]
+
+
+def objects(image):
+    """Objects, as scikit-image describes them."""
+    return regionprops((image > 1000).astype(int))
+
+
+def doubled_in_place(df):
+    """Add a column to a table that others use too."""
+    df["twice"] = df["area"] * 2
+    return df
+
+
+def guess(df):
+    """Mean of some objects."""
+    return float(df["area"].sample(3).mean())

@@ -86,13 +86,24 @@ ACCEPTED = {
     "laboratory.py:limits": "measurements",
     "laboratory.py:profile": "measurements",
     "laboratory.py:summary": "measurements",
+    "laboratory.py:maybe": "measurements",
+    "laboratory.py:inside": "measurements",
     # --- of features ---
     "skimage.measure:regionprops_table": "features",
     "laboratory.py:intensity_per_cell": "features",
     "laboratory.py:two_intensities --array gfp,rfp": "features",
+    # --- of tables ---
+    "laboratory.py:large_objects": "table",
+    "laboratory.py:summary_of_objects": "table",
 }
 # What the message says; of commands, what begins after the name of the task.
 REJECTED = {
+    "laboratory.py:by_channel": "whose 'channel' is no number",
+    "laboratory.py:rows_of_objects": "list of dictionaries.*pandas.DataFrame",
+    "laboratory.py:objects": "regionprops_table",
+    "laboratory.py:doubled_in_place": "writes into df.*`df = df.copy\\(\\)`",
+    "laboratory.py:guess": "something else when it is called again",
+    "laboratory.py:summary_of_objects --makes image": "takes a table",
     "skimage.segmentation:slic": "This works:.*--set channel_axis=null",
     "scipy.ndimage:median_filter": "This works:.*--set size=3",
     "scipy.ndimage:rotate --set angle=10": "This works:.*--set angle=10 --set reshape=false",
@@ -477,6 +488,7 @@ TASKS = {
     "Cells Of Two": "lab.py:cells_of_two --array nuclei,membranes",
     "Two Intensities": "lab.py:two_intensities --array gfp,rfp",
     "Limits": "lab.py:limits",
+    "Large Objects": "lab.py:large_objects",
     "Bands": "lab.py:profile --axes yx",
 }
 

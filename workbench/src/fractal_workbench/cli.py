@@ -558,6 +558,8 @@ def new_task(**options: Any) -> None:
         a DataFrame                    points if it has columns y and x, or measurements
         columns of a function that     features, one row per object
         takes labels, with `label`
+        numbers or rows, of a function a table of the plate
+        that takes a DataFrame
       --makes, --axes, --array, --returns and --set override this. The function is called
       for each plane or volume. If it takes a trained model: --makes label --model.
 

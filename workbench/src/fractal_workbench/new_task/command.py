@@ -35,6 +35,7 @@ MADE = {
     "features": "features",
     "measurements": "measurements",
     "points": "points",
+    "table": "a table of the plate",
 }
 # Folders of the template.
 SCAFFOLDS = {
@@ -43,6 +44,7 @@ SCAFFOLDS = {
     "features": "features",
     "measurements": "measurements",
     "points": "measurements",
+    "table": "table",
 }
 SEARCH = 20.0  # seconds, for options with which a function can become a task
 
@@ -172,13 +174,15 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         named = ", ".join(one.name for one in function.channels)
         takes = [f"{named} take the pixels of a channel each"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
+    part = "plane" if function.whole == "yx" else "volume, or plane of a 2D image"
+    if function.table:
+        takes = [f"{function.table} takes the feature table of an image or a well"]
+        part = "image or well"
+        require(files, requirement("pandas"))
     guessed = not given.array and function.array
     change = " To choose another argument, use --array." if guessed else ""
     print(f"{', '.join(takes)}.{change}")
-    print(
-        f"{function.name} makes {MADE[makes]} of each "
-        f"{'plane' if function.whole == 'yx' else 'volume, or plane of a 2D image'}."
-    )
+    print(f"{function.name} makes {MADE[makes]} of each {part}.")
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(

@@ -64,6 +64,7 @@ TAKEN |= {
     "min_size",
     "whole",
     "path",
+    "per",
     "rows",
 }
 
@@ -86,6 +87,8 @@ ARRAY_NAME = re.compile(r"(?<!byte)array", re.IGNORECASE)
 NUMBERS = (3, 1, 0.5, 2.0, 10, 50, 5000)
 # Arguments of that kind which are no numbers.
 NO_NUMBERS = {"out", "output", "dtype", "where", "axis", "axes", "index", "labels"}
+# Of the name of an argument that takes an array, which may be left out.
+OF_ARRAYS = re.compile("arr|image|img|mask|label|marker|kernel|footprint|weights")
 # Of an argument that takes labels or a mask, and not grey values.
 OF_MASKS = re.compile(
     r"\blabels\b|\b(binary|boolean|bool|mask)\b|\blabell?ed (image|array|region|object)|\blabel (image|"
@@ -157,12 +160,14 @@ class Function:
         summary: First sentence of its docstring.
         array: Name of the argument that takes the pixels; of several channels, the first.
         labels: Name of the argument that takes labels, if there is one.
+        table: Name of the argument that takes a table; it then takes no pixels.
+        table_columns: Columns of the table that it asks for.
         arguments: Those that the task has too.
         left: Those that stay at their defaults, with the reason.
         channels: Those that take the pixels of a channel each, if there are several.
         narrowed: Types of arguments that may be something else in the function, with that.
-        makes: `image`, `label`, `features`, `measurements` or `points`; empty if the result
-            decides.
+        makes: `image`, `label`, `features`, `measurements`, `points` or `table`; empty if
+            the result decides.
         axes: `yx` for planes or `zyx` for volumes; empty if the result decides.
         returns: Which element of the tuple that it returns is written, if the user says so.
         whole: Axes that it sees: `yx` or `zyx`.
@@ -201,6 +206,8 @@ class Function:
     columns: tuple[str, ...] = ()
     open: dict[str, str] = field(default_factory=dict)
     returns_text: str = ""
+    table: str = ""
+    table_columns: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> set[str]:
@@ -240,6 +247,16 @@ class Function:
     def imports(self) -> str:
         """Imports of the task, of which the linter removes those that it does not need."""
         lines = ["# mypy: allow-untyped-calls"] if self.is_untyped else []
+        if self.table:
+            lines += [
+                "import dataclasses",
+                "from typing import Annotated, Any, Literal",
+                "",
+                "import pandas as pd",
+                "from pydantic import Field",
+                f"from {self.module} import {self.imported}",
+            ]
+            return "\n".join(lines)
         lines += [
             "import dataclasses",
             "from typing import Annotated, Any, Literal",
@@ -355,6 +372,7 @@ class Function:
         arrays = {self.array: "pixels"} | (
             {self.labels: "labels"} if self.labels else {}
         )
+        arrays |= {self.table: "pd.DataFrame(columns)"}
         arrays.pop("", None)
         arrays |= {one.name: f"pixels[{n}]" for n, one in enumerate(self.channels)}
         given = [arrays.pop(name) for name in self.positional]
@@ -526,19 +544,23 @@ def read(
         key: f"{one.type_name or ''} {one.description or ''}"
         for key, one in described.items()
     }
-    pixels, labels = find_arrays(
-        name, parameters, hints, numbers, (*named, "")[0], texts
-    )
+    types = {key: one.type_name or "" for key, one in described.items()}
+    table = "" if named else find_table(parameters, hints, types)
+    pixels, labels = "", None
+    if not table:
+        pixels, labels = find_arrays(
+            name, parameters, hints, numbers, (*named, "")[0], texts
+        )
     labels = None if labels in named else labels
     if not named and not labels and pixels in described:
         check_values(name, module, pixels, texts[pixels])
-    arrays = {pixels, labels, *named}
+    arrays = {pixels, labels, table, *named}
     arguments, channels, left, narrowed = [], [], {}, {}
     unsettled: dict[str, str] = {}
     for key, parameter in parameters.items():
         if key in arrays:
             if key in settings:
-                what = "labels" if key == labels else "pixels"
+                what = {labels: "labels", table: "table"}.get(key, "pixels")
                 raise Refused(f"--set {key}: it takes the {what}")
             continue
         if parameter.kind in MANY:
@@ -663,6 +685,7 @@ def read(
         summary=sentence(plain(docs.short_description or f"Apply `{name}`.")),
         array=pixels,
         labels=labels,
+        table=table,
         arguments=arguments,
         left=left,
         narrowed=narrowed,
@@ -702,6 +725,7 @@ def is_undecided(key: str, parameter: inspect.Parameter, hint: Any) -> bool:
     return (
         has_none
         and key not in NO_NUMBERS | THREADS
+        and not OF_ARRAYS.search(key)
         and parameter.kind is not parameter.POSITIONAL_ONLY
         and (hint is None or may_be_simple(hint))
     )
@@ -767,6 +791,29 @@ def find_arrays(
             "Say it by --array NAME.",
         )
     return found, labels
+
+
+def find_table(
+    parameters: Mapping[str, inspect.Parameter],
+    hints: Mapping[str, Any],
+    types: Mapping[str, str],
+) -> str:
+    """Return the argument that takes a DataFrame; empty if there is none.
+
+    Args:
+        parameters: Arguments of the function.
+        hints: Their annotations.
+        types: Their types in the docstring.
+    """
+    for name, parameter in parameters.items():
+        hint = hints.get(name)
+        is_frame = "DataFrame" in (getattr(hint, "__name__", ""), str(hint))
+        is_told = hint is None and "DataFrame" in types.get(name, "")
+        is_named = hint is None and name in ("df", "dataframe", "data_frame")
+        is_needed = parameter.default is parameter.empty
+        if is_needed and (is_frame or is_told or is_named):
+            return name
+    return ""
 
 
 def is_array_type(hint: Any) -> bool:

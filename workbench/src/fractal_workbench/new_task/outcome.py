@@ -33,6 +33,7 @@ PATIENCE = 30.0  # seconds, for all calls
 # gives the same, and if it takes long, one in 2^10.
 FEWEST_CALLS, MOST_CALLS = 10, 40
 MOST_VALUES = 6  # of a point, beside its position
+SIMPLE = (bool, int, float, str, np.generic, type(None))  # what a table can hold
 OF_LABELS = re.compile(r"label|segment(s|ation)\b|\bregions?\b", re.IGNORECASE)
 
 Call = Callable[..., Any]
@@ -204,6 +205,11 @@ def look(given: Function, function: Call, again: Callable[[], Call]) -> None:
 
     def work() -> None:
         try:
+            if given.table:
+                from .table import look_at_table
+
+                look_at_table(given, function)
+                return
             decide(given, function, stage)
             offer(given, function)
             repeat(given, function, again())
@@ -511,6 +517,17 @@ def classify_one(given: Function, result: Any, axes: str) -> Part:
         return Part("measurements", f'{{"{given.name}": {{}}}}')
     if (table := of_columns(given, result, axes)) is not None:
         return table
+    if isinstance(result, list) and result and hasattr(result[0], "keys"):
+        raise Refused(
+            f"{given.name} returns a list of dictionaries: end it with `return "
+            "pandas.DataFrame(rows)`, where rows is this list."
+        )
+    if isinstance(result, list) and result and hasattr(result[0], "bbox"):
+        raise Refused(
+            f"{given.name} returns a list of objects of regionprops: call "
+            "`skimage.measure.regionprops_table` in place of it, and return the numbers that "
+            "you need by their names."
+        )
     array = content(result) if isinstance(result, list | tuple | np.ndarray) else None
     if array is not None and array.dtype.kind in "iuf":
         if array.ndim == 1 and len(array) == len(shape):  # one position
@@ -581,6 +598,7 @@ def of_columns(given: Function, result: Any, axes: str) -> Part | None:
         if not isinstance(name, str)
         or value.ndim > 1
         or value.dtype.kind not in "biufUO"
+        or not all(isinstance(one, SIMPLE) for one in value.astype(object).flat)
     ]
     sizes = {value.shape for value in values}
     if bad or len(sizes) > 1:

@@ -56,7 +56,7 @@ class Part(NamedTuple):
 
 def plate_table(
     zarr_urls: Sequence[str],
-    function: Callable[[Columns], Mapping[str, Any]] | None = None,
+    function: Callable[[Columns], Mapping[Any, Any]] | None = None,
     *,
     feature_table: str,
     table_name: str,
