@@ -238,12 +238,14 @@ def by_channel(image):
 
 def rows_of_objects(labels, image):
     """Area of each object, row by row."""
-    return [{"label": p.label, "area": p.area} for p in regionprops(labels, image)]
+    return [
+        {"label": p.label, "area": p.area} for p in measure.regionprops(labels, image)
+    ]
 
 
 def objects(image):
     """Objects, as scikit-image describes them."""
-    return regionprops((image > 1000).astype(int))
+    return measure.regionprops((image > 1000).astype(int))
 
 
 def doubled_in_place(df):

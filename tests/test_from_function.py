@@ -95,6 +95,7 @@ ACCEPTED = {
     # --- of tables ---
     "laboratory.py:large_objects": "table",
     "laboratory.py:summary_of_objects": "table",
+    "laboratory.py:by_size": "table",
 }
 # What the message says; of commands, what begins after the name of the task.
 REJECTED = {
@@ -142,6 +143,7 @@ OFTEN = {
     "laboratory.py:nuclei_and_count",
     "laboratory.py:two_intensities --array gfp,rfp",
     "laboratory.py:otsu_mask",
+    "laboratory.py:summary_of_objects",
     "scipy.ndimage:rotate --set angle=10",
     "numpy:percentile",
     "laboratory.py:cells_and_background",

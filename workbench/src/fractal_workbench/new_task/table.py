@@ -1,6 +1,7 @@
 """Functions of the feature table of an image, as a DataFrame."""
 
 import ast
+import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,6 +40,12 @@ def look_at_table(given: Function, function: Callable[..., Any]) -> None:
             f"--makes {given.makes}: {given.name} takes a table, and such a task makes a "
             "table of the plate: leave it out, or give --makes table."
         )
+    if importlib.util.find_spec("pandas") is None:
+        raise Needed(
+            f"{given.name} takes a DataFrame, and pandas is not installed.",
+            [{"--with": "pandas"}],
+            "Install it, and make it a dependency, by --with pandas.",
+        )
     given.makes, given.table_columns = "table", ["area", "intensity_mean"]
     results = [call(given, function, seed) for seed in (0, 1, 0)]
     if not is_same(content(results[0]), content(results[2])):
@@ -76,7 +83,8 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
                 warnings.simplefilter("error")
                 result = function(**{given.table: frame}, **named)
         except (KeyError, AttributeError) as error:
-            column = error.args[0] if isinstance(error, KeyError) else error.name
+            column: Any = error.name if isinstance(error, AttributeError) else None
+            column = column or (error.args or ("",))[0]
             known = [*given.table_columns, "label", asked]
             is_new = isinstance(column, str) and column not in known
             if not is_new or len(given.table_columns) >= MOST_COLUMNS:
@@ -123,5 +131,8 @@ def code_of(given: Function, result: Any) -> str:
         )
     if not hasattr(result, "iloc") or np.ndim(result) == 1:
         return part.code
-    has_names = any(name is not None for name in result.index.names)
-    return "{}.reset_index()" * has_names + "{}" * (not has_names) + '.to_dict("list")'
+    # Numbers without a name are merely positions of rows.
+    is_named = result.index.nlevels > 1 or result.index.name is not None
+    if is_named or result.index.dtype.kind not in "iu":
+        return '{}.reset_index().to_dict("list")'
+    return '{}.to_dict("list")'
