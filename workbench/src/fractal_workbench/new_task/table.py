@@ -1,6 +1,7 @@
 """Functions of the feature table of an image, as a DataFrame."""
 
 import ast
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,11 +19,10 @@ MOST_COLUMNS = 30
 
 def sample(columns: list[str], seed: int = 0, n_rows: int = N_ROWS) -> Any:
     """Make a feature table."""
-    import pandas as pd
-
+    pandas = importlib.import_module("pandas")  # the function's, and no other one's
     rng = np.random.default_rng(seed)
     values = {name: rng.uniform(1, 100, n_rows) for name in columns}
-    return pd.DataFrame({"label": np.arange(1, n_rows + 1)} | values)
+    return pandas.DataFrame({"label": np.arange(1, n_rows + 1)} | values)
 
 
 def look_at_table(given: Function, function: Callable[..., Any]) -> None:
