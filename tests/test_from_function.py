@@ -460,9 +460,10 @@ def test_a_function_that_a_task_cannot_trust_is_rejected(
 
 
 @pytest.mark.parametrize(("name", "makes"), RIGHT.items())
-def test_a_function_of_any_style_is_accepted(odd, name, makes, monkeypatch):
+def test_a_function_of_any_style_is_accepted(odd, name, makes, monkeypatch, capsys):
     found = analyse(f"{odd}:{name}", monkeypatch)
     assert found.makes == makes
+    assert not capsys.readouterr().out  # also of a function that prints
     if name == "called_object":
         assert [one.description for one in found.arguments] == ["How often."]
 

@@ -6,7 +6,9 @@ called again, on arrays that it cannot write into, after other images, and witho
 """
 
 import ast
+import contextlib
 import inspect
+import io
 import re
 import threading
 import time
@@ -218,8 +220,9 @@ def look(given: Function, function: Call, again: Callable[[], Call]) -> None:
 
     # A thread, since most libraries cannot be interrupted; it ends with Python.
     worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    worker.join(PATIENCE)
+    with contextlib.redirect_stdout(io.StringIO()):  # of what it prints at each call
+        worker.start()
+        worker.join(PATIENCE)
     if worker.is_alive():
         axes = stage[0]
         size = " x ".join(map(str, SHAPES[axes]))
