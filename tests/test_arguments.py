@@ -108,7 +108,7 @@ def test_null_for_an_argument_that_is_required_or_unknown_is_a_mistake() -> None
         "'T' needs ['needed'], and null counts as not given"
     ]
     (mistake,) = rules.find_mistakes(fitted(needed=1, other=None), TASK)
-    assert mistake.endswith("not ['other']")
+    assert mistake.startswith("'T', args_parallel: no argument 'other'; there are: ")
     (mistake,) = rules.find_mistakes(fitted(needed=1, zarr_url=None), TASK)
     assert mistake == "'T', args_parallel: Fractal sets ['zarr_url']"
 
@@ -252,7 +252,7 @@ def test_a_run_rejects_resources_before_anything_starts(
     ):
         job = write_package(tmp_path / "my_tasks", [step])
         with pytest.raises(
-            local.WorkflowError, match=f"Task 0: meta_parallel.{mistake}"
+            local.WorkflowError, match=f"'Task 0', meta_parallel.{mistake}"
         ):
             local.run_workflow(**job, **given)
 

@@ -161,6 +161,6 @@ def test_mistakes_of_all_steps_are_told_at_once(
     assert [line[:28] for line in lines] == [
         "'Gaussian Blur': '1111111111",
         "--with \"x; os_name=='nt'\": l",
-        "Gaussian Blur: meta_parallel",
+        "step 1, 'Gaussian Blur', met",
     ]
     assert capsys.readouterr().out.count("servers ignore") == 1

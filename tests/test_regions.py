@@ -401,6 +401,7 @@ def test_tables_and_labels_that_are_not_there_are_named(tmp_path):
             "regions.roi_table: no table .*there are: fields",
         ),
         ({"mask": "organoids"}, "regions.mask: no label or table .*there are: fields"),
+        ({"mask": "feilds"}, "regions.mask: .* did you mean 'fields'"),
         ({"mask": "fields"}, "regions.mask: the table 'fields' names no label image"),
         ({"roi": "fields"}, "regions.roi"),
     ):

@@ -474,9 +474,9 @@ def test_all_mistakes_are_told_before_anything_is_installed_or_run(
         "no step is in numpy: ",
         "no no-such-fractal-tasks==1.0: the index has no such package, or cannot be reached",
         "packaging==24.0 is no package of Fractal tasks: it has no __FRACTAL_MANIFEST__.json",
-        "'Gaussian Blur', sigma_xy: 'two' is not of type 'number'",
-        "my-fractal-tasks has no task 'Gaussian Blurr', only [",
-        "'Tell' knows ['level'], not ['lvl']",
+        "step 1, 'Gaussian Blur', sigma_xy: 'two' is not of type 'number'",
+        "step 2, my-fractal-tasks has no task 'Gaussian Blurr'; did you mean 'Gaussian Blur'",
+        "step 3, 'Tell', args_parallel: no argument 'lvl'; did you mean 'level'? there are: ",
     ]
     said = done.stderr.strip().splitlines()
     for start, line in zip(expected, said, strict=True):

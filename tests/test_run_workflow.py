@@ -96,7 +96,7 @@ def test_wrong_output_is_explained(
     [
         (
             {"task": {"pkg_name": "my-tasks", "name": "Blur"}},
-            r"my-tasks has no task 'Blur', only \['Task 0'\]",
+            "step 1, my-tasks has no task 'Blur'; there are: Task 0",
         ),
         (
             {"task": {"pkg_name": "other", "name": "Task 0"}},
@@ -110,7 +110,7 @@ def test_wrong_output_is_explained(
                     "additionalProperties": False,
                 },
             },
-            r"'Task 0' knows \['sigma'\], not \['sigmaa'\]",
+            "step 1, 'Task 0', args_parallel: no argument 'sigmaa'; did you mean 'sigma'",
         ),
         (
             {
@@ -364,8 +364,11 @@ def test_tasks_of_packages_that_are_installed_beside_it_are_found(
     with pytest.raises(local.WorkflowError) as caught:
         local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
     first, second = caught.value.reason.splitlines()
-    assert first == "'Task 0', args_parallel: Fractal sets ['zarr_url']"
-    assert second == "my-tasks has no task 'Task 9', only ['Task 0', 'Task 1']"
+    assert first == "step 1, 'Task 0', args_parallel: Fractal sets ['zarr_url']"
+    assert second == (
+        "step 2, my-tasks has no task 'Task 9'; "
+        "did you mean 'Task 1'? there are: Task 0, Task 1"
+    )
 
     steps[0]["args_parallel"], steps[1]["task"]["name"] = {}, "Task 1"
     seen: list[Any] = []
@@ -465,7 +468,7 @@ def test_a_package_for_fractal_1_is_named(
     assert first.startswith(
         "their-tasks: its manifest is wrong: it is for Fractal before"
     )
-    assert second.startswith("my-tasks has no task 'Task 9'")
+    assert second.startswith("step 2, my-tasks has no task 'Task 9'")
 
 
 NO_NAMES = [

@@ -174,3 +174,16 @@ def test_reading_and_the_own_folder_are_free(tmp_path, code):
     done = attempt(tmp_path, code)
     assert done.returncode == 0, done.stderr
     assert not [*(tmp_path / "folder").iterdir()]
+
+
+def test_the_reason_of_an_invalid_argument_is_the_sentence_of_the_task() -> None:
+    log = (
+        'Traceback (most recent call last):\n  File "convert.py", line 1\n'
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for convert\n"
+        "n\n  Input should be a valid integer [type=int_parsing]\n"
+        "convert failed: n: Input should be a valid integer\n"
+    )
+    error = rules.WorkflowError("exit code 1", log=log)
+    assert error.summary == "n: Input should be a valid integer (exit code 1)"
+    other = rules.WorkflowError("exit code 1", log=log.replace("pydantic_core", "a"))
+    assert other.summary.startswith("a._a.ValidationError: ")

@@ -300,8 +300,8 @@ def nothing(package: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "reason"),
     [
-        (nothing, ["--rename", "Blu", "X"], "Did you mean 'Blur'? There are: Blur, "),
-        (nothing, ["--remove", "Crop"], "There are: Blur, Blur Fast, Align."),
+        (nothing, ["--rename", "Blu", "X"], "did you mean 'Blur'? there are: Blur, "),
+        (nothing, ["--remove", "Crop"], "there are: Blur, Blur Fast, Align"),
         (nothing, ["--rename", "Blur", "Align"], "there is a task 'Align'"),
         (nothing, ["--rename", "Blur", "Blur"], "is the name of the task already"),
         (nothing, ["--rename", "Blur", "Json"], "json already means a part of Python"),

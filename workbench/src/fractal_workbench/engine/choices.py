@@ -264,9 +264,11 @@ def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
             mistakes += error.reason.splitlines()
             continue
         fitted, task, _ = planned[-1]
+        texts: list[str] = []
         for part in ("non_parallel", "parallel"):
-            mistakes += check_values(fitted, task, part)
-        mistakes += rules.check_resources(fitted, task)
+            texts += check_values(fitted, task, part)
+        texts += rules.check_resources(fitted, task)
+        mistakes += (f"{rules.step_place(position)}{text}" for text in texts)
     if mistakes:
         raise rules.WorkflowError("\n".join(mistakes))
     job.packages = found.packages

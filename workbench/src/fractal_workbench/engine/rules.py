@@ -41,6 +41,7 @@ from ..kit.fractal import (
     storable,
     strip_names,
 )
+from ..kit.publish import suggest
 from ..project import MANIFEST, Project, find_project
 
 MAX_FILE_NAME = 255  # bytes
@@ -75,7 +76,10 @@ class WorkflowError(Exception):
         """Give the reason: the exception of a unit comes before its exit code."""
         _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
         raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
-        cause = re.split(r"\n\w+ failed: ", raised[0])[0].strip() if raised else ""
+        cause, *said = re.split(r"\n\w+ failed: ", raised[0]) if raised else [""]
+        if said and cause.startswith("pydantic"):  # of many lines, and with an address
+            cause = said[-1]
+        cause = cause.strip()
         return f"{cause} ({self.reason})" if cause else self.reason
 
     def __str__(self) -> str:
@@ -108,7 +112,7 @@ def explain(error: Exception) -> str:
             ".".join(map(str, e["loc"])),
             "is args_parallel, or args_non_parallel"
             if e["loc"][-1:] == ("args",) and e["type"] == "extra_forbidden"
-            else e["msg"],
+            else e["msg"].removeprefix("Value error, "),
         )
         for e in error.errors()
     ]
@@ -535,6 +539,7 @@ def find_tasks(job: Job, first: int = 0) -> list[Planned]:
     planned, mistakes = [], []
     for position, step in enumerate(job.workflow.task_list, first):
         name, home = step.task.name, step.task.pkg_name
+        place = step_place(position)
         # A workflow may have tasks of two versions of a package.
         key = f"{home}=={step.task.version}"
         key = key if key in packages else home
@@ -547,19 +552,19 @@ def find_tasks(job: Job, first: int = 0) -> list[Planned]:
             continue
         if package is None:
             mistakes.append(
-                f"{name!r} is in {home}, which is not installed here: "
+                f"{place}{name!r} is in {home}, which is not installed here: "
                 "`nox -s run` installs it"
             )
         elif name not in package.tasks:
             mistakes.append(
-                f"{home} has no task {name!r}, only {sorted(package.tasks)}"
+                f"{place}{home} has no task {name!r}; {suggest(name, package.tasks)}"
             )
         else:
             task = package.tasks[name]
             fitted = without_nulls(step, task)
             planned.append(Planned(fitted, task, package))
-            mistakes += find_mistakes(fitted, task)
-            mistakes += check_name(name, position)
+            mistakes += (f"{place}{text}" for text in find_mistakes(fitted, task))
+            mistakes += (f"{place}{text}" for text in check_name(name, position))
             if step.task.version not in (None, package.version or step.task.version):
                 warn(
                     f"{name!r} is run as of {package.version}, not {step.task.version}"
@@ -567,6 +572,11 @@ def find_tasks(job: Job, first: int = 0) -> list[Planned]:
     if mistakes:
         raise WorkflowError("\n".join(dict.fromkeys(mistakes)))
     return planned
+
+
+def step_place(position: int) -> str:
+    """Return the number of a step, as messages begin with it."""
+    return f"step {position + 1}, "
 
 
 def find_mistakes(step: Step, task: Task) -> Iterator[str]:
@@ -589,8 +599,14 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
         arguments = read_arguments(getattr(task, f"args_schema_{kind}"))
         known = arguments.fields.keys()
         unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
-        if unknown and arguments.schema.get("additionalProperties", True) is False:
-            yield f"{name!r} knows {sorted(known)}, not {unknown}"
+        if arguments.schema.get("additionalProperties", True) is False:
+            other = {"parallel": "non_parallel", "non_parallel": "parallel"}[kind]
+            elsewhere = read_arguments(getattr(task, f"args_schema_{other}")).fields
+            for key in unknown:
+                hint = suggest(key, known)
+                if key in elsewhere:
+                    hint = f"move it to args_{other}"
+                yield f"{name!r}, args_{kind}: no argument {key!r}; {hint}"
         if missing := known & arguments.required - args.keys():
             yield f"{name!r} needs {sorted(missing)}, and null counts as not given"
     for key, value in (step.type_filters or {}).items():
@@ -611,7 +627,7 @@ def check_resources(step: Step | None, task: Task) -> Iterator[str]:
     for part in ("non_parallel", "parallel"):
         if not getattr(task, f"executable_{part}"):
             continue
-        meta, place = requested(step, task, part), f"{task.name}: meta_{part}"
+        meta, place = requested(step, task, part), f"{task.name!r}, meta_{part}"
         try:
             Resources.model_validate(meta)
         except ValidationError as error:

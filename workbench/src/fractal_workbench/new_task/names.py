@@ -6,13 +6,13 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from ..cli import MAKES
+from ..kit.publish import suggest
 from ..project import project
 from ..task_list import Entry, read_entries
 
@@ -160,14 +160,6 @@ def check_arguments(
 # --- names that there are ---
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Return what to write in place of an unknown name."""
-    known = {known.lower(): known for known in names}
-    near = get_close_matches(name.lower(), known, 1)
-    hint = f"Did you mean {known[near[0]]!r}? " if near else ""
-    return f"{hint}There are: {', '.join(known.values()) or 'none'}."
-
-
 def check_example(name: str) -> None:
     """Reject an example that the template does not have.
 
@@ -176,7 +168,7 @@ def check_example(name: str) -> None:
     """
     examples = json.loads((FILES / "checksums.json").read_text("utf-8"))
     if name not in examples:
-        raise Refused(f"--example {name}: no such example. {suggest(name, examples)}")
+        raise Refused(f"--example {name}: no such example; {suggest(name, examples)}")
 
 
 def find_task(name: str) -> Entry:
@@ -201,7 +193,7 @@ def find_entry(entries: list[Entry], name: str) -> Entry:
         if fits:
             return fits[0]
     names = [entry.name for entry in entries]
-    raise Refused(f"{name!r}: the package has no such task. {suggest(name, names)}")
+    raise Refused(f"{name!r}: the package has no such task; {suggest(name, names)}")
 
 
 def check_rename(old: str, new: str) -> Entry:

@@ -308,7 +308,8 @@ def run_task(function: Callable[..., Any]) -> None:
             reason += f": {find_remedy(error.name)}"
         if isinstance(error, ValidationError):
             reason = "; ".join(
-                f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+                f"{'.'.join(map(str, mistake['loc']))}: "
+                f"{mistake['msg'].removeprefix('Value error, ')}"
                 for mistake in error.errors()
             )
         sys.exit(f"{function.__name__} failed: {reason}")

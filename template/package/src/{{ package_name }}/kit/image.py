@@ -21,7 +21,7 @@ from .ngff import (
     ome_metadata,
     open_group,
 )
-from .publish import is_zarr, repair
+from .publish import is_zarr, repair, suggest
 from .slices import Array, Region
 
 
@@ -138,7 +138,8 @@ class Image:
         """
         if not 0 <= level < len(self.levels):
             raise ValueError(
-                f"level: {self.path} has the pyramid levels 0 to {len(self.levels) - 1}"
+                f"level: {self.path} has the pyramid levels 0 to "
+                f"{len(self.levels) - 1}, not {level}"
             )
         first, *others = self.metadata["multiscales"]
         first = first | {"datasets": first["datasets"][level:]}
@@ -187,7 +188,7 @@ class Image:
             raise ValueError(
                 f"{argument_name(channel, argument)}: {channel.mode} "
                 f"{channel.identifier!r} fits {known.count(channel.identifier)} channels "
-                f"of {self.path}; there are: {', '.join(known) or 'none'}"
+                f"of {self.path}; {suggest(channel.identifier, known)}"
             )
         return known.index(channel.identifier)
 

@@ -6,6 +6,7 @@ import os
 from .image import Image, open_image
 from .multiscale import coordinates, same_extent, unit_size
 from .ngff import inside
+from .publish import suggest
 
 
 def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
@@ -18,7 +19,7 @@ def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
     if name not in image.label_names:
         raise ValueError(
             f"{argument}: no label {name!r} in {image.path}; "
-            f"there are: {', '.join(image.label_names) or 'none'}"
+            f"{suggest(name, image.label_names)}"
         )
     path = inside(image.path, "labels", name, argument=argument)
     label = open_image(path, argument)

@@ -5,6 +5,7 @@ that folder when all is well. What a killed task leaves hidden, the next one rem
 """
 
 import ctypes
+import difflib
 import errno
 import hashlib
 import logging
@@ -15,7 +16,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -67,7 +68,8 @@ def published(path: Path, *, overwrite: bool, argument: str) -> Iterator[Path]:
                 raise FileExistsError(f"{argument}: {path} exists by now") from error
             raise
         raise RuntimeError(
-            f"{argument}: another task is writing {path}, which is left to that one"
+            f"{argument}: another task is writing {path}; this one gives up. Run it again "
+            "after that one, or choose another name"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -90,7 +92,10 @@ def check_free(path: Path, *, overwrite: bool, argument: str) -> None:
                 f"{argument}: {path} exists; set overwrite, or choose another name"
             )
         if not is_zarr(path):
-            raise ValueError(f"{argument}: {path} is no OME-Zarr, it is not replaced")
+            raise ValueError(
+                f"{argument}: refusing to replace {path}: it is not OME-Zarr. Move it, or "
+                "choose another name"
+            )
 
 
 def remove_leftovers(path: Path, *, of_the_living: bool = False) -> None:
@@ -204,6 +209,19 @@ def repair(path: Path, argument: str) -> None:
 def is_zarr(path: Path) -> bool:
     """Whether there is a Zarr group, or array, in a folder."""
     return any((path / name).exists() for name in (".zgroup", ".zarray", "zarr.json"))
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return what to write in place of an unknown name, as the end of a message.
+
+    Args:
+        name: The unknown name.
+        names: All names that there are.
+    """
+    known = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    hint = f"did you mean {known[near[0]]!r}? " if near else ""
+    return f"{hint}there are: {', '.join(known.values()) or 'none'}"
 
 
 def check_name(name: str, argument: str) -> None:

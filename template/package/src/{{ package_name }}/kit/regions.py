@@ -30,6 +30,7 @@ from .columns import kind_of, parse_numbers
 from .image import Channels, Image, channels_to_read
 from .ngff import add_to_image, open_group
 from .overlays import level_like, open_label
+from .publish import suggest
 from .slices import Array, Region, common, extents, union
 from .tables import (
     Table,
@@ -156,8 +157,8 @@ def _mask_label(image: Image, name: str, argument: str) -> Image:
         return open_label(image, name, argument)
     if name not in table_names(image):
         raise ValueError(
-            f"{argument}: no label or table {name!r} in {image.path}; there are: "
-            + (", ".join([*image.label_names, *table_names(image)]) or "none")
+            f"{argument}: no label or table {name!r} in {image.path}; "
+            f"{suggest(name, [*image.label_names, *table_names(image)])}"
         )
     label_name = read_table(image, name, argument).label_name
     if not label_name:

@@ -12,7 +12,7 @@ from .columns import join_columns, make_column
 from .fractal import task_output
 from .plate import plate_position
 from .provenance import current_step, is_made
-from .publish import check_name
+from .publish import check_name, suggest
 from .slices import Array
 from .tables import Table, read_tables, table_files, table_names, write_table
 
@@ -114,8 +114,8 @@ def plate_table(
             logger.info("%s has no table %r, and is left out", zarr_url, feature_table)
         else:
             raise ValueError(
-                f"feature_table: {zarr_url} has no table {feature_table!r}; there are: "
-                f"{', '.join(image.tables) or 'none'}"
+                f"feature_table: {zarr_url} has no table {feature_table!r}; "
+                f"{suggest(feature_table, image.tables)}"
             )
     if not plates:
         raise ValueError(f"feature_table: no image has a table {feature_table!r}")

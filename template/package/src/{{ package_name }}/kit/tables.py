@@ -24,7 +24,7 @@ from .columns import (
 )
 from .image import Image
 from .ngff import MADE_BY, add_to_image, find_group, inside, open_group
-from .publish import check_name, is_zarr, published
+from .publish import check_name, is_zarr, published, suggest
 from .slices import Array
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
     folder, known = _folder(holder), table_names(holder, argument)
     if name not in known:
         raise ValueError(
-            f"{argument}: no table {name!r} in {folder}; "
-            f"there are: {', '.join(known) or 'none'}"
+            f"{argument}: no table {name!r} in {folder}; {suggest(name, known)}"
         )
     path = folder / "tables" / name
     check_links(path, argument)
