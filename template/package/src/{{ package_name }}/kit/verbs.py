@@ -167,7 +167,7 @@ def label_image(
         image: The image, or its `zarr_url`.
         function: Takes pixels of a time point, and returns an array of their shape with the
             labels of objects, 0 for the background. The pixels have the axes z, y, x of the
-            image, or those that `whole` names, or (z, y, x) or (y, x) of a tile.
+            image, or those that `whole` names. A tile has the axes (z, y, x), or (y, x).
         label_name: Name of the new label image, a part of the image.
         channel: Channel that `function` sees; a list of them comes in front of the other
             axes. By default the only one.
