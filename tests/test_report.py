@@ -275,7 +275,7 @@ def test_outlines_are_where_the_label_is_and_boxes_where_the_region_is(page):
     assert not coloured[middle, middle].any()
     (fill, _) = page.layers("Outlines of 1 object of the label image", "fill")
     assert (np.ptp(fill[middle, middle], axis=2) > 40).all()
-    (boxed,) = page.pictures("Boxes")
+    (boxed,) = page.layers("Boxes", "lines")
     rows, columns = np.nonzero(np.ptp(boxed, axis=2) > 40)
     edges = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     # 0.5 micrometers a pixel

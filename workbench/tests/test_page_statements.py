@@ -331,3 +331,25 @@ def test_controls_give_a_robust_z_factor(
             conditions[position._replace(acquisition="1")] = Condition("", "", other)
     found = z_factor(values, Layer("/plate", "0", ""), conditions)
     assert found.startswith(text) if text else found == ""
+
+
+def test_pictures_stay_within_their_limit(tmp_path: Path) -> None:
+    """What is left out is told, and each step keeps one image."""
+    images = []
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.zarr", ["DAPI"], 3)
+        images.append({"zarr_url": str(tmp_path / f"{name}.zarr"), "attributes": {}})
+    full = [image | {"origin": None, "types": {}} for image in images]
+    sizes = {}
+    for limit in (0, 1e9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fractal_workbench.report.page.MAX_BYTES", limit)
+            report = Report("Small", tmp_path, [], [])
+            report.add(step(full, before=[]))
+        (section,) = report.sections
+        shown = [figure for figure in section.figures if figure.pictures]
+        remarks = [remark for figure in section.figures for remark in figure.remarks]
+        is_told = "2 more images of these wells are not shown." in remarks
+        assert (len(shown), is_told) == ((1, True) if limit == 0 else (3, False))
+        sizes[limit] = report._bytes
+    assert sizes[0] < sizes[1e9] / 3

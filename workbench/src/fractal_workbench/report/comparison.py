@@ -82,7 +82,7 @@ class Budget:
     @property
     def is_spent(self) -> bool:
         """Whether there should be fewer pictures from now on."""
-        return self.used > self.size or time.process_time() > self.end
+        return self.used >= self.size or time.process_time() > self.end
 
     def spend(self, figure: Figure) -> None:
         """Count the pictures of a figure."""
@@ -118,6 +118,9 @@ def compare(
     left_out = 0
     moved: dict[str, list[tuple[View, View]]] = {}
     for url in picked:
+        if budget.is_spent and any(figure.pictures for figure in figures):
+            left_out += 1
+            continue
         now, name = after[url], short_name(url, zarr_dir)
         if isinstance(now, str):
             figures.append(Figure(name, remarks=[now]))
@@ -144,12 +147,10 @@ def compare(
     for pairs in moved.values():
         overlays += registration(pairs, acquisitions, sample)
     if budget.is_spent:
-        remark = (
-            "Some pictures at full resolution are left out, to keep the page small."
-        )
+        remark = "Some pictures are left out, to keep the page small."
         figures.append(Figure("", remarks=[remark]))
     if left_out:
-        remark = f"{left_out} more images of these wells changed, and are not shown."
+        remark = f"{left_out} more images of these wells are not shown."
         figures.append(Figure("", remarks=[remark]))
     return overlays + figures
 

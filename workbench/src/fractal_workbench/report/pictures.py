@@ -152,7 +152,7 @@ def plain(view: View, name: str, title: str, before: View | None = None) -> Pict
         for channel, (w, source) in zip(view.channels, chosen, strict=True)
     ]
     names = ", ".join(channel.name for channel in view.channels)
-    picture = finish(view, pixels, f"{title}: {names} of {name}", title, keys, False)
+    picture = finish(view, pixels, f"{title}: {names} of {name}", title, keys)
     if before and looks(view, chosen) == looks(before, windows(before)):
         picture.keys = []
         picture.notes.insert(0, "same colours and contrast")
@@ -190,7 +190,7 @@ def outlined(view: View, label: str, name: str, channel: Channel) -> Picture:
     noun = "object" if count == 1 else "objects"
     alt = f"Outlines of {count} {noun} of the label image {label} over {name}"
     keys = [("", "", text), ("", "", f"on {channel.name}")]
-    picture = finish(view, rgb(grey), f"{channel.name} of {name}", label, keys, False)
+    picture = finish(view, rgb(grey), f"{channel.name} of {name}", label, keys)
     picture.layers = label_layers(view.labels[label])
     picture.alt = alt
     return picture
@@ -260,7 +260,7 @@ def by_itself(view: View, channel: Channel, name: str) -> Picture:
     """A channel in grey, with a histogram of its grey values and the saturated pixels."""
     grey, window = grey_of(channel)
     alt = f"{channel.name} of {name}"
-    picture = finish(view, rgb(grey), alt, channel.name, [], False)
+    picture = finish(view, rgb(grey), alt, channel.name, [])
     picture.notes.append(f"shown: {window_text(window)}")
     if (sharp := channel.sharp) and sharp.counts:
         if math.isfinite(sharp.limit):
@@ -357,15 +357,17 @@ def overlapping(
         names: Names of the two.
         title: What the picture is.
     """
-    pixels = rgb(grey * 0.7)
+    lines = np.zeros((*grey.shape, 4), np.uint8)
     one, two = (thick_outlines(labels.astype(np.int64)) for labels in (first, second))
     for mask, colour in ((one, YELLOW), (two, CYAN), (one & two, WHITE)):
-        pixels[mask] = ImageColor.getrgb(colour)
+        lines[mask] = *ImageColor.getrgb(colour), 255
     keys = [(YELLOW, f"only {names[0]}", ""), (CYAN, f"only {names[1]}", "")]
     keys.append((WHITE, "both", ""))
     alt = f"Outlines of {names[0]} in yellow and of {names[1]} in cyan"
     height, width = grey.shape
-    return Picture(encode(pixels, lossless=True), width, height, alt, title, keys)
+    picture = Picture(encode(rgb(grey * 0.7)), width, height, alt, title, keys)
+    picture.layers["lines"] = encode(lines, lossless=True)
+    return picture
 
 
 def thick_outlines(labels: Array) -> Array:
@@ -389,7 +391,7 @@ def outlines(labels: Array) -> Array:
 
 def boxed(view: View, tables: list[str], name: str) -> Picture:
     """A picture with the regions of tables."""
-    image = Image.fromarray(rgb(grey(view) * 0.75))
+    image = Image.new("RGBA", view.frame[::-1])
     draw = ImageDraw.Draw(image)
     keys = []
     # The widest first, so that none hides another: each is a pixel further inside.
@@ -404,7 +406,9 @@ def boxed(view: View, tables: list[str], name: str) -> Picture:
         keys.append((colour, table, count))
     counts = ", ".join(f"{count} of {table}" for _, table, count in keys)
     alt = f"Boxes of {counts} over {name}"
-    return finish(view, np.asarray(image), alt, "regions", keys, True)
+    picture = finish(view, rgb(grey(view) * 0.75), alt, "regions", keys)
+    picture.layers["lines"] = encode(np.asarray(image), lossless=True)
+    return picture
 
 
 def overlaid(first: View, second: View, names: tuple[str, str], title: str) -> Picture:
@@ -415,7 +419,7 @@ def overlaid(first: View, second: View, names: tuple[str, str], title: str) -> P
     pixels = (np.stack([magenta, green, magenta], axis=2) * 255).astype(np.uint8)
     keys = [(MAGENTA, names[0], ""), (GREEN, names[1], "")]
     alt = f"{title}: {names[0]} in magenta and {names[1]} in green"
-    return finish(first, pixels, alt, title, keys, False)
+    return finish(first, pixels, alt, title, keys)
 
 
 def finish(
@@ -424,14 +428,13 @@ def finish(
     alt: str,
     title: str,
     keys: list[tuple[str, str, str]],
-    lossless: bool,
 ) -> Picture:
     """Add the scale bar and the notes below."""
     pixels = with_bar(pixels, view.small.size[1], view.unit, view.small.shape[1])
     height, width = view.frame
     enlarged = view.small.shape[1] <= width / 2
     notes = [*view.small.notes]
-    data = encode(pixels, lossless=lossless or enlarged)
+    data = encode(pixels, lossless=enlarged)
     return Picture(data, width, height, alt, title, keys, notes, enlarged)
 
 
