@@ -63,7 +63,7 @@ class Reader:
 
 def without_numbers(text: str) -> str:
     """Return a text in which times and versions of libraries are 0."""
-    return re.sub(r"[0-9]+([.][0-9]+)*", "0", text)
+    return re.sub(r"[0-9]+([.][0-9]+)*", "0", text.replace("[ ", "["))
 
 
 def replace(file: Path, code: str) -> None:
