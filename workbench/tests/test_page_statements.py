@@ -334,7 +334,7 @@ def test_controls_give_a_robust_z_factor(
 
 
 def test_pictures_stay_within_their_limit(tmp_path: Path) -> None:
-    """What is left out is told, and each step keeps one image."""
+    """The page says how much it leaves out, and each step keeps one image."""
     images = []
     for name in ("a", "b", "c"):
         write_image(tmp_path / f"{name}.zarr", ["DAPI"], 3)
