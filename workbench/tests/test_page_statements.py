@@ -23,6 +23,7 @@ from fractal_workbench.report.measurements import Layer, Position
 from fractal_workbench.report.page import Report
 from fractal_workbench.report.plate import z_factor
 from fractal_workbench.report.report_tables import status_of
+from fractal_workbench.report.reproduce import reproduce
 
 SIZE = 64
 # Channels of each image, by plate, well and name of the image: the name is the acquisition.
@@ -353,3 +354,11 @@ def test_pictures_stay_within_their_limit(tmp_path: Path) -> None:
         assert (len(shown), is_told) == ((1, True) if limit == 0 else (3, False))
         sizes[limit] = report._bytes
     assert sizes[0] < sizes[1e9] / 3
+
+
+def test_a_long_image_list_is_no_part_of_the_page(tmp_path: Path) -> None:
+    images = [{"zarr_url": f"/data/plate.zarr/A/01/{n}"} for n in range(30_000)]
+    found = reproduce([], {"name": "a", "task_list": []}, images, tmp_path, [])
+    assert [file.name for file in found.files] == ["workflow.json"]
+    assert "images.json has 30000 images" in found.remark
+    assert reproduce([], None, images[:3], tmp_path, []).remark == ""

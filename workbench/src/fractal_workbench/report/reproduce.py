@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..engine.history import StepDone
 from ..engine.rules import Image
 
-MAX_FILE = 2_000_000  # characters of a file that is a part of the page
+MAX_FILE = 500_000  # characters of a file that is a part of the page
 
 
 class File(NamedTuple):
@@ -39,12 +39,14 @@ class Reproduction(NamedTuple):
         files: Workflow and image list, which the command line names.
         versions: Name and version of the packages, of Python and of libraries.
         machine: Name and kind of the machine.
+        remark: A file that the page does not have, in a sentence.
     """
 
     command: str
     files: list[File]
     versions: list[tuple[str, str]]
     machine: str
+    remark: str = ""
 
 
 def reproduce(
@@ -64,12 +66,18 @@ def reproduce(
         options: Further options of the command line.
     """
     files = []
+    remark = ""
     command = ["fractal-workbench", "run", "workflow.json", "--zarr-dir", str(zarr_dir)]
     if workflow:
         files.append(as_file("workflow.json", with_versions(workflow, steps)))
     if images:
         given = as_file("images.json", [*images])
-        files += [given] if len(given.text) <= MAX_FILE else []
+        if len(given.text) <= MAX_FILE:
+            files.append(given)
+        else:
+            remark = (
+                f"images.json has {len(images)} images: it is too long for this page."
+            )
         command += ["--images", "images.json"]
     packages = {f"{step.package}": step.version or "unknown" for step in steps}
     libraries = ("fractal-workbench", "zarr", "numpy")
@@ -86,6 +94,7 @@ def reproduce(
         files=files,
         versions=[*packages.items(), *versions.items()],
         machine=f"{platform.node()}, {platform.platform()}, {os.cpu_count()} processors",
+        remark=remark,
     )
 
 
