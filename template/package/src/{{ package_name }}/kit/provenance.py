@@ -16,12 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from .blocks import in_threads
 from .fractal import CALL
 from .image import Image
 from .modules import needed_modules
@@ -216,11 +218,22 @@ def checksum(image: Image) -> str:
     """Checksum of the chunks, as they are stored, and of the metadata."""
     total = hashlib.sha256(_metadata(image))
     start = len(f"{image.path}/")
-    for entry in _chunks(image):
-        total.update(entry.path[start:].encode())
-        with Path(entry.path).open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+    paths = [entry.path for entry in _chunks(image)]
+    # A thread takes several chunks at a time, since they may be small.
+    groups = [paths[first : first + 8] for first in range(0, len(paths), 8)]
+    digests = chain.from_iterable(in_threads(_digests, groups))
+    for path, digest in zip(paths, digests, strict=True):
+        total.update(path[start:].encode() + digest)
     return total.hexdigest()
+
+
+def _digests(paths: Sequence[str]) -> list[bytes]:
+    """Checksum of each of some files."""
+    digests = []
+    for path in paths:
+        with Path(path).open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").digest())
+    return digests
 
 
 def _metadata(image: Image) -> bytes:
