@@ -93,15 +93,10 @@ def test_tiffs_become_a_table_on_a_server_too_and_a_model_segments_them(
     (examples,) = re.findall(r"'examples=\[(.+?)\]'", text)
     package = render(tmp_path / "my-fractal-tasks", examples=examples.split(", "))
     requirements = ("--editable", package, f"{ROOT / 'workbench'}[new-task,run]")
-    libraries = (
-        "scikit-image",
-        "scikit-learn",
-        "joblib",
-        "pytest~=9.0",
-        "pytest-xdist",
-    )
+    libraries = ("scikit-image", "scikit-learn", "joblib")
+    tests = ("--group", f"{package / 'pyproject.toml'}:test")
     python = make_environment(
-        tmp_path / "venv", *requirements, *libraries, python=sys.executable
+        tmp_path / "venv", *requirements, *libraries, *tests, python=sys.executable
     )
     reader = Reader(package, python, tmp_path / "data")
     workflow = package / "workflow.json"
