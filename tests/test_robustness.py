@@ -45,13 +45,16 @@ def visible_images(folder, known=()):
     listed = {path.name for path in folder.glob("[!.]*.zarr")}
     for path in sorted(folder / name for name in listed.union(known)):
         image = open_image(path)
-        nodes = [image] + [open_label(image, name) for name in image.label_names]
-        for node in nodes:
-            name = str(node.path.relative_to(folder))
+        nodes = {path.name: image} | {
+            f"{path.name}/labels/{name}": open_label(image, name)
+            for name in image.label_names
+        }
+        for name, node in nodes.items():
             found[name] = [np.asarray(level) for level in node.levels]
         if "tables" in image.group:
             for name in image.group["tables"].attrs["tables"]:
-                table = (path / "tables" / name / "table.csv").read_bytes()
+                # The last whole version may lie in a hidden folder.
+                table = (image.path / "tables" / name / "table.csv").read_bytes()
                 found[f"{path.name}/tables/{name}"] = [np.frombuffer(table, np.uint8)]
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .columns import join_columns, make_column
 from .fractal import task_output
+from .image import open_image
 from .plate import plate_position
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
@@ -107,6 +108,7 @@ def plate_table(
         path = Path(zarr_url)
         image = Source(path, plate_position(path), table_names(path, "zarr_urls"))
         if not image.position:
+            open_image(path, "zarr_urls")  # unless it is no image at all
             raise ValueError(f"zarr_urls: {zarr_url} belongs to no well of a plate")
         if feature_table in image.tables:
             plates[path.parents[2]].append(image)
