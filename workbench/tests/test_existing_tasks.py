@@ -63,6 +63,7 @@ version = "0.1.0"
 [tool.ruff.lint.per-file-ignores]
 "src/blur_tasks/blur.py" = ["D"]
 ''',
+    "NOTES.md": f"{'x' * 200} `blur.py` end\n",
     "README.md": "Blur is not sharp. `blur.py` makes a blur of what is no blur.\n",
     "src/blur_tasks/__init__.py": "",
     "src/blur_tasks/blur.py": BLUR,
@@ -233,6 +234,7 @@ def test_a_task_is_renamed_wherever_its_name_can_only_mean_it(package: Path) -> 
         "docs_info/smooth_image.md:1: - The type `blur`.",
         'test_steps.py:6: text = "Blur"',
         'workflow.json:2: "name": "Blur",',
+        f"NOTES.md:1: {'x' * 66} `blur.py` end",
     ]:
         assert mention in output
     # And back? An argument has the old name.

@@ -701,7 +701,10 @@ def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator
             n for n, line in enumerate(lines) if pattern.search(covers.sub("", line))
         ]
         for number in hits[:9]:
-            yield f"{shown(path)}:{number + 1}: {lines[number].strip():.80}"
+            line = lines[number].strip()
+            hit = pattern.search(line)
+            start = max(0, min(hit.start() - 20, len(line) - 80)) if hit else 0
+            yield f"{shown(path)}:{number + 1}: {line[start : start + 80]}"
         if hits[9:]:
             yield f"{shown(path)}: and in {len(hits) - 9} more lines"
 
@@ -713,6 +716,6 @@ def act(change: Callable[..., None], *names: str) -> None:
     except (Refused, OSError, SyntaxError, ValueError) as error:
         sys.exit(f"{error}\nNothing was written.")
     print(
-        "Next: `nox -s manifest`, unless nox does so now, and `nox`.\n"
+        "Next: `nox -s manifest`, which `nox -s new_task` runs itself; then `nox`.\n"
         "To undo it: `git stash --include-untracked`."
     )
