@@ -10,13 +10,15 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -183,8 +185,23 @@ def run_example(task: str, folder: Path) -> Figures:
     return add(figures)
 
 
-def compare(task: str, folder: Path, pairs: int, programs: Programs) -> list[str]:
-    """Run an example and the other programs in turn; return a text for each figure."""
+class Comparison(NamedTuple):
+    """Medians of an example and of another program, and of their ratios."""
+
+    example: Figures
+    other: Figures
+    ratio: Figures
+
+
+def medians(figures: Iterable[Figures]) -> Figures:
+    """Median of each figure."""
+    return Figures(*map(median, zip(*figures, strict=True)))
+
+
+def compare(
+    task: str, folder: Path, pairs: int, programs: Programs
+) -> dict[str, Comparison]:
+    """Run an example and the other programs in turn; return the comparison with each."""
     ours: list[Figures] = []
     others: dict[str, list[Figures]] = {name: [] for name in programs}
     for _ in range(pairs):
@@ -200,20 +217,68 @@ def compare(task: str, folder: Path, pairs: int, programs: Programs) -> list[str
                 for _, example, result in units:
                     apart(check, example, result)
             others[name] += [add(figures)] if figures else []
-    return [text for figures in others.values() for text in ratios(ours, figures)]
+    compared = {}
+    for name, theirs in others.items():
+        if theirs:
+            rounds = zip(ours, theirs, strict=True)
+            ratios = (Figures(*map(truediv, *both)) for both in rounds)
+            compared[name] = Comparison(medians(ours), medians(theirs), medians(ratios))
+    return compared
 
 
-def ratios(ours: list[Figures], others: list[Figures]) -> list[str]:
-    """For each figure `example / other = ratio`, all of them medians."""
-    if not others:
-        return [""] * len(Figures._fields)
+def describe(compared: dict[str, Comparison], programs: Programs) -> str:
+    """Cells of a table: each figure as `example / other = ratio`."""
     texts = []
-    for a, b, digits in zip(
-        zip(*ours, strict=True), zip(*others, strict=True), (2, 2, 0), strict=True
-    ):
-        ratio = median(one / other for one, other in zip(a, b, strict=True))
-        texts.append(f"{median(a):.{digits}f} / {median(b):.{digits}f} = {ratio:.2f}")
-    return texts
+    for name in programs:
+        if name not in compared:
+            texts += [""] * len(Figures._fields)
+            continue
+        for ours, theirs, ratio, digits in zip(*compared[name], (2, 2, 0), strict=True):
+            texts.append(f"{ours:.{digits}f} / {theirs:.{digits}f} = {ratio:.2f}")
+    return " | ".join(texts)
+
+
+def write_figures(
+    results: dict[tuple[str, str], dict[str, Comparison]], about: str
+) -> None:
+    """Write the ratios into the documentation, and those of one plane into README.md."""
+    lines = [
+        f"{about} Each cell has the ratio of processor time, and that of memory.",
+        "",
+        "| image | task | s, MB | to the short program | to ngio |",
+        "|---|---|---|---|---|",
+    ]
+    for (image, task), compared in results.items():
+        ratios = [
+            f"{ratio.cpu:.2f}, {ratio.peak:.2f}" if ratio else "–"
+            for ratio in (
+                compared[name].ratio if name in compared else None
+                for name in ("bare", "ngio")
+            )
+        ]
+        example = compared["bare"].example
+        size = " x ".join(str(n) for n in SHAPES[image] if n > 1)
+        cells = [size, f"`{task}`", f"{example.cpu:.1f}, {example.peak:.0f}", *ratios]
+        lines.append(f"| {' | '.join(cells)} |")
+    page = HERE.parent / "docs" / "explanation" / "figures.md"
+    before, mark, rest = page.read_text("utf-8").partition("<!-- figures -->\n")
+    *_, after = rest.partition("<!-- end of figures -->")
+    table = "\n".join(lines)
+    text = f"{before}{mark}{table}\n<!-- end of figures -->{after}"
+    page.write_text(text, encoding="utf-8")
+    plane = [
+        compared["ngio"].ratio
+        for (image, _), compared in results.items()
+        if image == "plane" and "ngio" in compared
+    ]
+    ranges = [
+        f"{min(values):.2f} to {max(values):.2f}"
+        for values in zip(*((ratio.cpu, ratio.peak) for ratio in plane), strict=True)
+    ]
+    readme = HERE.parent / "README.md"
+    row = r"(\| processor time; memory \| 1; 1 \| ).*?( \|)"
+    text = re.sub(row, rf"\g<1>{'; '.join(ranges)}\g<2>", readme.read_text("utf-8"))
+    readme.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -223,6 +288,9 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", choices=SHAPES, default=SHAPES)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--ngio", type=Path, help="Python of an environment with ngio")
+    parser.add_argument(
+        "--write", action="store_true", help="also write docs and README.md"
+    )
     args = parser.parse_args()
     programs: Programs = {"bare": (sys.executable, HERE / "bare.py")}
     versions = f"Python {platform.python_version()}, zarr {version('zarr')}"
@@ -232,17 +300,22 @@ def main() -> None:
         found = subprocess.check_output([args.ngio, "-c", code], text=True)
         versions += f", ngio {found.strip()}"
     processors = len(os.sched_getaffinity(0))
-    print(f"{processors} processors, {args.pairs} pairs, {versions}.")
+    about = f"{processors} processors, {args.pairs} pairs, {versions}."
+    print(about)
     print("Medians of the example, of the other program, and of their ratios.\n")
     columns = [f"{name}: seconds | CPU seconds | MB" for name in programs]
     print(f"| image | task | {' | '.join(columns)} |")
     print(f"|{'---|' * (2 + 3 * len(columns))}")
+    results = {}
     for name in args.images:
         folder = args.folder.resolve() / name
         apart(write_tiffs, folder / "tiffs", SHAPES[name])
         for task in UNITS:
-            texts = compare(task, folder, args.pairs, programs)
-            print(f"| {name} | {task} | {' | '.join(texts)} |", flush=True)
+            compared = compare(task, folder, args.pairs, programs)
+            results[name, task] = compared
+            print(f"| {name} | {task} | {describe(compared, programs)} |", flush=True)
+    if args.write:
+        write_figures(results, about)
 
 
 if __name__ == "__main__":
