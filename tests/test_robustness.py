@@ -913,7 +913,7 @@ MISSING = {
     "onnxruntime": r"'\.\[model\]'` installs it here, .* with the extra `model`$",
     "pooch.core": r"'\.\[model\]'` installs it here",
     "pyarrow": "my_fractal_tasks requires it: install the package again$",
-    "skimage.filters": "my_fractal_tasks requires it",
+    "scipy.ndimage": "my_fractal_tasks requires it",
     "nothing_of_this_name": "nothing of its name is required by my_fractal_tasks: add",
     "zar": "nothing of its name is required",
     "my_fractal_tasks.kit.gone": "`nox -s template -- restore src/my_fractal_tasks/kit/gone",
