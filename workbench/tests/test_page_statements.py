@@ -18,12 +18,13 @@ from PIL import Image as Pillow
 
 from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report import reproduce as reproduce_module
 from fractal_workbench.report.conditions import Condition
 from fractal_workbench.report.measurements import Layer, Position
 from fractal_workbench.report.page import Report
 from fractal_workbench.report.plate import z_factor
 from fractal_workbench.report.report_tables import status_of
-from fractal_workbench.report.reproduce import reproduce
+from fractal_workbench.report.reproduce import plate_tables, reproduce
 
 SIZE = 64
 # Channels of each image, by plate, well and name of the image: the name is the acquisition.
@@ -107,6 +108,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         )
     for key, channels in CHANNELS.items():
         write_image(folder_of(zarr_dir, key), channels, COUNTS[key])
+    for plate, n in (("one", 3.5), ("two", 4.5)):
+        kit.write_table(zarr_dir / plate / "plate.zarr", "wells", {"n": [n]})
     keys = [*CHANNELS, ("one", "B02", "0")]
     images = [{"zarr_url": str(folder_of(zarr_dir, key))} for key in keys]
     reference = {"pkg_name": "tasks", "name": "Look"}
@@ -272,6 +275,22 @@ def test_the_block_to_reproduce_a_run_is_complete_and_has_no_password(
         "--images images.json --with 'tasks @ https://example.org/tasks.whl'" in command
     )
     assert "secret" not in page
+
+
+def test_the_tables_of_plates_can_be_downloaded_unless_they_are_long(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"'
+    files = {name: base64.b64decode(data) for name, data in re.findall(pattern, page)}
+    assert {name: text.split() for name, text in files.items()} == {
+        "one-plate.zarr-wells.csv": [b"n", b"3.5"],
+        "two-plate.zarr-wells.csv": [b"n", b"4.5"],
+    }
+    table = tmp_path / "plate.zarr" / "tables" / "wells" / "table.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("n\n1\n")
+    monkeypatch.setattr(reproduce_module, "MAX_FILE", 3)
+    assert plate_tables({tmp_path / "plate.zarr"}) == ([], [table])
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ from .report_tables import (
     step_name,
     value,
 )
-from .reproduce import reproduce
+from .reproduce import plate_tables, reproduce
 from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
@@ -368,6 +368,7 @@ class Report:
                 self.zarr_dir,
                 self.options,
             ),
+            tables=plate_tables({Path(found.plate) for found in positions}),
             step_name=step_name,
             n_wells=len({found[:2] for found in positions}),
             n_plates=len({found.plate for found in positions}),

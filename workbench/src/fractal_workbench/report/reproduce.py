@@ -1,4 +1,4 @@
-"""Files, command line and versions by which the workflow of a page can run again."""
+"""Files of a page to download, and how its workflow can run again."""
 
 import base64
 import json
@@ -6,13 +6,14 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..engine.history import StepDone
 from ..engine.rules import Image
+from .plate import plate_names
 
 MAX_FILE = 500_000  # characters of a file that is a part of the page
 
@@ -112,8 +113,27 @@ def with_versions(
 def as_file(name: str, content: object) -> File:
     """A JSON file to download."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    data = base64.b64encode(text.encode()).decode()
-    return File(name, text, f"data:application/json;base64,{data}")
+    return File(name, text, data_uri("application/json", text))
+
+
+def plate_tables(plates: Collection[Path]) -> tuple[list[File], list[Path]]:
+    """Tables of plates in CSV: those to download, and those too long for the page."""
+    files, long = [], []
+    names = plate_names(map(str, plates))
+    for plate in sorted(plates):
+        for table in sorted(plate.glob("tables/*/table.csv")):
+            if table.stat().st_size > MAX_FILE:
+                long.append(table)
+                continue
+            name = f"{names[str(plate)]}-{table.parent.name}.csv".replace("/", "-")
+            text = table.read_text("utf-8", errors="replace")
+            files.append(File(name, text, data_uri("text/csv", text)))
+    return files, long
+
+
+def data_uri(kind: str, text: str) -> str:
+    """Data URI of a text."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def without_passwords(command: str) -> str:
