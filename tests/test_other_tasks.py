@@ -151,6 +151,7 @@ def test_illumination_is_corrected_in_the_fields_of_our_table(mixed: Path) -> No
     assert (pixels(well / "1_illum_corr") == expected).all()
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("mixed", ["3D"], indirect=True)
 def test_projections_agree(mixed: Path) -> None:
     for image in ("A/01/0_illum_corr", "A/01/1_illum_corr", "B/03/0_illum_corr"):

@@ -90,7 +90,12 @@ def test_every_task_sees_and_writes_every_voxel(tmp_path, axes, version, layout)
 
     channel = take_channel(pixels, axes)
     label = open_label(image, "objects")
-    objects = segment(channel, threshold_otsu(channel), label.axes)
+    threshold = threshold_otsu(channel)
+    frames = channel if "t" in axes else channel[np.newaxis]
+    found = [segment(frame, threshold) for frame in frames]
+    before = np.cumsum([0, *(frame.max() for frame in found[:-1])])
+    numbered = [frame + (frame > 0) * n for frame, n in zip(found, before, strict=True)]
+    objects = np.reshape(numbered, channel.shape)
     assert objects.max() > 3
     assert (label.levels[0][...] == objects).all()
     assert label.axes == axes.replace("c", "")

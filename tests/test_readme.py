@@ -37,6 +37,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
         "fractal-workbench run WORKFLOW.json --zarr-dir DIR": f"fractal-workbench "
         f"{run_it} --yes --with 'my-fractal-tasks @ {package.as_uri()}'",
         "run -- WORKFLOW.json --zarr-dir DIR": f"run -- {workflow} --zarr-dir {data}",
+        "form -- --workflow WORKFLOW.json": f"form -- --workflow {workflow}",
         "<absolute path or URL of this repository>": str(checkout),
         "<URL of the template>": checkout.as_uri(),
         "/path/to/package": str(theirs),
@@ -46,7 +47,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
         for name in ("run-a-workflow", "adopt")
     ]
     # The first block has been run: what a reader sees first is what `checkout` makes.
-    first, second, copy, in_package, anywhere, adopt = read_blocks(
+    first, second, copy, in_package, anywhere, forms, adopt = read_blocks(
         "\n\n".join([README, *guides]), replaced
     )
     assert "nox -s demo" in first.code
@@ -58,6 +59,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
     programs = checkout / ".venv" / "bin"
     log = in_package.run(package, programs)
     assert f"What it did: {data / 'report.html'}" in log
+    assert "The forms of 10 tasks: " in forms.run(package, programs)
     adopt.run(checkout)
     answers = (theirs / ".copier-answers.yml").read_text("utf-8")
     assert f"_src_path: {checkout}\n" in answers
