@@ -243,7 +243,8 @@ def write_figures(
 ) -> None:
     """Write the ratios into the documentation, and those of one plane into README.md."""
     lines = [
-        f"{about} Each cell has the ratio of processor time, and that of memory.",
+        about,
+        "Each cell has the ratio of processor time, and that of memory.",
         "",
         "| image | task | s, MB | to the short program | to ngio |",
         "|---|---|---|---|---|",
