@@ -38,6 +38,17 @@ const set = (part, path) => option(find(part, path)[0].querySelector("select"), 
 """
 
 
+def find_browser() -> str:
+    """Return the path of Chromium; skip the test without it, and fail in CI."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if not browser:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to open the page, and there is no chromium")
+        pytest.skip("there is no chromium")
+    return browser
+
+
 def use_page(folder: Path, page: str, script: str, given: Any = None) -> Any:
     """Open a page, run a script of what a person does in it, and return `found`.
 
@@ -47,12 +58,6 @@ def use_page(folder: Path, page: str, script: str, given: Any = None) -> Any:
         script: It puts what it sees into the list `found`.
         given: Data of the script.
     """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if not browser:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to open the page, and there is no chromium")
-        pytest.skip("there is no chromium")
     tail = f"""<script>(async () => {{
     const said = document.createElement("pre"), found = [];
     said.id = "said";
@@ -65,7 +70,7 @@ def use_page(folder: Path, page: str, script: str, given: Any = None) -> Any:
     document.body.append(said);
     }})();</script>"""
     (folder / "page.html").write_text(page + tail, encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
+    command = [find_browser(), "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--no-first-run", "--disable-background-networking"]
     command += ["--disable-component-update", "--disable-sync", "--disable-quic"]
     command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]

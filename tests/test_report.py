@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from form_browser import find_browser
 from my_fractal_tasks.kit import (
     create_plate,
     derive_label,
@@ -464,12 +464,6 @@ def open_at(width: int, html: str, folder: Path, *, dark: bool) -> dict[str, Any
     Returns:
         The violations, and elements that are wider than the window.
     """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if not browser:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to open the page, and there is no chromium")
-        pytest.skip("there is no chromium")
     axe = npm.fetch("axe-core", AXE, AXE_SHA512)["axe-core/axe.min.js"]
     check = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "best-practice"]}).then(
     (result) => {
@@ -488,7 +482,13 @@ def open_at(width: int, html: str, folder: Path, *, dark: bool) -> dict[str, Any
         f'<iframe style="width: {width}px; height: 900px" srcdoc="{escape(checked)}">'
     )
     (folder / "frame.html").write_text(f"<body>{frame}</iframe></body>", "utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command = [
+        find_browser(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--dump-dom",
+    ]
     command += ["--no-first-run", "--virtual-time-budget=60000"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command += [

@@ -81,7 +81,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether there should be fewer pictures from now on."""
+        """Whether the page is near its limits, and takes fewer pictures."""
         return self.used >= self.size or time.process_time() > self.end
 
     def spend(self, figure: Figure) -> None:

@@ -248,7 +248,7 @@ def collect(
 
 
 def is_of_objects(table: kit.Table) -> bool:
-    """Whether each row is an object of a label image: a row may also be a time point."""
+    """Whether each row is an object of a label image."""
     labels = table.columns.get(table.index, table.columns.get("label"))
     if not table.label_name or labels is None:
         return False

@@ -184,7 +184,7 @@ def condition_of(
 
 
 def plate_names(plates: Iterable[str]) -> dict[str, str]:
-    """Short names of plates that are told apart."""
+    """Return a short name for each plate; no two are equal."""
     plates = dict.fromkeys(plates)
     names = {plate: Path(plate).name for plate in plates}
     if len({*names.values()}) < len(names):

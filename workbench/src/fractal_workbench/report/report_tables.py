@@ -71,7 +71,7 @@ def image_table(
 
 
 class Status(NamedTuple):
-    """Whether a workflow succeeded.
+    """Success or failure of a workflow.
 
     Attributes:
         kind: `succeeded`, `partly` or `failed`.
@@ -85,7 +85,7 @@ class Status(NamedTuple):
 
 
 def status_of(steps: Sequence[StepDone]) -> Status:
-    """Whether all steps succeeded, a part of them, or none."""
+    """Return the status of a run: succeeded, failed, or partly succeeded."""
     if not steps:
         return Status("failed", "No step ran.", [])
     last, n = steps[-1], len(steps)
