@@ -100,7 +100,7 @@ ZarrDir = ZarrUrl
 """The folder below which a task may create images."""
 
 
-class ImageUpdate(BaseModel, extra="forbid"):
+class ImageUpdate(BaseModel, extra="forbid", defer_build=True):
     """A new or changed entry of the image list.
 
     Args:
@@ -116,7 +116,7 @@ class ImageUpdate(BaseModel, extra="forbid"):
     types: Types = {}
 
 
-class ParallelizationItem(BaseModel, extra="forbid"):
+class ParallelizationItem(BaseModel, extra="forbid", defer_build=True):
     """One unit of a compound task: the arguments of its compute function.
 
     Args:
@@ -129,7 +129,7 @@ class ParallelizationItem(BaseModel, extra="forbid"):
     init_args: dict[str, JsonValue] = {}
 
 
-class TaskOutput(BaseModel, extra="forbid"):
+class TaskOutput(BaseModel, extra="forbid", defer_build=True):
     """The output of a task, except of the init function of a compound task."""
 
     image_list_updates: list[ImageUpdate] = []
@@ -146,7 +146,7 @@ class TaskOutput(BaseModel, extra="forbid"):
         return data
 
 
-class InitTaskOutput(BaseModel, extra="forbid"):
+class InitTaskOutput(BaseModel, extra="forbid", defer_build=True):
     """The output of the init function of a compound task."""
 
     parallelization_list: list[ParallelizationItem] = []

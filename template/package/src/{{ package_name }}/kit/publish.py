@@ -5,7 +5,6 @@ that folder when all is well. What a killed task leaves hidden, the next one rem
 """
 
 import ctypes
-import difflib
 import errno
 import hashlib
 import logging
@@ -218,6 +217,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
         name: The unknown name.
         names: All names that there are.
     """
+    import difflib  # 8 ms, which only a wrong name has to pay
+
     known = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), known, 1)
     hint = f"did you mean {known[near[0]]!r}? " if near else ""
