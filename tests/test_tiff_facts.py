@@ -51,6 +51,7 @@ IMAGEJ = [
         {"y": 0.5, "x": 0.5, "z": 0.9},
     ),
     ({"unit": r"\u00B5m", "spacing": 2.0}, {"z": 2, "x": 0.5}),
+    ({"unit": r"\\u00b5m", "spacing": 2.0}, {"z": 2, "x": 0.5}),
     (
         {"unit": "inch", "spacing": 1e-4, "resolution": (25400,) * 2},
         {"z": 2.54, "x": 1},

@@ -211,3 +211,29 @@ def test_a_stack_without_the_file_of_its_metadata_is_rejected(tmp_path):
     write(tmp_path / "A01.tif", PIXELS, f'{HEADER} UUID="urn:uuid:a">{only}</OME>')
     with pytest.raises(ValueError, match=r"A01\.tif .*'gone\.companion\.ome'"):
         convert(tmp_path)
+
+
+def test_a_page_that_no_element_places_is_rejected_unless_it_is_a_thumbnail(tmp_path):
+    xml = f"{HEADER}>{image(0, '<TiffData/>', c=2)}</OME>"
+    write(tmp_path / "A01.ome.tif", PIXELS[:3], xml)
+    with pytest.raises(ValueError, match=r"A01\.ome\.tif .*page 3 of 3"):
+        convert(tmp_path)
+    with tifffile.TiffWriter(tmp_path / "A01.ome.tif") as file:
+        for page, pixels in enumerate([*PIXELS[:2], PIXELS[2, ::4, ::4]]):
+            options = {"subfiletype": int(page == 2), "photometric": "minisblack"}
+            text = None if page else xml
+            file.write(
+                pixels, description=text, metadata=None, contiguous=False, **options
+            )
+    assert (convert(tmp_path)["A/01/0"] == PIXELS[:2]).all()
+
+
+@pytest.mark.parametrize("change", [np.float32, lambda pixels: pixels[:9]])
+def test_planes_of_another_type_or_size_are_rejected(tmp_path, change):
+    xml = f"{HEADER}>{image(0, '<TiffData/>', c=2)}</OME>"
+    with tifffile.TiffWriter(tmp_path / "A01.ome.tif") as file:
+        for page, pixels in enumerate([PIXELS[0], change(PIXELS[1])]):
+            text = None if page else xml
+            file.write(pixels, description=text, metadata=None, contiguous=False)
+    with pytest.raises(ValueError, match=r"A01\.ome\.tif .*planes differ"):
+        convert(tmp_path)

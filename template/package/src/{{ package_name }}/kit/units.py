@@ -92,5 +92,7 @@ def seconds(unit: Any) -> float:
 
 def _spelled(unit: Any) -> str:
     """A unit with one spelling of mu and of A with a ring, and no escapes of ImageJ."""
-    text = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), str(unit))
+    text = re.sub(
+        r"\\+u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), str(unit)
+    )
     return unicodedata.normalize("NFKC", text).strip()

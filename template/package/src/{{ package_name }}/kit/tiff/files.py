@@ -112,11 +112,17 @@ class Tiff:
         """Give a plane of a scene, with axes yx.
 
         Raises:
-            ValueError: The file is damaged.
+            ValueError: The file is damaged, or its planes differ in size or data type.
         """
+        known = self.scenes[scene]
+        expected = known.shape[-2:], known.dtype
         with self._reading():
             pixels = self._readers[scene](t, c, z)
-            return np.asarray(pixels, self.scenes[scene].dtype)
+            if (found := (pixels.shape, pixel_type(pixels.dtype))) != expected:
+                raise ValueError(
+                    f"its planes differ: one is {expected}, and another is {found}"
+                )
+            return np.asarray(pixels, known.dtype)
 
     def describe(self) -> Content:
         """Describe the file, and what its metadata place in files that are not there.

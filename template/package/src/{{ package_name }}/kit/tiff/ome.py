@@ -167,12 +167,13 @@ def ome_scenes(
         resolution: Whether its resolution tag is that of the pixels.
 
     Raises:
-        ValueError: The metadata are of other files, or of other pages.
+        ValueError: The metadata are of other files, or of other pages, or not of all.
     """
     scenes = []
-    wanted = 0
+    wanted, placed = 0, set[int]()
     for number in range(len(ome.images)):
         pages = ome.own_pages(number)
+        placed |= {*pages.values()}
         wanted = max([wanted, *(1 + page for page in pages.values())])
         if pages and min(pages.values()) < len(file.pages):
             scene, read = ome_scene(file, ome, number, pages)
@@ -185,6 +186,12 @@ def ome_scenes(
             if wanted
             else "its OME-XML places no plane into it"
         )
+    for page in sorted({*range(len(file.pages))} - placed):
+        if not file.pages[page].is_reduced:
+            raise ValueError(
+                f"its OME-XML says nothing of page {page + 1} of {len(file.pages)}: add "
+                "the plane to the OME-XML, or remove the page"
+            )
     return scenes
 
 
