@@ -29,6 +29,7 @@ from my_fractal_tasks.kit.chunks import check_chunks
 from my_fractal_tasks.kit.image import unique_names
 from my_fractal_tasks.kit.multiscale import check_scales
 from my_fractal_tasks.kit.ngff import inside
+from my_fractal_tasks.kit.regions import label_rois
 from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.project_image_compute import project_image_compute
 from my_fractal_tasks.project_image_init import project_image_init
@@ -546,6 +547,19 @@ def test_numbers_that_are_no_labels_are_not_measured(tmp_path, dtype, label):
     with pytest.raises(ValueError, match=r"label_name: 'cells' has .* negative"):
         measure_features(zarr_url=str(path), label_name="cells")
     assert not (path / "tables").exists()
+    with pytest.raises(ValueError, match=r"cells has labels that are negative"):
+        label_rois(open_label(open_image(path), "cells"))
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_an_object_of_any_number_is_a_region(tmp_path, dtype):
+    pixels = write_image(tmp_path, "cyx")
+    labels = np.zeros(pixels.shape[1:], dtype)
+    labels[:9, :9], labels[20:] = 2**53 + 1, 3
+    write_label(tmp_path, "cells", labels)
+    rois = label_rois(open_label(open_image(tmp_path), "cells"))
+    assert [roi.label for roi in rois] == [3, 2**53 + 1]
+    assert [int(roi.region[0].start) for roi in rois] == [20, 0]
 
 
 def test_a_label_may_lie_in_a_folder_of_labels(tmp_path):

@@ -359,6 +359,25 @@ def test_names_of_regions_stay_as_they_are_and_unique(image, caplog):
             write_roi_table(image, "new", rois, label_name=label_name)
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_values_of_anndata_that_are_not_found_are_rejected(image, zarr_format):
+    path = image.path / "tables" / "foreign"
+    write_csv(image, "", backend="anndata")
+    group = zarr.create_group(path, zarr_format=zarr_format, overwrite=True)
+    group.attrs.put({"type": "generic_table", "backend": "anndata"})
+    observed = group.create_group("obs")
+    observed.attrs.put({"_index": "row", "column-order": []})
+    variables = group.create_group("var", attributes={"_index": "name"})
+    observed["row"] = np.arange(2)
+    variables.create_array("name", shape=(1,), dtype=str)[:] = "area"
+    group["X"] = np.ones((2, 1))
+    assert read_table(image, "foreign").columns["area"].tolist() == [1, 1]
+    (chunk,) = (file for file in path.rglob("X/**/*0") if file.is_file())
+    chunk.rename(path / "X" / ("0.0" if zarr_format == 3 else "c.0.0"))
+    with pytest.raises(ValueError, match=r"foreign cannot be read: .*X has the chunk"):
+        read_table(image, "foreign")
+
+
 @pytest.mark.parametrize("name", ["../sub", "/etc", "a/b", "", ".x", 5, None, "a\0"])
 def test_a_table_that_is_listed_elsewhere_is_rejected(tmp_path, name):
     write_image(tmp_path / "image.zarr")

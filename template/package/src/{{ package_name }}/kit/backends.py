@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from .chunks import check_chunks
 from .columns import Cells, kind_of, make_column, parse_as
 from .ngff import open_group
 from .slices import Array
@@ -105,7 +106,7 @@ def _read_anndata(group: Any, path: Path) -> dict[str, Array | Cells]:
     if of_matrix:
         if not isinstance(group["X"], zarr.Array):
             raise ValueError("X is sparse")
-        matrix = np.asarray(group["X"])
+        matrix = _values(group["X"])
         columns |= {
             name: checked(name, matrix[:, i]) for i, name in enumerate(of_matrix)
         }
@@ -121,15 +122,21 @@ def _read_element(element: Any) -> Array:
     kind = element.attrs.get("encoding-type", "array")
     if kind == "categorical":
         categories = _read_element(element["categories"]).tolist()
-        codes = np.asarray(element["codes"]).tolist()
+        codes = _values(element["codes"]).tolist()
         return make_column(categories[code] if code >= 0 else None for code in codes)
     if kind.startswith("nullable-"):
-        values, masks = (np.asarray(element[part]) for part in ("values", "mask"))
+        values, masks = (_values(element[part]) for part in ("values", "mask"))
         pairs = zip(values.tolist(), masks.tolist(), strict=True)
         return make_column(None if masked else value for value, masked in pairs)
     if kind not in ("array", "string-array"):
         raise ValueError(f"a column is encoded as {kind!r}")
-    return make_column(np.asarray(element))
+    return make_column(_values(element))
+
+
+def _values(array: Any) -> Array:
+    """All values of an array; without the check, lost chunks would be zeros."""
+    check_chunks(array, array.store.root / array.path)
+    return np.asarray(array)
 
 
 def _write_csv(path: Path, columns: Mapping[str, Array]) -> None:

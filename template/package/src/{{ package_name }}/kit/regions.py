@@ -180,7 +180,7 @@ def label_rois(label: Image) -> list[Roi]:
     """The region around each object of a label image, in the order of the labels.
 
     Raises:
-        ValueError: It is no image of integers.
+        ValueError: It is no image of integers, or one of them is no label.
     """
     if label.levels[0].dtype.kind not in "iu":
         dtype = label.levels[0].dtype
@@ -189,12 +189,17 @@ def label_rois(label: Image) -> list[Roi]:
     def find(region: Region, labels: Array) -> dict[int, Region]:
         from scipy.ndimage import find_objects
 
-        numbers = np.arange(int(labels.max(initial=0)) + 1)
-        if len(numbers) > labels.size:  # large gaps, which would take memory
+        low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+        if low < 0 or high >= 2**63:
+            raise ValueError(
+                f"{label.path} has labels that are negative, or above 2^63"
+            )
+        labels, numbers = labels.astype(np.int64), np.arange(min(high, labels.size) + 1)
+        if high > labels.size:  # large gaps, which would take memory
             numbers, labels = np.unique(labels, return_inverse=True)
             numbers, labels = np.append(0, numbers), labels.reshape(labels.shape) + 1
         boxes = {}
-        for number, box in enumerate(find_objects(labels.astype(np.int64)), start=1):
+        for number, box in enumerate(find_objects(labels), start=1):
             if box and numbers[number] > 0:
                 places = zip(box, region, strict=True)
                 boxes[int(numbers[number])] = tuple(
