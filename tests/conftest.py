@@ -42,9 +42,9 @@ def pytest_collection_modifyitems(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _share_types(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let the packages of a process share what mypy knows of libraries."""
-    os.environ["MYPY_CACHE_DIR"] = str(tmp_path_factory.mktemp("mypy"))
+def _share_types(shared: rendering.Shared) -> None:
+    """Let all packages share what mypy knows of libraries."""
+    os.environ["MYPY_CACHE_DIR"] = str(shared("mypy", lambda folder: None))
 
 
 @pytest.fixture
