@@ -57,7 +57,7 @@ def test_all_examples_find_the_nuclei(checkout):
     "examples",
     [
         random.Random(1).sample(EXAMPLES, 3),
-        random.Random(2).sample(EXAMPLES, 4),
+        pytest.param(random.Random(2).sample(EXAMPLES, 4), marks=pytest.mark.weekly),
         ["measure_features", "aggregate_tables"],
     ],
     ids=", ".join,

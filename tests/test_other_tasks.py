@@ -38,7 +38,7 @@ from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from rendering import Shared, make_environment, run
 from test_package import find_python
 
-VERSIONS = ["0.4", "0.5"]
+VERSIONS = [pytest.param("0.4", marks=pytest.mark.weekly), "0.5"]
 HERE = Path(__file__).parent
 
 
