@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from PIL import Image as Pillow
 
 from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
 from fractal_workbench.report import reproduce as reproduce_module
-from fractal_workbench.report.conditions import Condition
-from fractal_workbench.report.measurements import Layer, Position
+from fractal_workbench.report.conditions import Condition, Conditions
+from fractal_workbench.report.measurements import Layer, Position, measure
 from fractal_workbench.report.page import Report
 from fractal_workbench.report.plate import z_factor
 from fractal_workbench.report.report_tables import status_of
@@ -381,3 +382,38 @@ def test_a_long_image_list_is_no_part_of_the_page(tmp_path: Path) -> None:
     assert [file.name for file in found.files] == ["workflow.json"]
     assert "images.json has 30000 images" in found.remark
     assert reproduce([], None, images[:3], tmp_path, []).remark == ""
+
+
+def write_foreign(path: Path, name: str, **values: str) -> Path:
+    """Write a table whose metadata do not say of what kind its columns are."""
+    zarr.create_group(path, zarr_format=2)
+    kit.write_table(path, name, {key: [value] for key, value in values.items()})
+    table = path / "tables" / name
+    zarr.open_group(table, mode="r+").attrs.put({"backend": "csv"})
+    return table
+
+
+@pytest.mark.parametrize(
+    "values", [("1.10", "1.1", "v2"), ("1234567.0", "1234567.5", "1234568.0")]
+)
+def test_different_conditions_have_different_names(
+    tmp_path: Path, values: tuple[str, ...]
+) -> None:
+    names = {f"A0{n}": value for n, value in enumerate(values, 1)}
+    tables = {
+        write_foreign(tmp_path / well, "condition_table", dose=value): (0, ())
+        for well, value in names.items()
+    }
+    found = Conditions().read(tables, lambda path: Position(tmp_path, path.name, ""))
+    shown = {place.well: condition.values for place, condition in found.items()}
+    assert shown == {well: value.removesuffix(".0") for well, value in names.items()}
+
+
+def test_a_column_with_a_text_in_any_image_has_no_distribution(tmp_path: Path) -> None:
+    tables = [
+        write_foreign(tmp_path / f"{n}", "features", area=f"{n}", batch=batch)
+        for n, batch in enumerate(["12", "7", "7b"], 1)
+    ]
+    (group,) = measure(tables, lambda path: Position(tmp_path, path.name, ""), 60)
+    assert sorted(group.features["area"]) == [1, 2, 3]
+    assert "batch" not in group.features

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .. import kit
+from ..kit import Table
+from ..kit.tables import read_cells, unify_tables
 from .measurements import Position, TableState
 
 SECONDS = 5.0
@@ -30,7 +31,7 @@ class Conditions:
     """Reads condition tables once, and forgets replaced ones."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[TableState | None, Condition | None]] = {}
+        self._known: dict[Path, tuple[TableState | None, Table | None]] = {}
 
     def read(
         self,
@@ -46,17 +47,23 @@ class Conditions:
             where: The position of an image, by its folder.
         """
         end = time.monotonic() + SECONDS
-        conditions: dict[Position, Condition] = {}
-        differing: set[Position] = set()
-        for table, state in tables.items():
-            position = where(table.parents[1])
-            if table.name != TABLE or position is None:
+        positions: list[Position] = []
+        known: list[Table] = []
+        for path, state in tables.items():
+            position = where(path.parents[1])
+            if path.name != TABLE or position is None:
                 continue
-            if self._known.get(table, (None, None))[0] != state:
+            if self._known.get(path, (None, None))[0] != state:
                 if time.monotonic() > end:
                     continue
-                self._known[table] = state, describe(table)
-            if condition := self._known[table][1]:
+                self._known[path] = state, _read(path)
+            if table := self._known[path][1]:
+                positions.append(position)
+                known.append(table)
+        conditions: dict[Position, Condition] = {}
+        differing: set[Position] = set()
+        for position, table in zip(positions, unify_tables(known), strict=True):
+            if condition := describe(table):
                 well = position._replace(acquisition="")
                 if conditions.setdefault(well, condition) != condition:
                     differing.add(well)
@@ -64,19 +71,20 @@ class Conditions:
         return {key: c for key, c in conditions.items() if key not in differing}
 
 
-def describe(table: Path) -> Condition | None:
-    """Return the condition in a table, unless a column has several values."""
+def _read(path: Path) -> Table | None:
+    """Read a table; None if it is damaged."""
     try:
-        columns = kit.read_table(table.parents[1], table.name).columns
+        return read_cells(path.parents[1], path.name)
     except Exception:  # plots without names of conditions are better than none
         return None
-    values = {name: {*column.tolist()} for name, column in columns.items()}
+
+
+def describe(table: Table) -> Condition | None:
+    """Return the condition in a table, unless a column has several values."""
+    values = {name: {*map(_word, c.tolist())} for name, c in table.columns.items()}
     if not values or any(len(distinct) != 1 for distinct in values.values()):
         return None
-    words = [
-        f"{value:g}" if isinstance(value, float) else str(value)
-        for (value,) in values.values()
-    ]
+    words = [word for (word,) in values.values()]
     named = dict(zip((name.lower() for name in values), words, strict=True))
     control = named.get("control", "").lower()
     return Condition(
@@ -84,3 +92,10 @@ def describe(table: Path) -> Condition | None:
         ", ".join(words),
         control if control in ("positive", "negative") else "",
     )
+
+
+def _word(value: Any) -> str:
+    """A value as a text that no other value has."""
+    if value is None or value != value:
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

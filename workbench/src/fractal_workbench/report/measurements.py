@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kit
+from ..kit.tables import read_cells, unify_tables
 from .pick_images import Image
 from .pixels import Array
 from .views import first_line
@@ -198,14 +199,13 @@ def collect(
 ) -> TableGroup:
     """Read the tables of one name, spread evenly if there is no time for all."""
     group.total = len(paths)
-    parts: list[dict[str, Array]] = []
-    places: list[tuple[Array, Array, Array, Array]] = []
+    holders: list[Path] = []
+    tables: list[kit.Table] = []
     for path in spread(paths):
-        if parts and (time.monotonic() > end or group.n_rows > MAX_ROWS):
+        if tables and (time.monotonic() > end or group.n_rows > MAX_ROWS):
             break
-        holder = path.parents[1]
         try:
-            table = kit.read_table(holder, path.name)
+            table = read_cells(path.parents[1], path.name)
         except Exception as error:
             group.remarks.append(f"A table cannot be shown: {first_line(error)}")
             group.total -= 1
@@ -213,6 +213,12 @@ def collect(
         if table.type in LISTS_OF_PLACES:
             group.total -= 1
             continue
+        holders.append(path.parents[1])
+        tables.append(table)
+        group.n_rows += len(next(iter(table.columns.values()), []))
+    parts: list[dict[str, Array]] = []
+    places: list[tuple[Array, Array, Array, Array]] = []
+    for holder, table in zip(holders, unify_tables(tables), strict=True):
         columns = table.columns
         n = len(next(iter(columns.values()), []))
         features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
@@ -222,7 +228,6 @@ def collect(
             features[count] = np.full(n, np.nan)
             features[count][:1] = n
         group.read += 1
-        group.n_rows += n
         parts.append(features)
         # A table of a plate says where each of its rows comes from.
         own = {} if where else columns

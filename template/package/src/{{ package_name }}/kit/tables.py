@@ -6,7 +6,7 @@ reads CSV, and it needs no library. Tables of ROIs are written and understood by
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,7 +125,12 @@ def read_tables(
         ValueError: As `read_table`.
         ModuleNotFoundError: As `read_table`.
     """
-    tables = [_read_raw(holder, name, argument) for holder in holders]
+    return unify_tables([read_cells(holder, name, argument) for holder in holders])
+
+
+def unify_tables(tables: Sequence[Table]) -> list[Table]:
+    """Tables of `read_cells`, in which each column has the same kind in all of them."""
+    tables = [replace(table, columns={**table.columns}) for table in tables]
     for key in dict.fromkeys(key for table in tables for key in table.columns):
         having: list[Any] = [table.columns for table in tables if key in table.columns]
         arrays = unify([columns[key] for columns in having])
@@ -134,7 +139,7 @@ def read_tables(
     return tables
 
 
-def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
+def read_cells(holder: Image | Path, name: str, argument: str = "table_name") -> Table:
     """Read a table; columns of CSV stay texts unless its metadata have their kinds."""
     folder, known = _folder(holder), table_names(holder, argument)
     if name not in known:
@@ -163,7 +168,7 @@ def _read_raw(holder: Image | Path, name: str, argument: str) -> Table:
         raise ValueError(f"{argument}: {path} cannot be read: {error}") from error
     if index:
         columns = {index: columns.pop(index), **columns}
-    # Cells become values in `read_tables`.
+    # Cells become values in `unify_tables`.
     typed: Any = columns
     return Table(str(attributes.get("type") or ""), typed, index, label_name)
 
