@@ -30,11 +30,12 @@ def write_ome(path, pixels=STACK, axes="ZYX", **metadata):
     )
 
 
-def write_imagej(path, pixels=STACK, axes="ZYX", resolution=(2, 2), **metadata):
+def write_imagej(
+    path, pixels=STACK, axes="ZYX", resolution=(2, 2), resolutionunit=1, **metadata
+):
+    options = {"resolution": resolution, "resolutionunit": resolutionunit}
     metadata = {"axes": axes, "unit": "um"} | metadata
-    tifffile.imwrite(
-        path, pixels, imagej=True, resolution=resolution, metadata=metadata
-    )
+    tifffile.imwrite(path, pixels, imagej=True, metadata=metadata, **options)
 
 
 IMAGEJ = [
@@ -57,6 +58,11 @@ IMAGEJ = [
         {"z": 2.54, "x": 1},
     ),
     ({"unit": "pixel", "spacing": 3.0}, {"z": 1, "x": 1}),
+    ({"resolutionunit": "INCH"}, {"x": 0.5}),  # of a screen: ImageJ's unit counts
+    (
+        {"unit": "", "resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"},
+        {"x": 0.5},
+    ),
 ]
 
 
@@ -65,6 +71,14 @@ def test_units_of_imagej_are_read(tmp_path, metadata, expected):
     write_imagej(tmp_path / "A01.tif", **metadata)
     scale = convert(tmp_path)["A01"].scale
     assert {axis: scale[axis] for axis in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_description_of_tifffile_is_read_as_that_of_imagej(tmp_path):
+    metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.5}
+    options = {"resolution": (4, 4), "photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "A01.tif", STACK, metadata=metadata, **options)
+    scale = convert(tmp_path)["A01"].scale
+    assert (scale["z"], scale["y"], scale["x"]) == (2.5, 0.25, 0.25)
 
 
 def planes(key, values, unit):
@@ -105,6 +119,11 @@ REJECTED = [
     (write_imagej, {"spacing": 0.5, "zunit": "mm"}, "pixel_size_z"),
     (write_imagej, {"spacing": 0.5, "zunit": "nm"}, "pixel_size_z"),
     (write_imagej, {"unit": "furlong"}, "pixel_size_xy"),
+    (
+        write_imagej,
+        {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"},
+        "pixel_size_xy",
+    ),
     (write_imagej, {"yunit": "mm"}, "pixel_size_xy"),
     (write_imagej, {"axes": "TYX", "finterval": -1.0}, "time_interval"),
     (write_imagej, {"axes": "TYX", "finterval": float("nan")}, "time_interval"),

@@ -237,3 +237,10 @@ def test_planes_of_another_type_or_size_are_rejected(tmp_path, change):
             file.write(pixels, description=text, metadata=None, contiguous=False)
     with pytest.raises(ValueError, match=r"A01\.ome\.tif .*planes differ"):
         convert(tmp_path)
+
+
+def test_a_page_that_imagej_does_not_count_is_rejected(tmp_path):
+    description = "ImageJ=1.53t\nimages=2\nslices=2\nunit=um\n"
+    write(tmp_path / "A01.tif", PIXELS[:3], description)
+    with pytest.raises(ValueError, match=r"A01\.tif .*page 3 of 3"):
+        convert(tmp_path)

@@ -25,6 +25,7 @@ from .ome import (
     ome_scenes,
     pixel_type,
     read_ome,
+    reject_pages_beside,
 )
 
 OPEN_FILES = 32  # of a thread: a stack is opened once, not for each of its planes
@@ -205,6 +206,9 @@ def plain_scene(file: tifffile.TiffFile, *, resolution: bool) -> tuple[Scene, Re
     """
     first, *others = file.series
     axes = first.axes.upper().translate(str.maketrans("QIS", "ZZC"))[-first.ndim :]
+    if len(file.pages) > sum(map(len, file.series)):
+        pages = (page for series in file.series for page in series if page)
+        reject_pages_beside(file, {page.index for page in pages})
     if others and file.is_micromanager:
         raise ValueError(f"{len(file.series)} images without OME-XML")
     same = all(other.shape == first.shape for other in others)

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -234,13 +234,18 @@ def page_facts(page: Any, *, resolution: bool) -> list[Facts]:
         found = [micromanager_facts(tag.value)]
         if "PixelSizeUm" in tag.value:  # it knows whether it was calibrated
             return found
-    unit = {2: "inch", 3: "cm"}.get(int(getattr(page, "resolutionunit", 0)), "pixel")
+    unit = _unit_of_tags(page)
     x, y = (
         tag_size(page, f"{axis}Resolution", unit, known=resolution) for axis in "XY"
     )
     if _are_of_a_screen(x, y):
         return found
     return [*found, Facts(pixel_x=x, pixel_y=y)]
+
+
+def _unit_of_tags(page: Any) -> str:
+    """Unit in which the resolution tags of a page count."""
+    return {2: "inch", 3: "cm"}.get(int(getattr(page, "resolutionunit", 0)), "pixel")
 
 
 def _are_of_a_screen(*sizes: Value) -> bool:
@@ -302,29 +307,47 @@ def metamorph_facts(file: tifffile.TiffFile) -> list[Facts]:
     return found
 
 
-def imagej_facts(file: tifffile.TiffFile) -> list[Facts]:
-    """Facts by ImageJ's description, and by Micro-Manager's text therein."""
-    page: Any = file.pages[0]
-    imagej: Any = file.imagej_metadata or {}
+def imagej_facts(page: Any, known: Mapping[str, Any]) -> list[Facts]:
+    """Facts by ImageJ's description, and by Micro-Manager's text therein.
+
+    Args:
+        page: The first page.
+        known: The description, or the one of tifffile with the same keys.
+    """
     try:
-        known = json.loads(imagej.get("Info", ""))
+        info = json.loads(known.get("Info", ""))
     except (TypeError, ValueError):  # it is any text
-        known = {}
-    unit = imagej.get("unit") or "pixel"
-    units = {axis: imagej.get(f"{axis}unit") or unit for axis in "xyz"}
-    time = imagej.get("tunit") or "sec"
-    x, y = (tag_size(page, f"{a.upper()}Resolution", units[a]) for a in "xy")
+        info = {}
+    unit = known.get("unit") or "pixel"
+    units = {axis: known.get(f"{axis}unit") or unit for axis in "xyz"}
+    time = known.get("tunit") or "sec"
+    x, y = (_counted(page, f"{a.upper()}Resolution", units[a]) for a in "xy")
     if unit == "inch" and _are_of_a_screen(x, y):
         x = y = None
     return [
-        *([micromanager_facts(known)] if isinstance(known, dict) else []),
+        *([micromanager_facts(info)] if isinstance(info, dict) else []),
         Facts(
             pixel_x=x,
             pixel_y=y,
-            pixel_z=size("spacing", imagej.get("spacing"), units["z"]),
-            interval=size("finterval", imagej.get("finterval"), time, seconds),
+            pixel_z=size("spacing", known.get("spacing"), units["z"]),
+            interval=size("finterval", known.get("finterval"), time, seconds),
         ),
     ]
+
+
+def _counted(page: Any, key: str, unit: Any) -> Value:
+    """Size of a pixel by a tag in the unit of a description; the tag may have its own."""
+    found, by_tag = tag_size(page, key, unit), tag_size(page, key, _unit_of_tags(page))
+    if (
+        isinstance(found, float)
+        and isinstance(by_tag, float)
+        and by_tag < LARGEST_PIXEL
+        and not isclose(found, by_tag, rel_tol=0.01)
+    ):
+        return Unclear(
+            f"{key} is {found:g} micrometers by {unit!r}, and {by_tag:g} by ResolutionUnit"
+        )
+    return found
 
 
 def plain_facts(file: tifffile.TiffFile, *, resolution: bool) -> list[Facts]:
@@ -334,10 +357,12 @@ def plain_facts(file: tifffile.TiffFile, *, resolution: bool) -> list[Facts]:
         file: The file.
         resolution: Whether its resolution tag is that of the pixels.
     """
-    found = metamorph_facts(file)
-    if file.is_imagej:
-        return found + imagej_facts(file)
-    return found + page_facts(file.pages[0], resolution=resolution)
+    page: Any = file.pages[0]
+    known: Any = file.imagej_metadata or (file.shaped_metadata or ({},))[0]
+    found = metamorph_facts(file) + imagej_facts(page, known)
+    if not known.get("unit"):
+        found += page_facts(page, resolution=resolution)
+    return found
 
 
 def regular_step(values: Mapping[int, Value]) -> Value:

@@ -1,7 +1,7 @@
 """OME-XML: the positions in a TIFF file, and those that are in other files or missing."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -186,13 +186,28 @@ def ome_scenes(
             if wanted
             else "its OME-XML places no plane into it"
         )
-    for page in sorted({*range(len(file.pages))} - placed):
-        if not file.pages[page].is_reduced:
-            raise ValueError(
-                f"its OME-XML says nothing of page {page + 1} of {len(file.pages)}: add "
-                "the plane to the OME-XML, or remove the page"
-            )
+    reject_pages_beside(file, placed)
     return scenes
+
+
+def reject_pages_beside(file: tifffile.TiffFile, placed: Container[int]) -> None:
+    """Reject a file with pages beside its images, unless these are reduced copies.
+
+    Args:
+        file: The file.
+        placed: Numbers of the pages that are in an image.
+
+    Raises:
+        ValueError: There is one.
+    """
+    n_pages = len(file.pages)
+    for number in range(n_pages):
+        page: Any = None if number in placed else file.pages[number]
+        if page and not page.is_reduced:
+            raise ValueError(
+                f"its metadata say nothing of page {number + 1} of {n_pages}: correct "
+                "them, or remove the page"
+            )
 
 
 def absent_scenes(file: tifffile.TiffFile, ome: Ome) -> Iterator[Absent]:
