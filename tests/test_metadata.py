@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import product
 
 import numpy as np
@@ -307,6 +307,7 @@ CONTRADICTIONS = {
     "order of axes": lambda ome: ome["multiscales"][0]["axes"].reverse(),
     "too few axes": lambda ome: ome["multiscales"][0]["axes"].pop(0),
     "type of an axis": lambda ome: ome["multiscales"][0]["axes"][2].update(type="time"),
+    "unit of one axis": lambda ome: ome["multiscales"][0]["axes"][2].update(unit="nm"),
     "axes of NGFF 0.3": lambda ome: ome["multiscales"][0].update(axes=["c", "y", "x"]),
     "version": lambda ome: ome["multiscales"][0].update(version="0.3"),
     "more channels": add_channel,
@@ -339,6 +340,15 @@ def test_names_of_dimensions_are_those_of_the_axes(tmp_path):
         else:
             with pytest.raises(ValueError, match="dimension_names"):
                 open_image(path)
+
+
+def test_names_of_dimensions_of_xarray_are_those_of_the_axes(tmp_path):
+    write_image(tmp_path, "czyx", "0.4")
+    for names, is_valid in ("czyx", True), ("zcyx", False):
+        text = json.dumps({"_ARRAY_DIMENSIONS": [*names]})
+        (tmp_path / "0" / ".zattrs").write_text(text)
+        with nullcontext() if is_valid else pytest.raises(ValueError, match="_ARRAY"):
+            open_image(tmp_path)
 
 
 def test_levels_have_one_data_type(tmp_path):

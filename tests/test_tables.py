@@ -359,6 +359,18 @@ def test_names_of_regions_stay_as_they_are_and_unique(image, caplog):
             write_roi_table(image, "new", rois, label_name=label_name)
 
 
+def test_a_table_has_the_columns_that_it_needs(image):
+    write_csv(image, "a,b\n1,2\n", index_key="label")
+    with pytest.raises(ValueError, match=r"index_key is 'label'"):
+        read_table(image, "foreign")
+    places = ",".join(
+        f"{part}{axis}_micrometer" for part in ("", "len_") for axis in "xy"
+    )
+    write_csv(image, f"{places},len_z_micrometer\n0,0,9,9,1\n")
+    with pytest.raises(ValueError, match=r"z_micrometer and len_z_micrometer: add"):
+        read_rois(image, "foreign")
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_values_of_anndata_that_are_not_found_are_rejected(image, zarr_format):
     path = image.path / "tables" / "foreign"

@@ -1,5 +1,7 @@
 """Each image gets the facts of its own TIFFs; those that are not understood are rejected."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +9,7 @@ from my_fractal_tasks.convert_tiffs_compute import convert_tiffs_compute
 from my_fractal_tasks.convert_tiffs_init import convert_tiffs_init
 from my_fractal_tasks.kit import open_image
 from my_fractal_tasks.kit.regions import read_rois
+from my_fractal_tasks.kit.tiff.metadata import metamorph_facts
 
 STACK = np.random.default_rng(0).integers(1, 4000, (3, 20, 30), np.uint16)
 MICRO = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
@@ -584,6 +587,10 @@ def test_the_index_of_a_yokogawa_cv_describes_its_images(tmp_path):
     assert scale == pytest.approx({"t": 120, "z": 1.2, "y": 0.65, "x": 0.65})
     assert (image.levels[0][1, 0, 1] == np.vstack(STACK[:2])).all()
     assert image.channel_names == ["A01_C01"]
+    (tmp_path / "MeasurementData.mlf").write_text(data.replace("+01:00", " o'clock"))
+    match = r"MeasurementData\.mlf: Time is .*; give time_interval"
+    with pytest.raises(ValueError, match=match):
+        convert(tmp_path, file_names="yokogawa_cv", overwrite=True)
 
 
 def test_an_incell_says_the_size_of_its_pixels(tmp_path):
@@ -594,6 +601,25 @@ def test_an_incell_says_the_size_of_its_pixels(tmp_path):
         f'<Images><Image filename="{name}"><Identifier/></Image></Images></ImageStack>'
     )
     assert convert(tmp_path, file_names="incell")["B03"].scale["x"] == 0.65
+    xml = (tmp_path / "plate.xdce").read_text()
+    other = '<ObjectiveCalibration pixel_width="0.3" pixel_height="0.3"/><Images>'
+    (tmp_path / "plate.xdce").write_text(xml.replace("<Images>", other))
+    match = r"plate\.xdce has the pixel sizes of several .*; give pixel_size_xy"
+    with pytest.raises(ValueError, match=match):
+        convert(tmp_path, file_names="incell", overwrite=True)
+
+
+def test_distances_of_a_stack_of_metamorph_that_differ_are_rejected():
+    for distances, expected in (([0.5, 0.5], 0.5), ([0.5, 0.0], 0.5), ([0.0], None)):
+        assert stack_facts(distances).pixel_z == expected
+    assert "0.5, 2.0" in str(stack_facts([2.0, 0.5]).pixel_z)
+
+
+def stack_facts(distances):
+    stack = {"ZDistance": distances, "CalibrationUnits": "um"}
+    file = SimpleNamespace(is_metaseries=False, is_stk=True, stk_metadata=stack)
+    (facts,) = metamorph_facts(file)
+    return facts
 
 
 def write_plate(folder, *, without):

@@ -103,16 +103,19 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
         kind = axis.get("type")
         if kind is not None and kind != TYPES[axis["name"]]:
             raise ValueError(f"the axis {axis['name']} has the type {kind!r}")
+    _check_units(multiscale["axes"], levels[0].shape)
     if len({level.dtype for level in levels}) > 1:
         types = ", ".join(str(level.dtype) for level in levels)
         raise ValueError(f"its pyramid levels have different data types: {types}")
     for level in levels:
         dimensions = getattr(level.metadata, "dimension_names", None) or ()
+        dimensions = dimensions or level.attrs.get("_ARRAY_DIMENSIONS", ())  # of xarray
         for name, dimension in zip(names, dimensions, strict=False):
             if dimension is not None and dimension != name:
                 raise ValueError(
-                    f"the axes are {names}, and the dimension_names of the array "
-                    f"{level.basename} are {list(dimensions)}: correct one of them"
+                    f"the axes are {names}, and the dimension_names (in Zarr 2, the "
+                    f"_ARRAY_DIMENSIONS) of the array {level.basename} are "
+                    f"{list(dimensions)}: correct one of them"
                 )
     check_scales(multiscale, [level.shape for level in levels])
     channels = (metadata.get("omero") or {}).get("channels") or []
@@ -123,6 +126,25 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
         raise ValueError(
             f"omero: it describes {len(channels)} channels, and the array has {n_channels}: "
             "describe all of them in their order, or none"
+        )
+
+
+def _check_units(axes: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> None:
+    """Reject axes of space in different units: volumes would be in neither.
+
+    Raises:
+        ValueError: They are.
+    """
+    space = {
+        axis["name"]: axis
+        for axis, extent in zip(axes, shape, strict=True)
+        if axis["name"] in "zyx" and extent > 1
+    }
+    units = {name: str(axis.get("unit") or "none") for name, axis in space.items()}
+    if len({*units.values()}) > 1 and len({*map(unit_size, space.values())}) > 1:
+        listed = ", ".join(f"{name}: {unit}" for name, unit in units.items())
+        raise ValueError(
+            f"its axes are in different units ({listed}): give all the same"
         )
 
 

@@ -356,6 +356,11 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         if axis == "c":
             continue
         by_axis.append([])
+        if (start is None) != (length is None):
+            raise ValueError(
+                f"{where} has one of the columns {' and '.join(COLUMNS[axis])}: add the "
+                "other one, or remove it"
+            )
         if start is None or length is None:
             by_axis[-1] += [slice(0, extent)] * n_rows
             continue

@@ -201,6 +201,8 @@ def _name_rows(
     index = attributes.get("index_key") or attributes.get("instance_key")
     index = str(index or "FieldIndex")
     if index not in columns:
+        if attributes.get("index_key") and columns:
+            raise ValueError(f"its index_key is {index!r}, and it has no such column")
         return ""
     values, kind = columns[index], attributes.get("index_type")
     if kind == "int" and not isinstance(values, list) and values.dtype.kind in "iu":

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from ..units import seconds
-from .metadata import Facts, Value, number, size
+from .metadata import Facts, Unclear, Value, number, size
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _listed(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Facts]]:
     if (folder / "MeasurementData.mlf").is_file():
         logger.info("Facts of %s are those of MeasurementData.mlf", folder)
         yield from _cellvoyager(folder)
-    for path in sorted(folder.glob("*.xdce"))[:1]:
+    for path in sorted(folder.glob("*.xdce")):
         logger.info("Sizes of pixels in %s are those of %s", folder, path.name)
         yield from _incell(path)
 
@@ -230,11 +230,12 @@ def _cellvoyager(folder: Path) -> Iterator[tuple[str, Facts]]:
             continue
         x, y, height = (number(f"{data.name}: {a}", known.get(a)) for a in "XYZ")
         pixel_x, pixel_y = sizes.get(known.get("Ch"), [None, None])
+        moment = known.get("Time", "")
+        time: Value = None
         try:
-            moment = datetime.fromisoformat(known.get("Time", ""))
-            time: Value = moment.timestamp()
+            time = datetime.fromisoformat(moment).timestamp() if moment else None
         except ValueError:
-            time = None
+            time = Unclear(f"{data.name}: Time is {moment!r}, which is no time")
         yield (
             _file_name(record.text),
             Facts(
@@ -258,8 +259,10 @@ def _incell(path: Path) -> Iterator[tuple[str, Facts]]:
         )
         for known in records["ObjectiveCalibration"]
     }
-    if len(found) == 1:
-        ((pixel_x, pixel_y),) = found
+    if len(found) > 1:
+        reason = Unclear(f"{path.name} has the pixel sizes of several objectives")
+        found = {(reason, reason)}
+    for pixel_x, pixel_y in found:
         for image in records["Image"]:
             name = _file_name(image.attributes.get("filename", ""))
             yield name, Facts(pixel_x=pixel_x, pixel_y=pixel_y)

@@ -288,6 +288,9 @@ def metamorph_facts(file: tifffile.TiffFile) -> list[Facts]:
             positions[0] if positions is not None and len(positions) else (None, None)
         )
         distances = {float(step) for step in ([] if steps is None else steps) if step}
+        pixel_z = size("ZDistance", next(iter(distances), None))
+        if len(distances) > 1:
+            pixel_z = Unclear(f"its ZDistance differs: {sorted(distances)[:5]}")
         calibrated = stack.get("SpatialCalibration", True)
         pixel_x, pixel_y = (
             size(key, stack.get(key) if calibrated else None, unit)
@@ -299,9 +302,7 @@ def metamorph_facts(file: tifffile.TiffFile) -> list[Facts]:
                 y=number("StagePosition", y),
                 pixel_x=pixel_x,
                 pixel_y=pixel_y,
-                pixel_z=size("ZDistance", distances.pop())
-                if len(distances) == 1
-                else None,
+                pixel_z=pixel_z,
             )
         )
     return found
