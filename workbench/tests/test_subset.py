@@ -160,9 +160,72 @@ def test_missing_places_are_rejected(
         subset.copy_part(images, tmp_path / "zarr", text)
 
 
-def test_a_workflow_without_images_is_rejected(tmp_path: Path) -> None:
+FILES = {
+    "pattern": ("B02", ["P12_B02_C01.tif", "P12_B02_C02.tif"], ["P12_B03_C02.tif"]),
+    "channels": ("C02", ["C02_C01.tif", "C02_C03.tif"], ["D01_C02.tif"]),
+    "one well": ("A01", ["A01_C01.tif", "A01_C02.tif"], []),
+    "folders": ("A10", ["A/10/1.tif", "A/10/2.tif"], ["A/1/1.tif", "B/10/1.tif"]),
+    "Yokogawa": (
+        "B03",
+        ["p_B03_T0001F001L01A01Z01C01.tif"],
+        ["p_B04_T0001F001L01A01Z01C01.tif"],
+    ),
+    "Harmony": ("B3", ["Images/r02c03f01p01-ch1.tiff"], ["Images/r03c02f01p01.tiff"]),
+    "GE": ("A01", ["A - 1(fld 1 wv DAPI - DAPI).tif"], ["A - 11(fld 1 wv DAPI).tif"]),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_converter_is_given_the_files_of_a_well(tmp_path: Path, name: str) -> None:
+    """Its other arguments stay as they are, and so do its files."""
+    well, wanted, others = FILES[name]
+    source = tmp_path / "tiffs"
+    for file in (*wanted, *others, "positions.csv"):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).write_text(file)
+    before = digest(source)
+    args = {"acquisitions": [{"path": str(source)}], "pattern": "{well}", "n": 3}
+    task = {"pkg_name": "a", "name": "Convert"}
+    steps = [{"task": task, "args_non_parallel": args}, {"task": task}]
+    workflow = {"name": "a", "task_list": steps}
+    changed, folder = subset.copy_files(workflow, tmp_path / "zarr", well)
+    assert digest(source) == before
+    step, second = changed["task_list"]
+    copy = Path(step["args_non_parallel"]["acquisitions"][0]["path"])
+    assert step["args_non_parallel"] == {**args, "acquisitions": [{"path": str(copy)}]}
+    assert (second, copy.name) == ({"task": task}, "tiffs")
+    assert folder == tmp_path / "zarr_try"
+    assert copy.is_relative_to(folder)
+    found = {path.relative_to(copy).as_posix() for path in copy.rglob("*.*")}
+    assert found == {*wanted, "positions.csv"}
+    assert (copy / wanted[0]).read_text() == wanted[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "text", "reason"),
+    [
+        (["A01.tif", "A02.tif"], "B01", "'Convert' is of B01.*There are A01, A02"),
+        (["A01.tif", "A02.tif"], "A01:64", "reads whole files: write --try A01, or"),
+        (["A01.tif", "A02.tif"], "field", "'field' is no well: write A01"),
+        (["cells.tif"], "A01", "no argument that is a folder of files with wells"),
+        ([".zgroup", "A/01/0/.zattrs"], "A01", "or images by --images"),
+    ],
+)
+def test_files_without_the_well_are_rejected(
+    tmp_path: Path, files: list[str], text: str, reason: str
+) -> None:
+    source = tmp_path / "source"
+    for file in files:
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        (source / file).touch()
+    task = {"pkg_name": "a", "name": "Convert"}
+    step = {"task": task, "args_non_parallel": {"tiff_dir": str(source)}}
+    with pytest.raises(WorkflowError, match=reason):
+        command.run({"name": "a", "task_list": [step]}, tmp_path / "zarr", part=text)
+    assert not (tmp_path / "zarr_try").exists()
+
+
+def test_trying_needs_a_new_folder(tmp_path: Path) -> None:
     workflow = {"name": "a", "task_list": [{"task": {"pkg_name": "a", "name": "b"}}]}
-    with pytest.raises(WorkflowError, match="give their list by --images"):
-        command.run(workflow, tmp_path, part="A01")
     with pytest.raises(WorkflowError, match="leave out --plan"):
         command.run(workflow, tmp_path, part="A01", only_plan=True)

@@ -238,7 +238,8 @@ def absolute(
     metavar="WELL[:PIXELS|:TABLE/REGION]",
     default="",
     help="Copy a well of --images, or a part of it, into the folder DIR_try, and run on the copy: "
-    "A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1. The original stays as it is.",
+    "A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1. If the workflow begins with "
+    "a converter, copy the files of the well. The original stays as it is.",
 )
 @click.option(
     "--view",

@@ -63,7 +63,8 @@ def run(
         view: Beginning of the URLs of a viewer, which the path of an image in the folder
             completes.
         part: Copy only that of the images, beside the folder, and run on the copy: `A01`,
-            `A01:512` for pixels of its middle, or `A01:FOV_ROI_table/1`.
+            `A01:512` for pixels of its middle, or `A01:FOV_ROI_table/1`. Without images,
+            a well: its files are copied, of the folders that the first step is given.
         **options: What else `run_workflow` takes.
 
     Raises:
@@ -76,12 +77,16 @@ def run(
             raise rules.WorkflowError(
                 "--try runs on a new copy: leave out --plan, --resume and --record"
             )
-        rules.read_job(
+        whole = rules.read_job(
             workflow=workflow, zarr_dir=str(zarr_dir), images=images, **options
         )
-        from .subset import copy_part
+        from .subset import copy_files, copy_part
 
-        images, zarr_dir = copy_part(images, zarr_dir, part)
+        if images:
+            images, zarr_dir = copy_part(images, zarr_dir, part)
+        else:  # it begins with a converter
+            workflow = whole.workflow.model_dump(exclude_none=True)
+            workflow, zarr_dir = copy_files(workflow, zarr_dir, part)
         print(f"A copy of {part}: {zarr_dir}", flush=True)
     report = report or zarr_dir / "report.html"
     given = options | {"zarr_dir": str(zarr_dir), "images": [*images]}

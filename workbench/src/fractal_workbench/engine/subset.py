@@ -5,8 +5,10 @@ The original is read and never written.
 
 import difflib
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,11 @@ from .rules import Image, WorkflowError
 MARK = ".tried"  # names what a folder is a copy of; without it, none is replaced
 HOW = (
     "write a well such as A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1"
+)
+
+# A well in the name of a file: A01, A/01, `A - 1`, or r01c01.
+WELL = re.compile(
+    r"(?<![A-Za-z0-9])(?:(A[A-F]|[A-P])(?:/| ?[-_] ?)?|r(?=\d+c))(\d{1,2})(?:c(\d{1,2}))?(?!\d)"
 )
 
 
@@ -71,24 +78,12 @@ def copy_part(
         The image list of the copies, and their folder.
 
     Raises:
-        WorkflowError: There is nothing of that name, no image list, or something else at
-            the place of the copy.
+        WorkflowError: There is nothing of that name, or something else at the place of the
+            copy.
     """
     part = read_part(text)
-    if not images:
-        raise WorkflowError(
-            f"--try {text}: there are no images to copy: give their list by --images. For "
-            "a workflow that begins with a converter, give the converter fewer files"
-        )
     chosen = choose_images(images, part, text)
-    folder = zarr_dir.absolute().with_name(f"{zarr_dir.absolute().name}_try")
-    if folder.exists() and not (folder / MARK).is_file():
-        raise WorkflowError(
-            f"--try: {folder} exists, and is no copy of an earlier --try: move it away"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / MARK).write_text(json.dumps({"zarr_dir": str(zarr_dir), "try": text}))
+    folder = new_folder(zarr_dir, text)
     targets = prepare_plates([Path(image["zarr_url"]) for image in chosen], folder)
     for source, target in targets.items():
         if part.pixels is None and not part.table:
@@ -104,6 +99,164 @@ def copy_part(
         }
         for image in chosen
     ], folder
+
+
+def copy_files(
+    workflow: Mapping[str, Any], zarr_dir: Path, text: str
+) -> tuple[dict[str, Any], Path]:
+    """Copy the files of a well from the folders that the first step, a converter, reads.
+
+    Files whose names have no well, such as lists of positions, are copied too.
+
+    Args:
+        workflow: A workflow that begins without images.
+        zarr_dir: Folder of the dataset; the copy is beside it, as in `copy_part`.
+        text: The well.
+
+    Returns:
+        The workflow, with the folders of the copies, and the folder to run it in.
+
+    Raises:
+        WorkflowError: The files are not told apart by wells, there are none of this well,
+            or something else is at the place of the copy.
+    """
+    part = read_part(text)
+    if part.pixels is not None or part.table:
+        raise WorkflowError(
+            f"--try {text}: a converter reads whole files: write --try {part.place}, or "
+            "convert first, and give the images by --images"
+        )
+    wanted = find_wells(part.place)
+    if len(wanted) != 1:
+        raise WorkflowError(f"--try {text}: {part.place!r} is no well: write A01")
+    step, *others = workflow["task_list"]
+    chosen: dict[str, list[Path]] = {}
+    wells: set[str] = set()
+
+    def choose(value: str) -> str:
+        # Others are no folder of files: a model, say, or a Zarr that lists its wells.
+        # `Path.is_dir` raises if a text is too long for a path.
+        is_folder = Path(value).is_absolute() and os.path.isdir(value)  # noqa: PTH112
+        if is_folder and value not in chosen:
+            files, there = files_of_well(Path(value), wanted[0])
+            wells.update(there)
+            if there:
+                chosen[value] = files
+        return value
+
+    parts = ("args_non_parallel", "args_parallel")
+    for key in parts:
+        map_texts(step.get(key), choose)
+    if not any(chosen.values()):
+        raise WorkflowError(
+            f"--try {text}: {no_files(step['task']['name'], wanted[0], wells)}"
+        )
+    folder = new_folder(zarr_dir, text)
+    copies: dict[str, str] = {}
+    for number, (source, files) in enumerate(chosen.items(), 1):
+        # Of the same name, as a converter may name a plate after it.
+        target = folder / "files" / str(number) / Path(source).name
+        for file in files:
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, copy)
+        target.mkdir(parents=True, exist_ok=True)
+        copies[source] = str(target)
+        print(f"{len(files)} files of {source}: {target}")
+    args = {
+        key: map_texts(step.get(key), lambda value: copies.get(value, value))
+        for key in parts
+    }
+    return {**workflow, "task_list": [{**step, **args}, *others]}, folder
+
+
+def no_files(name: str, well: str, wells: set[str]) -> str:
+    """Explain why there is nothing to convert for a well."""
+    if not wells:
+        return (
+            f"the workflow begins without images, and {name!r} has no argument that is a "
+            "folder of files with wells in their names, such as A01 or r01c01. Give the "
+            "task a folder with fewer files, or images by --images"
+        )
+    near = difflib.get_close_matches(well, wells, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"no file of {name!r} is of {well}; {hint}There are "
+        f"{', '.join(sorted(wells))[:300]}"
+    )
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return an argument with all texts in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: map_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [map_texts(item, change) for item in value]
+    return value
+
+
+def find_wells(name: str) -> list[str]:
+    """Texts in the name of a file that may be its well, such as `A01`."""
+    found = []
+    for row, first, second in WELL.findall(name):
+        if row:
+            found.append(f"{row}{int(first):02}")
+        elif second and 1 <= int(first) <= 32:
+            number = int(first) - 1
+            row = chr(65 + number) if number < 26 else f"A{chr(39 + number)}"
+            found.append(f"{row}{int(second):02}")
+    return found
+
+
+def files_of_well(folder: Path, well: str) -> tuple[list[Path], set[str]]:
+    """Files of a well in a folder, with those of none; and all wells there.
+
+    The well is the first such text that differs between files, or one before it: further
+    ones may be channels (`A01_C02.tif`), and one before it a plate (`P12_A01.tif`).
+
+    Args:
+        folder: The folder; files in folders below it count.
+        well: Such as `A01`.
+
+    Returns:
+        The files, empty if there are none of the well, and the wells.
+    """
+    if (folder / "zarr.json").exists() or (folder / ".zgroup").exists():
+        return [], set()
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    named = {path: find_wells(path.relative_to(folder).as_posix()) for path in files}
+    columns: list[set[str]] = []
+    while here := {w[len(columns)] for w in named.values() if len(w) > len(columns)}:
+        columns.append(here)
+        if len(here) > 1:
+            break
+    position = next(
+        (n for n, wells in enumerate(columns) if well in wells), len(columns) - 1
+    )
+    own = {path: wells[position:][:1] for path, wells in named.items()}
+    chosen = [path for path, wells in own.items() if wells in ([], [well])]
+    if [well] not in own.values():
+        chosen = []
+    return chosen, columns[position] if columns else set()
+
+
+def new_folder(zarr_dir: Path, text: str) -> Path:
+    """Make the folder of a copy beside a dataset, in place of an earlier copy.
+
+    Raises:
+        WorkflowError: It exists, and is something else.
+    """
+    folder = zarr_dir.absolute().with_name(f"{zarr_dir.absolute().name}_try")
+    if folder.exists() and not (folder / MARK).is_file():
+        raise WorkflowError(
+            f"--try: {folder} exists, and is no copy of an earlier --try: move it away"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text(json.dumps({"zarr_dir": str(zarr_dir), "try": text}))
+    return folder
 
 
 def choose_images(
