@@ -1,5 +1,7 @@
 """Objects of label images are counted, measured and compared as they are."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> kit.Image:
 
 
 def test_objects_are_measured_in_the_unit_of_the_image(image: kit.Image) -> None:
-    found = objects.find_objects(kit.open_label(image, "nuclei"), "µm")
+    found = objects.find_objects(kit.open_label(image, "nuclei"))
     assert found is not None
     assert found.numbers.tolist() == [1, 2, 3, 4]
     voxel = 2.0 * 0.5 * 0.5
@@ -53,15 +55,34 @@ def test_objects_are_measured_in_the_unit_of_the_image(image: kit.Image) -> None
     assert found.summary() == (
         "4 objects: 1 at the border, 2 touching another, 1 of unusual size"
     )
-    unknown = objects.find_objects(kit.open_label(image, "nuclei"), "")
-    assert unknown is not None
-    assert (unknown.sizes.tolist(), unknown.unit) == ([16, 16, 16, 400], "voxels")
+
+
+@pytest.mark.parametrize("missing", ["scale", "unit of z", "another unit"])
+def test_objects_without_a_size_are_measured_in_voxels(
+    image: kit.Image, missing: str
+) -> None:
+    """An image may have sizes that its label image lacks."""
+    label = kit.open_label(image, "nuclei")
+    label = replace(label, metadata=copy.deepcopy(label.metadata))
+    multiscale = label.metadata["multiscales"][0]
+    axes = {axis["name"]: axis for axis in multiscale["axes"]}
+    if missing == "scale":
+        for dataset in multiscale["datasets"]:
+            del dataset["coordinateTransformations"]
+    elif missing == "unit of z":
+        del axes["z"]["unit"]
+    else:
+        axes["z"]["unit"] = "nanometer"
+    found = objects.find_objects(label)
+    assert found is not None
+    assert (found.sizes.tolist(), found.unit) == ([16, 16, 16, 400], "voxels")
+    assert objects.extremes(found)[0]["y"] == "40 pixels"
 
 
 def test_an_empty_label_image_has_no_objects(tmp_path: Path, image: kit.Image) -> None:
     with kit.derive_label(image, "nothing") as label:
         kit.build_pyramid(label)
-    found = objects.find_objects(kit.open_label(image, "nothing"), "µm")
+    found = objects.find_objects(kit.open_label(image, "nothing"))
     assert found is not None
     assert (len(found), found.summary()) == (0, "0 objects")
     assert len(objects.choose_crops(found, (0.5, 0.5))) > 0
@@ -100,7 +121,7 @@ def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
 
 
 def test_units_are_those_with_which_a_column_agrees(image: kit.Image) -> None:
-    found = objects.find_objects(kit.open_label(image, "nuclei"), "µm")
+    found = objects.find_objects(kit.open_label(image, "nuclei"))
     assert found is not None
     columns = {
         "label": np.array([4, 2, 3, 1]),

@@ -223,6 +223,29 @@ def test_channels_are_matched_by_name(page: str) -> None:
     assert "1 of 4 wells have no picture" in text
 
 
+def test_wells_lead_to_the_last_pictures_of_their_acquisition(page: str) -> None:
+    links = re.findall(
+        r'<td id="well-[^"]+"><a href="#([^"]+)"><img [^>]*alt="\w+: ([^"]+)"></a>',
+        page,
+    )
+    assert links
+    for target, name in links:
+        figure = page[page.index(f'id="{target}"') :]
+        assert target.startswith("step-2-")
+        assert f"<h3>{name}</h3>" in figure[: figure.index("</h3>") + 5]
+
+
+def test_wells_of_several_plates_have_different_names(page: str) -> None:
+    table = page[page.index('id="wells"') : page.index('id="step-1"')]
+    names = re.findall(r'<th scope="row">([^<]+)</th>', table)
+    assert len({*names}) == len(names)
+    shared = [name for name in names if name.startswith("A01")]
+    assert all(
+        re.match("A01 of (one|two)/plate.zarr, acquisition", name) for name in shared
+    )
+    assert shared
+
+
 def test_labels_are_counted_and_shown_on_the_channel_of_the_step(page: str) -> None:
     second = page[page.index('id="step-2"') : page.index('id="sheet-1"')]
     figures = re.split(r'id="step-2-picture-\d+"', second)[1:]

@@ -1,6 +1,6 @@
 """The page of a run shows images of a few places, and of the same ones after each step."""
 
-from fractal_workbench.report.pick_images import Sample
+from fractal_workbench.report.pick_images import Sample, place_names
 
 
 def images(rows: str) -> list[dict[str, object]]:
@@ -29,3 +29,27 @@ def test_places_stay_the_same_while_images_come_and_go() -> None:
     sample.learn(images("ACEFG"))
     assert wells(sample)[:2] == "CE"
     assert wells(sample)[2] in "AFG"
+
+
+def test_no_two_places_have_the_same_name() -> None:
+    assert place_names(
+        [
+            "/data/one.zarr/A/01",
+            "/data/two.zarr/A/01",
+            "/data/two.zarr/B/01",
+            "/data/a/image.zarr",
+            "/data/b/image.zarr",
+            "/data/a/other.zarr",
+            "/data/a/c/image.zarr",
+            "/data/b/c/image.zarr",
+        ]
+    ) == {
+        "/data/one.zarr/A/01": "A01 of one.zarr",
+        "/data/two.zarr/A/01": "A01 of two.zarr",
+        "/data/two.zarr/B/01": "B01",
+        "/data/a/image.zarr": "image.zarr of a",
+        "/data/b/image.zarr": "image.zarr of b",
+        "/data/a/other.zarr": "other.zarr",
+        "/data/a/c/image.zarr": "image.zarr of a/c",
+        "/data/b/c/image.zarr": "image.zarr of b/c",
+    }

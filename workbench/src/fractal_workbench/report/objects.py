@@ -82,12 +82,25 @@ class Objects:
         return f"{text}: {', '.join(parts)}" if parts else text
 
 
-def find_objects(label: Image, unit: str) -> Objects | None:
+def length_unit(image: Image, axes: str) -> str:
+    """Unit of the pixel sizes along some axes; empty if it is not the same, or not known."""
+    if not image.is_calibrated:  # then a pixel has no size, whatever the axes say
+        return ""
+    short = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}
+    units = {
+        str(axis.get("unit") or "")
+        for axis in image.metadata["multiscales"][0]["axes"]
+        if axis["name"] in axes
+    }
+    unit = units.pop()
+    return "" if units else short.get(unit, unit)
+
+
+def find_objects(label: Image) -> Objects | None:
     """Measure the objects of a label image; None if each level of it is too large.
 
     Args:
         label: A label image with the axes (t)(z)yx.
-        unit: Unit of length of its pixel sizes; empty if it has none.
     """
     read = read_labels(label)
     if read is None:
@@ -116,6 +129,7 @@ def find_objects(label: Image, unit: str) -> Objects | None:
     axes = "zyx"[-labels.ndim :]
     voxel = float(np.prod([label.scale[axis] for axis in axes])) * factor[0] * factor[1]
     full = dict(zip(label.axes, label.shape, strict=True))
+    unit = length_unit(label, axes)
     step = label.scale if unit else dict.fromkeys(label.axes, 1.0)
     power = "²" if len(axes) == 2 else "³"
     return Objects(

@@ -36,7 +36,7 @@ from .measurements import (
     read_states,
 )
 from .objects import column_units
-from .pick_images import Sample, place_name
+from .pick_images import Sample
 from .pictures import Picture, thumbnail
 from .plate import FeatureFigure, Sheet, make_sheets, measured_figures
 from .report_tables import (
@@ -156,7 +156,11 @@ class Report:
             "The plates",
             lambda: sheets.extend(
                 make_sheets(
-                    self._images, self._positions, self.zarr_dir, self._time_left(20)
+                    self._images,
+                    self._positions,
+                    self._links(),
+                    self.zarr_dir,
+                    self._time_left(20),
                 )
             ),
         )
@@ -325,6 +329,14 @@ class Report:
                     plots.histogram(np.array(values), label, from_zero=True)
                 )
 
+    def _links(self) -> dict[str, str]:
+        """Place on the page of the last pictures of the well of each image."""
+        last: dict[tuple[str, str], str] = {}
+        for column in self._columns:
+            last |= {key: anchor for key, (_, anchor) in column.cells.items() if anchor}
+        urls = [image["zarr_url"] for image in self._images]
+        return {url: last[row] for url in urls if (row := self._row(url)) in last}
+
     def _view_url(self, url: str) -> str:
         """URL of an image in a viewer; empty if there is none."""
         path = Path(url)
@@ -339,7 +351,8 @@ class Report:
         keys = dict.fromkeys(key for column in self._columns for key in column.cells)
         several = len({acquisition for _, acquisition in keys}) > 1
         names = [
-            place_name(place) + (f", acquisition {acquisition}" if several else "")
+            self._sample.name(place)
+            + (f", acquisition {acquisition}" if several else "")
             for place, acquisition in keys
         ]
         return sorted(zip(names, keys, strict=True))
@@ -353,7 +366,7 @@ class Report:
             lstrip_blocks=True,
         )
         environment.filters |= {"duration": duration, "value": value}
-        places = [place_name(place) for place in self._sample.places]
+        places = [self._sample.name(place) for place in self._sample.places]
         here = (self._positions.get(image["zarr_url"]) for image in self._images)
         positions = {position for position in here if position}
         return environment.get_template("report.html").render(

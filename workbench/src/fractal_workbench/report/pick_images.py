@@ -1,5 +1,6 @@
 """Choose the images to show: of a few wells, the same ones after each step."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 MAX_PLACES = 3
+MAX_FOLDERS = 20  # in the name of a place
 MAX_IMAGES = 8  # of a place, that are looked at after a step
 
 Image = Mapping[str, Any]
@@ -25,6 +27,7 @@ class Sample:
         self.total = 0
         self._origins: dict[str, str] = {}
         self._in_wells: set[str] = set()
+        self._names: dict[str, str] = {}
 
     def learn(self, images: Sequence[Image], in_wells: Container[str] = ()) -> None:
         """Add an image list, and choose places, if there are too few so far.
@@ -42,6 +45,7 @@ class Sample:
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)
+        self._names |= place_names(known)
         kept = [place for place in self.places if place in known]
         new = sorted(set(known) - {*kept})
         self.places = kept + evenly(new, MAX_PLACES - len(kept))
@@ -66,13 +70,31 @@ class Sample:
 
     def name(self, url: str) -> str:
         """Name of the place of an image, such as `A01`."""
-        return place_name(self.place(url))
+        place = self.place(url)
+        return self._names.get(place, place)
 
 
-def place_name(place: str) -> str:
-    """Name of a well, or of an image outside of plates."""
-    row, column = Path(place).parts[-2:]
-    return row + column if row.isalpha() and column.isdigit() else column
+def place_names(places: Iterable[str]) -> dict[str, str]:
+    """Name of each well, or image outside of plates; with its folder if others share it."""
+    short, folders = {}, {}
+    for place in places:
+        path = Path(place)
+        row, column = path.parent.name, path.name
+        is_well = row.isalpha() and column.isdigit()
+        short[place] = row + column if is_well else column
+        folders[place] = (path.parents[1] if is_well else path.parent).parts
+    names, depth = short, 0
+    counts = Counter(names.values())
+    while max(counts.values(), default=1) > 1 and depth < MAX_FOLDERS:
+        depth += 1
+        names = {
+            place: f"{short[place]} of {'/'.join(folders[place][-depth:])}"
+            if counts[name] > 1
+            else name
+            for place, name in names.items()
+        }
+        counts = Counter(names.values())
+    return names
 
 
 def evenly(names: list[str], n: int) -> list[str]:

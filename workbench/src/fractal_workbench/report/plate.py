@@ -30,11 +30,13 @@ class Thumb(NamedTuple):
 
     Attributes:
         anchor: Place on the page.
+        link: Place on the page of larger pictures; empty if there are none.
         data: Data URI; empty if there is no picture.
         text: What it shows, or why there is none.
     """
 
     anchor: str
+    link: str
     data: str
     text: str
 
@@ -260,10 +262,19 @@ def groups_of(
 def make_sheets(
     images: Sequence[Image],
     positions: Mapping[str, Position | None],
+    links: Mapping[str, str],
     zarr_dir: Path,
     seconds: float,
 ) -> list[Sheet]:
-    """Sheets of plates, one for each acquisition, with the last image of each well."""
+    """Sheets of plates, one for each acquisition, with the last image of each well.
+
+    Args:
+        images: The image list.
+        positions: Position of each image, by `zarr_url`.
+        links: Place on the page of larger pictures, of some images.
+        zarr_dir: Folder of the dataset.
+        seconds: Time after which no more images are read.
+    """
     wells: dict[Path, dict[str, dict[str, str]]] = {}
     for image in images:
         position = positions.get(image["zarr_url"])
@@ -282,7 +293,7 @@ def make_sheets(
                 name += f", acquisition {acquisition or 'unknown'}"
             urls = of_plate[acquisition]
             anchors = {well: anchor(plate, acquisition, well) for well in urls}
-            sheets.append(make_sheet(name, urls, anchors, end, zarr_dir))
+            sheets.append(make_sheet(name, urls, anchors, links, end, zarr_dir))
     if sheets and len(wells) > MAX_PLATES:
         sheets[-1].remarks.append(
             f"{len(wells) - MAX_PLATES} more plates are not shown"
@@ -294,6 +305,7 @@ def make_sheet(
     title: str,
     wells: Mapping[str, str],
     anchors: Mapping[str, str],
+    links: Mapping[str, str],
     end: float,
     zarr_dir: Path,
 ) -> Sheet:
@@ -303,6 +315,7 @@ def make_sheet(
         title: Name of the sheet.
         wells: Image of each well.
         anchors: Place on the page of each well.
+        links: Place on the page of larger pictures, by image.
         end: Time after which no more images are read, by `time.monotonic`.
         zarr_dir: Folder of the dataset.
     """
@@ -332,7 +345,7 @@ def make_sheet(
             ]
             windows = [same.window or (0, 1) for same in own]
             data = encode(mixed(coloured, windows))
-        thumbs[places[name]] = Thumb(anchors[name], data, text)
+        thumbs[places[name]] = Thumb(anchors[name], links.get(url, ""), data, text)
     n_rows, n_columns = (max(axis) + 1 for axis in zip(*places.values(), strict=True))
     rows = [
         (

@@ -16,7 +16,7 @@ import numpy as np
 from .. import kit
 from ..kit import Image
 from ..kit.regions import read_rois
-from .objects import Objects, find_objects
+from .objects import Objects, find_objects, length_unit
 from .pixels import (
     Array,
     Place,
@@ -144,15 +144,11 @@ def take_view(
     for plane in small.planes:
         mark.update(np.ascontiguousarray(plane).tobytes())
     small.planes = []
-    axes = {axis["name"]: axis for axis in image.metadata["multiscales"][0]["axes"]}
-    unit = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}
-    named = str(axes["x"].get("unit") or "")
     view = View(
         url=url,
         channels=channels,
         small=small,
-        # Without scale, a pixel has no size, whatever the axes say.
-        unit=unit.get(named, named) if image.is_calibrated else "",
+        unit=length_unit(image, "yx"),
         depth=dict(zip(image.axes, image.shape, strict=True)).get("z", 1),
         marks={"pixels": mark.hexdigest()},
     )
@@ -202,7 +198,7 @@ def look_at_labels(image: Image, view: View) -> None:
             view.labels[name] = nearest(plane, view.frame)
             mark = hashlib.sha256(np.ascontiguousarray(plane).tobytes())
             view.marks[f"label {name}"] = mark.hexdigest()
-            view.objects[name] = find_objects(label, view.unit)
+            view.objects[name] = find_objects(label)
 
 
 def look_at_regions(image: Image, view: View) -> None:
