@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fractal_workbench.engine import dry_run, rules
-from fractal_workbench.engine.plan import plan
+from fractal_workbench.engine.plan import in_wells, plan
 
 TASK = """
 import json, os, sys
@@ -85,6 +85,14 @@ def planned(tmp_path, monkeypatch):
 
 def test_the_jobs_of_the_own_converter_are_counted(planned):
     assert planned()[1] == "    runs     once, then 5 jobs for 3 images"
+
+
+def test_the_wells_of_the_jobs_are_named():
+    urls = [f"/data/plate.zarr/B/{n:02}/{image}" for n in (3, 2) for image in "01"]
+    assert in_wells(urls) == " in 2 wells: B02, B03"
+    assert in_wells([*urls, "/data/image.zarr"]) == ""
+    many = [f"/data/plate.zarr/{row}/{n:02}/0" for row in "ABCD" for n in range(1, 7)]
+    assert in_wells(many) == " in 24 wells: A01, A02, A03, A04, A05, A06, B01, …, D06"
 
 
 def test_a_converter_of_other_people_does_not_run(planned):

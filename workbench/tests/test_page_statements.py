@@ -194,6 +194,10 @@ def test_groups_never_mix_plates_or_acquisitions(page: str) -> None:
         assert f"{well}, {plate}/plate.zarr, acquisition {name} {count}" in text
 
 
+def test_there_are_no_groups_of_conditions_without_conditions(page: str) -> None:
+    assert "none" not in " ".join(labels_of(page, ""))
+
+
 def test_rows_are_objects_only_if_a_label_image_has_them(page: str) -> None:
     tables = dict(
         re.findall(r"Table (\w+) (.*?)(?= Table | Plate | Arguments )", words(page))

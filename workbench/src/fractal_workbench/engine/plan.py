@@ -1,9 +1,10 @@
 """The plan of a workflow: expected inputs and outputs of each step."""
 
 import json
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from . import dry_run, processes, rules
 from .rules import Image, Job, Package, Planned, Step, Task
 
 Types = Mapping[str, bool]
+MAX_WELLS = 8  # that are named
 
 
 def plan(
@@ -120,7 +122,21 @@ def _count_jobs(step: Step, task: Task, package: Package) -> str:
             urls = {item["zarr_url"] for item in items}
         except (OSError, LookupError, TypeError, ValueError):
             return "as often as that says"
-    return f"{_count(len(items), 'job')} for {_count(len(urls), 'image')}"
+    return (
+        f"{_count(len(items), 'job')} for {_count(len(urls), 'image')}{in_wells(urls)}"
+    )
+
+
+def in_wells(urls: Iterable[str]) -> str:
+    """Name the wells of images, by their paths; nothing if some are in none."""
+    wells = {Path(url).parent for url in urls}
+    names = sorted({well.parent.name + well.name for well in wells})
+    if not names or not all(re.fullmatch(r"[A-Z]{1,2}\d{1,2}", name) for name in names):
+        return ""
+    shown = (
+        names if len(names) <= MAX_WELLS else [*names[: MAX_WELLS - 1], "…", names[-1]]
+    )
+    return f" in {_count(len(wells), 'well')}: {', '.join(shown)}"
 
 
 def _count(number: int, noun: str) -> str:

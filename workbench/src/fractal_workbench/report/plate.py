@@ -254,7 +254,7 @@ def groups_of(
     if 1 < len({*wells}) <= MAX_GROUPS:
         groups[f"well{suffix}"] = wells
     # With a row for each well, there would be the same rows under other names.
-    if 1 < len({*kinds}) <= MAX_GROUPS and len({*kinds}) < len({*wells}):
+    if name and 1 < len({*kinds}) <= MAX_GROUPS and len({*kinds}) < len({*wells}):
         groups[f"{name}{suffix}"] = kinds
     return groups
 
