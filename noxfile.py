@@ -113,7 +113,7 @@ def server(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Compare the examples with short programs and with ngio: `-- --help`."""
+    """Compare the examples with short programs and with libraries: `-- --help`."""
     folder = Path(session.cache_dir, "benchmark").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("render"))
@@ -121,12 +121,20 @@ def benchmark(session: nox.Session) -> None:
     # As pip does: without it, the first start of each program would take twice as long.
     compiled = {"UV_COMPILE_BYTECODE": "1"}
     session.install("-e", folder / "package", env=compiled)
-    python = folder / "ngio" / "bin" / "python"
-    session.run("uv", "venv", "--python", Path(session.bin, "python"), folder / "ngio")
-    install = ("uv", "pip", "install", "--quiet", "--python", python)
-    session.run(*install, "ngio>=1.1", "scikit-image", env=compiled)
-    command = ("benchmark/run.py", folder, "--ngio", python, *session.posargs)
-    session.run("python", *command)
+    libraries = {
+        "ngio": ("ngio>=1.1", "scikit-image"),
+        "ome-zarr-converters-tools": ("ome-zarr-converters-tools>=1.1",),
+        "fractal-tasks-core": ("fractal-tasks-core==2.1.*",),
+    }
+    for name, requirements in libraries.items():
+        environment = folder / "libraries" / name
+        session.run("uv", "venv", "--python", Path(session.bin, "python"), environment)
+        install = ("uv", "pip", "install", "--quiet", "--python", environment)
+        session.run(*install, *requirements, env=compiled)
+    command = ("benchmark/run.py", folder, "--libraries", folder / "libraries")
+    session.run("python", *command, *session.posargs)
+    write = {"--write"} & {*session.posargs}
+    session.run("python", "benchmark/startup.py", *write)
     if not session.posargs:
         install_workbench(session)
         session.run("python", "benchmark/overhead.py", folder / "package")

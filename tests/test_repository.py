@@ -166,7 +166,7 @@ def test_its_workflows_have_no_security_findings():
 def test_the_benchmark_compares_each_task(tmp_path):
     script = ROOT / "benchmark" / "run.py"
     table = run(sys.executable, script, tmp_path, "--pairs=1", "--images", "small")
-    # `nox -s benchmark` adds ngio's way, in an environment of its own.
+    # `nox -s benchmark` adds libraries, in environments of their own.
     for task in (
         "convert_tiffs",
         "register_acquisitions",
@@ -175,6 +175,16 @@ def test_the_benchmark_compares_each_task(tmp_path):
         "measure_features",
     ):
         assert f"| small | {task} | " in table
+
+
+def test_the_benchmark_measures_what_a_task_imports():
+    script = ROOT / "benchmark" / "startup.py"
+    table = run(sys.executable, script, "aggregate_tables", "--rounds=1")
+    *_, columns, _, row = table.splitlines()
+    times = dict(zip(columns.split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert times["| module"] == "`aggregate_tables`"
+    assert int(times["zarr"]) > 0
+    assert times["scipy"] == "0"
 
 
 def test_the_benchmark_measures_the_overhead_of_a_workflow(richest):
