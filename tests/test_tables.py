@@ -242,6 +242,17 @@ def test_positions_are_numbers_by_the_same_grammar(tmp_path, row):
         read_positions(str(path))
 
 
+def test_columns_of_positions_are_used_or_named(tmp_path, caplog):
+    path = tmp_path / "positions.csv"
+    for more, values in ("unit", "mm"), ("Well,well", "A1,B1"):
+        path.write_text(f"field,x,y,{more}\n1,2,3,{values}\n")
+        with pytest.raises(ValueError, match=f"positions_csv: .*columns {more[:4]}"):
+            read_positions(str(path))
+    path.write_text("field,x,y,Well,z\n1,2,3,A1,9\n")
+    assert read_positions(str(path)) == {("A01", 1): (3, 2)}
+    assert "columns without a use: z" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

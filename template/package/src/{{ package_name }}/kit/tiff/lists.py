@@ -2,12 +2,15 @@
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..columns import parse_numbers
 from .names import split_well
+
+logger = logging.getLogger(__name__)
 
 Position = tuple[float, float]
 """y and x, in micrometers."""
@@ -65,12 +68,22 @@ def read_positions(path: str) -> dict[tuple[str, int], Position]:
     """Position of each field by well, such as A01, or by "" for all wells.
 
     Raises:
-        ValueError: A value is no number, or a field is repeated.
+        ValueError: A value is no number, a field is repeated, or a column has units.
     """
     argument = "fields.positions_csv"
     found: dict[tuple[str, int], Position] = {}
-    for row in read_csv(path, argument, ["field", "x", "y"]):
-        well = next((row[key] for key in row if key.lower() == "well"), "")
+    rows = read_csv(path, argument, ["field", "x", "y"])
+    others = [key for key in (rows or [{}])[0] if key not in ("field", "x", "y")]
+    of_well = [key for key in others if key.lower() == "well"]
+    if len(of_well) > 1 or any("unit" in key.lower() for key in others):
+        raise ValueError(
+            f"{argument}: {path} has the columns {', '.join(others)} beside field, x and y: "
+            "allowed is one for the well; positions are in micrometers"
+        )
+    if unused := sorted({*others} - {*of_well}):
+        logger.warning("%s: columns without a use: %s", argument, ", ".join(unused))
+    for row in rows:
+        well = row[of_well[0]] if of_well else ""
         try:
             x, y = parse_numbers([row["x"], row["y"]]) or (None, None)
             if x is None or y is None or not re.fullmatch("[0-9]+", row["field"]):
