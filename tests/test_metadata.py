@@ -769,7 +769,16 @@ def test_a_damaged_well_is_never_skipped(tmp_path, version, damage):
             )
 
 
+def two_wells_of_one_name(plate):
+    plate["rows"].append({"name": "A0"})
+    plate["columns"].append({"name": "1"})
+    plate["wells"].append({"path": "A0/1", "rowIndex": 2, "columnIndex": 2})
+
+
 PLATES = {
+    "two wells A01": two_wells_of_one_name,
+    "a negative index": lambda plate: plate["wells"][0].update(rowIndex=-2),
+    "an index of text": lambda plate: plate["wells"][0].update(rowIndex="0"),
     "a well twice": lambda plate: plate["wells"].append(plate["wells"][0]),
     "wells elsewhere": lambda plate: plate["wells"][0].update(
         path="../other.zarr/A/01"

@@ -91,9 +91,13 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
         }
     except DAMAGE as error:
         raise ValueError(f"{argument}: {path} is no plate: {_reason(error)}") from error
+    places: dict[str, list[str]] = {}  # of wells, by their names in the image list
     for name, folder in folders.items():
         try:
             row, column = _row_and_column(plate, wells[name])
+            other = places.setdefault(row + column, [row, column])
+            if other != [row, column]:
+                raise ValueError(f"it and {'/'.join(other)} are called {row}{column}")
             if not is_zarr(folder):
                 listing.missing.append(folder)
                 continue
@@ -390,10 +394,11 @@ def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[s
             raise ValueError(
                 f"{part!r} of {well['path']} is none of the {kind} {names}"
             )
-        index = well.get(key)
-        if index is not None and names[index:][:1] != [part]:
+        index: Any = well.get(key)
+        is_place = index in range(len(names)) and type(index) is int  # no bool
+        if index is not None and not (is_place and names[index] == part):
             raise ValueError(
-                f"the {key} {index} of {well['path']} is not that of {part!r}"
+                f"the {key} {index!r} of {well['path']} is not that of {part!r}"
             )
     return parts
 
