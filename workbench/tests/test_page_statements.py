@@ -21,7 +21,13 @@ from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
 from fractal_workbench.report import reproduce as reproduce_module
 from fractal_workbench.report.conditions import Condition, Conditions
-from fractal_workbench.report.measurements import Layer, Position, measure
+from fractal_workbench.report.measurements import (
+    Layer,
+    Position,
+    by_well,
+    layers,
+    measure,
+)
 from fractal_workbench.report.page import Report
 from fractal_workbench.report.plate import z_factor
 from fractal_workbench.report.report_tables import status_of
@@ -401,6 +407,32 @@ def test_pictures_stay_within_their_limit(tmp_path: Path) -> None:
         assert (len(shown), is_told) == ((1, True) if limit == 0 else (3, False))
         sizes[limit] = report._bytes
     assert sizes[0] < sizes[1e9] / 3
+
+
+def test_wells_without_objects_have_none_on_the_map(tmp_path: Path) -> None:
+    wells = {"A01": 0, "A02": 3, "B01": 5}
+    tables = []
+    for well, n in wells.items():
+        write_image(tmp_path / well, ["DAPI"], n)
+        tables.append(tmp_path / well / "tables" / "features")
+    (group,) = measure(tables, lambda path: Position(tmp_path, path.name, "0"), 60)
+    (layer,) = layers(group).values()
+    assert by_well(group, layer, "objects") == wells
+    assert np.isnan(by_well(group, layer, "area")["A01"])
+    assert group.n_rows == 8
+    (alone,) = measure(tables[:1], lambda path: Position(tmp_path, path.name, ""), 60)
+    assert {k: v.tolist() for k, v in alone.features.items()} == {"objects": [0]}
+
+
+def test_names_cannot_change_the_text_around_them(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>\u202eabc"
+    report = Report(name, tmp_path, [], [])
+    report.add(step([{"zarr_url": f"/data/{name}", "attributes": {}, "types": {}}]))
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    assert words(page).count(r"alert(1)</script>\u202eabc") >= 2
 
 
 def test_a_long_image_list_is_no_part_of_the_page(tmp_path: Path) -> None:

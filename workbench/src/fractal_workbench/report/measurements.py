@@ -221,12 +221,15 @@ def collect(
     for holder, table in zip(holders, unify_tables(tables), strict=True):
         columns = table.columns
         n = len(next(iter(columns.values()), []))
+        found_none = n == 0 and group.of == "images"
+        if found_none:  # one row without features, whose count is 0
+            columns, n = {}, 1
         features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
         where = position(holder)
         if group.of == "images":
             count = "objects" if is_of_objects(table) else "rows"
             features[count] = np.full(n, np.nan)
-            features[count][:1] = n
+            features[count][0] = 0 if found_none else n
         group.read += 1
         parts.append(features)
         # A table of a plate says where each of its rows comes from.
@@ -255,6 +258,8 @@ def collect(
 def is_of_objects(table: kit.Table) -> bool:
     """Whether each row is an object of a label image."""
     labels = table.columns.get(table.index, table.columns.get("label"))
+    if table.label_name and not any(map(len, table.columns.values())):
+        return True  # without objects, there may be no columns
     if not table.label_name or labels is None:
         return False
     return len(np.unique(labels.astype(str))) == len(labels)

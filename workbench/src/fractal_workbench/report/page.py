@@ -56,6 +56,8 @@ MANY_UNITS = 12  # from which on their costs are plotted
 SECONDS = 45.0  # for the page in all, but for what has to be
 MAX_BYTES = 9e6  # of pictures of steps, so that a large plate stays below 20 MB
 MAX_TABLES = 1000  # images whose tables are looked at
+# Controls that reverse the text after a name, and so change what the page says.
+BIDI = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass
@@ -165,7 +167,10 @@ class Report:
             ),
         )
         try:
-            text = without_dead_links(self._render(sheets, remarks))
+            text = BIDI.sub(
+                lambda found: f"\\u{ord(found[0]):04x}",
+                without_dead_links(self._render(sheets, remarks)),
+            )
             partial = file.with_name(f".{file.name}.partial")
             partial.write_text(text, encoding="utf-8")
             partial.replace(file)
