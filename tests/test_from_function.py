@@ -480,6 +480,7 @@ def test_a_random_function_is_always_rejected(odd, monkeypatch):
 TASKS = {
     "Smooth": "skimage.filters:gaussian",
     "Median": "scipy.ndimage:median_filter --set size=3",
+    "Turn": "scipy.ndimage:rotate --set angle=10 --set reshape=false",
     "Bounds": "numpy:clip",
     "Components": "scipy.ndimage:label",
     "Properties": "skimage.measure:regionprops_table",
@@ -523,6 +524,9 @@ def test_a_task_of_a_function_is_green_at_once(render, tmp_path):
     schema = tasks["Median"]["args_schema_parallel"]["properties"]
     assert schema["size"]["default"] == 3
     assert "footprint" not in schema
+    schema = tasks["Turn"]["args_schema_parallel"]["properties"]
+    assert schema["angle"]["default"] == 10
+    assert "reshape" not in schema
     schema = tasks["My Spots"]["args_schema_parallel"]["properties"]
     assert schema["sigma"]["description"] == "Their width, in pixels."
     assert "label_name" in schema

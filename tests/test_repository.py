@@ -177,7 +177,7 @@ def test_the_benchmark_compares_each_task(tmp_path):
         assert f"| small | {task} | " in table
 
 
-def test_the_benchmark_measures_what_a_task_imports():
+def test_the_benchmark_measures_imports():
     script = ROOT / "benchmark" / "startup.py"
     table = run(sys.executable, script, "aggregate_tables", "--rounds=1")
     *_, columns, _, row = table.splitlines()

@@ -119,6 +119,7 @@ class Argument:
         default: As source code; None if it has to be given.
         value: What a test gives, if it has to be given.
         is_tuple: Whether the function takes a tuple, which is a list in the task.
+        is_fixed: Whether the task always gives the default, and has no such argument.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Argument:
     default: str | None
     value: Any = None
     is_tuple: bool = False
+    is_fixed: bool = False
 
     def given(self, text: str) -> str:
         """The argument of the call, as source code."""
@@ -230,7 +232,10 @@ class Function:
     @property
     def options(self) -> str:
         """Arguments of the function in the task, as source code."""
-        items = [f'"{one.name}": {one.given(one.task_name)}' for one in self.arguments]
+        items = [
+            f'"{one.name}": {one.default if one.is_fixed else one.given(one.task_name)}'
+            for one in self.arguments
+        ]
         return f"{{{', '.join(items)}}}"
 
     @property
@@ -271,8 +276,8 @@ class Function:
     @property
     def signature(self) -> str:
         """Arguments of the task that are those of the function, a line each."""
-        lines = [f"# Those of {self.name}"] if self.arguments else []
-        lines += [argument.line for argument in self.arguments]
+        lines = [one.line for one in self.arguments if not one.is_fixed]
+        lines[:0] = [f"# Those of {self.name}"] if lines else []
         return "\n".join(f"    {line}" for line in lines)
 
     @property
@@ -286,7 +291,8 @@ class Function:
     @property
     def documentation(self) -> str:
         """Descriptions of the arguments of the function and of the channels."""
-        lines = [argument.docs for argument in (*self.arguments, *self.channels)]
+        arguments = [one for one in self.arguments if not one.is_fixed]
+        lines = [argument.docs for argument in (*arguments, *self.channels)]
         if not self.channels and self.array and self.makes != "image":
             lines += ["channel: Channel that it sees; by default the first one."]
         return "\n".join(f"        {line}" for line in lines)

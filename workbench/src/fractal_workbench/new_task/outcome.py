@@ -698,10 +698,18 @@ def offer(given: Function, function: Call) -> None:
         return content(selected(given, outcome.result))
 
     base = content(selected(given, call(given, function, "yx", writable=True).result))
+    reason = "with another value, it returns something else"
     for one in [*given.arguments]:
-        if one.type == "bool" and not keeps_kind(given, function, one):
+        if one.type != "bool" or keeps_kind(given, function, one):
+            continue
+        if one.default == repr(
+            inspect.signature(function).parameters[one.name].default
+        ):
             given.arguments.remove(one)
-            given.left[one.name] = "with another value, it returns something else"
+            given.left[one.name] = reason
+        else:  # by --set
+            one.is_fixed = True
+            given.narrowed[one.name] = f"always {one.default}; {reason}"
     for name in [*given.open]:
         taken = []
         for value in (3, 5, 2.5, 5000.0):
