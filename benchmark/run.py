@@ -253,8 +253,12 @@ def write_table(name: str, lines: list[str]) -> None:
     """Write lines between the marks of a name in the documentation."""
     page = HERE.parent / "docs" / "explanation" / "figures.md"
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    before, _, rest = page.read_text("utf-8").partition(begin)
-    _, _, after = rest.partition(end)
+    before, begins, rest = page.read_text("utf-8").partition(begin)
+    _, ends, after = rest.partition(end)
+    if not (begins and ends):
+        raise ValueError(
+            f"{page} lacks {begin.strip()!r} or {end!r} after it: add both"
+        )
     text = "\n".join([before + begin + lines[0], *lines[1:], end + after])
     page.write_text(text, encoding="utf-8")
 
