@@ -311,7 +311,9 @@ def test_the_manifest_and_the_tests_work_after_the_steps_of_the_report(
         assert re.search(rf"{test} [.s]+ ", log)
     commit(package)
     # What the owner keeps has not drifted.
-    assert "The package is as its template has it" in nox(package, "-s", "template")
+    assert "The template's own files are as the template has them" in nox(
+        package, "-s", "template"
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -105,7 +105,7 @@ def test_null_counts_as_not_given_where_the_schema_has_no_null(
 
 def test_null_for_an_argument_that_is_required_or_unknown_is_a_mistake() -> None:
     assert [*rules.find_mistakes(fitted(needed=None), TASK)] == [
-        "'T' needs ['needed'], and null counts as not given"
+        "'T', args_parallel: no value for needed; give one (null counts as not given)"
     ]
     (mistake,) = rules.find_mistakes(fitted(needed=1, other=None), TASK)
     assert mistake.startswith("'T', args_parallel: no argument 'other'; there are: ")

@@ -142,7 +142,7 @@ def test_own_tasks_run_if_they_are_parallel_and_need_nothing(
     assert workflow["task_list"][-1]["task"]["name"] == "good"
     said = capsys.readouterr().out
     for reason in (
-        "needs is not in the workflow: 'needs' needs ['size']",
+        "needs is not in the workflow: 'needs', args_parallel: no value for size",
         "whole is not in the workflow: of your own tasks, parallel ones are tried",
         "converter is not in the workflow: of your own tasks",
         "stack is not in the workflow: it takes images of the types {'is_3D': True}",

@@ -119,7 +119,7 @@ def test_wrong_output_is_explained(
                     "required": ["sigma", "zarr_url"],
                 },
             },
-            r"'Task 0' needs \['sigma'\]",
+            "'Task 0', args_parallel: no value for sigma; give one",
         ),
         (
             {"args_parallel": {"zarr_url": "/x"}},

@@ -160,7 +160,10 @@ def test_invalid_resources_are_rejected(
     ("step", "problem"),
     [
         ({"name": "Blur"}, "lab-tasks has no task 'Blur'"),
-        ({"name": "Convert"}, r"'Convert' needs \['folder'\]"),
+        (
+            {"name": "Convert"},
+            "'Convert', args_non_parallel: no value for folder; give one",
+        ),
         (
             {"name": "Convert", "args_non_parallel": {"folder": "a", "sigma": 1}},
             "'Convert', args_non_parallel: no argument 'sigma'; there are: ",

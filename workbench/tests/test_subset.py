@@ -146,7 +146,7 @@ def test_a_copy_is_replaced_by_the_next_one_and_nothing_else_is(
         ("A01:0", "it has no pixels"),
         ("A01:half", "write a well such as A01"),
         (":5", "write a well such as A01"),
-        ("A01:FOV_ROI_table/3", "no region '3' in FOV_ROI_table; there are 1, 2"),
+        ("A01:FOV_ROI_table/3", "no region '3' in FOV_ROI_table; there are: 1, 2"),
         ("A01:FOV/1", "no table 'FOV'"),
     ],
 )

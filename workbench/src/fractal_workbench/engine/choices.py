@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ..form.model import read_arguments
+from ..kit.publish import suggest
 from . import rules
 from .packages import Agree, Release, find_installed, find_releases, read_root
 
@@ -182,7 +183,7 @@ def own_extras(options: Iterable[Option], mistakes: list[str]) -> set[str]:
             )
     if lacks := sorted(extras - names):
         mistakes.append(
-            f"--with: {own_name()} has no extra {lacks}, only {sorted(names)}"
+            f"--with: {own_name()} has no extra {lacks}; {suggest(lacks[0], sorted(names))}"
         )
     return extras
 

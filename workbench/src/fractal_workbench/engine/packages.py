@@ -140,9 +140,13 @@ def find_installed(wanted: Requirement, python: str) -> rules.Package:
     try:
         origin, version = run([python, "-I", "-c", LOCATE, module]).splitlines()
     except (OSError, rules.WorkflowError) as error:
-        raise rules.WorkflowError(f"{text}: {name} is not installed there") from error
+        raise rules.WorkflowError(
+            f"{text}: {name} is not installed there; name the Python of its environment"
+        ) from error
     if not wanted.specifier.contains(version, prereleases=True):
-        raise rules.WorkflowError(f"{text}: version {version} is installed there")
+        raise rules.WorkflowError(
+            f"{text}: version {version} is installed there; name this one, or another Python"
+        )
     return read_root(name, version, Path(origin).parent, python)
 
 
@@ -301,7 +305,8 @@ def look_at(requirement: Requirement, folder: Path) -> Release:
     }
     if lacks := sorted({*map(rules.normalise, requirement.extras)} - extras):
         raise rules.WorkflowError(
-            f"{shown}: version {package.version} has no extra {lacks}, only {sorted(extras)}"
+            f"{shown}: version {package.version} has no extra {lacks}; "
+            f"{publish.suggest(lacks[0], sorted(extras))}"
         )
     # Not those in which an installer says what it did, and when.
     files = [

@@ -322,9 +322,13 @@ class Package(BaseModel):
         """Return the path of the executable of one of its tasks."""
         name: str | None = getattr(task, f"executable_{kind}")
         if name is None:
-            raise WorkflowError(f"a {task.type} task needs an executable_{kind}")
+            raise WorkflowError(
+                f"a {task.type} task needs an executable_{kind}: add it to the task list"
+            )
         if not (self.root / name).is_file():
-            raise WorkflowError(f"there is no executable {self.root / name}")
+            raise WorkflowError(
+                f"there is no executable {self.root / name}: correct the task list"
+            )
         return self.root / name
 
 
@@ -517,8 +521,12 @@ def read_job(**given: Any) -> Job:
         raise WorkflowError(
             f"images outside {job.zarr_dir}: {outside[:20]}; name a folder that has all of them"
         )
-    if any(None in image.attributes.values() for image in job.images):
-        raise WorkflowError("an image of the list has an attribute without a value")
+    for image in job.images:
+        if None in image.attributes.values():
+            raise WorkflowError(
+                f"{image.zarr_url} has an attribute without a value in the image list: give "
+                "it one, or leave it out"
+            )
     return job
 
 
@@ -608,7 +616,10 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
                     hint = f"move it to args_{other}"
                 yield f"{name!r}, args_{kind}: no argument {key!r}; {hint}"
         if missing := known & arguments.required - args.keys():
-            yield f"{name!r} needs {sorted(missing)}, and null counts as not given"
+            yield (
+                f"{name!r}, args_{kind}: no value for {', '.join(sorted(missing))}; give one "
+                "(null counts as not given)"
+            )
     for key, value in (step.type_filters or {}).items():
         if task.input_types.get(key, value) != value:
             yield f"{name!r}: {key}={value} contradicts input_types"
@@ -713,7 +724,10 @@ def update_images(
         base = listed.get(origin or "", {"attributes": {}, "types": {}})
         if url not in listed:
             if url == zarr_dir or not url.startswith(zarr_dir):
-                raise WorkflowError(f"the new image {url} is not below {zarr_dir}")
+                raise WorkflowError(
+                    f"the new image {url} is not below {zarr_dir}: a task may only make "
+                    "images there"
+                )
             if not Path(url).is_relative_to(zarr_dir):
                 warn(f"{url} is not below {zarr_dir}, which the server overlooks")
         elif origin in (None, url):
@@ -732,6 +746,9 @@ def update_images(
         }
     for url in output.image_list_removals:
         if url not in listed:
-            raise WorkflowError(f"cannot remove {url}, which is not in the image list")
+            raise WorkflowError(
+                f"image_list_removals: {url} is not in the image list, so a task cannot "
+                "remove it"
+            )
         del listed[url]
     return list(listed.values())

@@ -259,7 +259,10 @@ def plan_units(
             distinct.setdefault(_frozen(call), call)
         calls = [*distinct.values()]
     if len(calls) > MAX_UNITS:
-        raise WorkflowError(f"{len(calls)} units; the server allows {MAX_UNITS}")
+        raise WorkflowError(
+            f"{len(calls)} units, and the server allows {MAX_UNITS}: run the step on fewer "
+            "images at a time"
+        )
     return [
         Unit(
             f"unit {index} ({call['zarr_url']})",

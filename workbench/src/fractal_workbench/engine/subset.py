@@ -16,6 +16,7 @@ import zarr
 
 from .. import kit
 from ..kit.plate import find_in_plate
+from ..kit.publish import suggest
 from ..kit.regions import Roi, read_rois, roi_tables
 from .rules import Image, WorkflowError
 
@@ -411,7 +412,7 @@ def region_of(image: kit.Image, part: Part, text: str) -> tuple[slice, ...]:
     if part.region not in rois:
         raise WorkflowError(
             f"--try {text}: {image.path} has no region {part.region!r} in {part.table}; "
-            f"there are {', '.join(rois)[:300]}"
+            f"{suggest(part.region, rois)[:300]}"
         )
     limits = zip(rois[part.region].region, axes, strict=True)
     return tuple(slice(max(s.start, 0), min(s.stop, sizes[axis])) for s, axis in limits)

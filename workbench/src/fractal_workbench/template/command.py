@@ -212,7 +212,10 @@ def difference(fresh: Path, name: str) -> list[str]:
         TemplateError: The template has no such file.
     """
     if not (fresh / name).is_file():
-        raise TemplateError(f"{name}: the template has no such file")
+        files = (path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
+        near = difflib.get_close_matches(name, [file.as_posix() for file in files], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise TemplateError(f"{name}: the template has no such file{hint}")
     texts = [
         path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for path in (fresh / name, project().folder / name)
@@ -263,7 +266,7 @@ def check() -> int:
         )
         return 4
     newest = ", and there is no newer one" if not version else ""
-    print(f"The package is as its template has it{newest}.")
+    print(f"The template's own files are as the template has them{newest}.")
     return 0
 
 

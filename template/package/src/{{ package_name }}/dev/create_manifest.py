@@ -71,7 +71,7 @@ def main() -> None:
     sys.path[0] = str(PACKAGE.parent)  # this package, not another copy, or its `dev`
     files = {MANIFEST: create_manifest()}
     files |= {WORKFLOW: name_version()} if WORKFLOW.exists() else {}
-    problems = [*workbench.find_stale(PACKAGE)] if workbench and check else []
+    problems = [*workbench.find_stale(PACKAGE)] if workbench else []
     for file, new in files.items():
         old = file.read_text("utf-8") if file.exists() else ""
         if new != old and check:
@@ -82,8 +82,8 @@ def main() -> None:
             file.write_text(new, encoding="utf-8", newline="\n")
     if not workbench:
         print("No workbench here: server, web form and stale texts are not checked.")
-    if problems:
-        sys.exit("\n".join(problems))
+    sys.stdout.writelines(f"{problem}\n" for problem in problems)
+    sys.exit(check and bool(problems))
 
 
 if __name__ == "__main__":

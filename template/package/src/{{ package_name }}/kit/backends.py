@@ -37,7 +37,7 @@ def checked(name: Any, values: Any) -> Array:
 def _check_names(names: Sequence[str]) -> None:
     """Reject repeated names of columns."""
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"there are two columns {twice[0]!r}")
+        raise ValueError(f"there are two columns {twice[0]!r}: rename one of them")
 
 
 def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
@@ -46,7 +46,7 @@ def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
         reader = csv.reader(file, strict=True)
         lines = [line for line in reader if line or reader.line_num == 1]
     if not lines:
-        raise ValueError("table.csv is empty")
+        raise ValueError("table.csv is empty: make the table again")
     header, *rows = lines
     _check_names(header)
     if len(header) == 1 and set(header[0]) & set(";\t") and header[0] not in kinds:
@@ -105,7 +105,7 @@ def _read_anndata(group: Any, path: Path) -> dict[str, Array | Cells]:
     }
     if of_matrix:
         if not isinstance(group["X"], zarr.Array):
-            raise ValueError("X is sparse")
+            raise ValueError("X is sparse: write it as a dense array")
         matrix = _values(group["X"])
         columns |= {
             name: checked(name, matrix[:, i]) for i, name in enumerate(of_matrix)
@@ -129,7 +129,9 @@ def _read_element(element: Any) -> Array:
         pairs = zip(values.tolist(), masks.tolist(), strict=True)
         return make_column(None if masked else value for value, masked in pairs)
     if kind not in ("array", "string-array"):
-        raise ValueError(f"a column is encoded as {kind!r}")
+        raise ValueError(
+            f"a column is encoded as {kind!r}: write an array, categories or a nullable array"
+        )
     return make_column(_values(element))
 
 

@@ -11,7 +11,7 @@ from .fractal import ImageUpdate, task_output
 from .image import Channels, Image, channels_to_read, image_to_write
 from .overlays import level_like, open_label
 from .provenance import current_step, is_made
-from .publish import check_name
+from .publish import check_name, suggest
 from .regions import Regions, find_rois, regions_of_labels
 from .slices import Array, Region, within
 from .tables import write_feature_table
@@ -227,8 +227,8 @@ def _join(tables: Sequence[Columns], combine: Mapping[str, np.ufunc] | None) -> 
         return columns
     if unknown := combine.keys() - names:
         raise ValueError(
-            f"combine: {min(unknown)} is no column that `function` returns; there are: "
-            + ", ".join(names)
+            f"combine: {min(unknown)} is no column that `function` returns; "
+            f"{suggest(min(unknown), names)}"
         )
     order = np.lexsort((columns["label"], columns["time_point"]))
     keys = np.stack([columns.pop("time_point"), columns.pop("label")])[:, order]

@@ -78,7 +78,10 @@ def unit_size(axis: Mapping[str, Any]) -> float:
         return 1.0
     size = seconds(unit) if axis["name"] == "t" else micrometers(unit)
     if size is None:
-        raise ValueError(f"{unit!r} is no unit of length")
+        raise ValueError(
+            f"the axis {axis['name']} has the unit {unit!r}, which is no length: write "
+            "micrometer, for example"
+        )
     return size
 
 
@@ -98,15 +101,24 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
         level.ndim != len(names) for level in levels
     ):
         numbers = sorted({level.ndim for level in levels})
-        raise ValueError(f"axes {names} of arrays with {numbers} axes")
+        raise ValueError(
+            f"axes {names} of arrays with {numbers} axes: name each axis of the arrays, in "
+            "the order t, c, z, y, x"
+        )
     for axis in multiscale["axes"]:
         kind = axis.get("type")
         if kind is not None and kind != TYPES[axis["name"]]:
-            raise ValueError(f"the axis {axis['name']} has the type {kind!r}")
+            raise ValueError(
+                f"the axis {axis['name']} has the type {kind!r}: write "
+                f"{TYPES[axis['name']]!r}"
+            )
     _check_units(multiscale["axes"], levels[0].shape)
     if len({level.dtype for level in levels}) > 1:
         types = ", ".join(str(level.dtype) for level in levels)
-        raise ValueError(f"its pyramid levels have different data types: {types}")
+        raise ValueError(
+            f"its pyramid levels have different data types: {types}; write all of them with "
+            "the first one"
+        )
     for level in levels:
         dimensions = getattr(level.metadata, "dimension_names", None) or ()
         dimensions = dimensions or level.attrs.get("_ARRAY_DIMENSIONS", ())  # of xarray
@@ -121,7 +133,10 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
     channels = (metadata.get("omero") or {}).get("channels") or []
     n_channels = dict(zip(names, levels[0].shape, strict=True)).get("c", 1)
     if not all(isinstance(channel, dict) for channel in channels):
-        raise ValueError(f"omero: its channels are {channels!r}, and not objects")
+        raise ValueError(
+            f"omero: its channels are {channels!r}, and not objects: write one with a label "
+            "for each channel"
+        )
     if channels and len(channels) != n_channels:
         raise ValueError(
             f"omero: it describes {len(channels)} channels, and the array has {n_channels}: "

@@ -45,7 +45,10 @@ def check_chunk(chunk: Any) -> None:
     """
     size = int.from_bytes(bytes(chunk[12:16]), "little")
     if len(chunk) < 16 or size != len(chunk):
-        raise ValueError(f"a damaged chunk: it has {len(chunk)} bytes, not {size}")
+        raise ValueError(
+            f"a damaged chunk: it has {len(chunk)} bytes, not {size}; copy the image again "
+            "from where it came, or make it again"
+        )
 
 
 numcodecs.register_codec(CheckedBlosc, "blosc")
@@ -63,7 +66,9 @@ def ome_metadata(group: Any) -> dict[str, Any]:
     attributes = group.attrs.asdict()
     metadata = attributes.get("ome", attributes)
     if not isinstance(metadata, dict):
-        raise ValueError(f"{group.store_path}: ome is {metadata!r}, and not an object")
+        raise ValueError(
+            f"{group.store_path}: ome is {metadata!r}, and not an object: correct zarr.json"
+        )
     return dict(metadata)
 
 
@@ -120,7 +125,10 @@ def find_group(
             return path, zarr.open_group(path, mode=mode, use_consolidated=False)
         return path, _read_group(path)
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{argument}: {path} is not an OME-Zarr image") from error
+        raise ValueError(
+            f"{argument}: {path} is not an OME-Zarr image: give the folder with its "
+            ".zattrs or zarr.json"
+        ) from error
 
 
 def _read_group(path: Path) -> zarr.Group:

@@ -85,7 +85,9 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
         if len(wells) < len(plate["wells"]):
             names = [well["path"] for well in plate["wells"]]
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise ValueError(f"it lists twice: {', '.join(twice)}")
+            raise ValueError(
+                f"it lists twice: {', '.join(twice)}; remove one entry of each"
+            )
         folders = {
             name: inside(path, name, argument=argument, links=True) for name in wells
         }
@@ -97,7 +99,9 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
             row, column = _row_and_column(plate, wells[name])
             other = places.setdefault(row + column, [row, column])
             if other != [row, column]:
-                raise ValueError(f"it and {'/'.join(other)} are called {row}{column}")
+                raise ValueError(
+                    f"it and {'/'.join(other)} are called {row}{column}: rename one of them"
+                )
             if not is_zarr(folder):
                 listing.missing.append(folder)
                 continue
@@ -107,7 +111,9 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
             for image in images:
                 place = inside(folder, image["path"], argument=argument, links=True)
                 if place in listing.images:
-                    raise ValueError(f"it lists {image['path']} twice")
+                    raise ValueError(
+                        f"it lists {image['path']} twice: remove one of the entries"
+                    )
                 acquisition = _acquisition(plate, wells[name], image)
                 listing.images[place] = PlateImage(path, row, column, acquisition)
         except DAMAGE as error:
@@ -386,19 +392,23 @@ def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[s
     """
     parts: list[str] = well["path"].rstrip("/").split("/")[-2:]
     if len(parts) < 2:
-        raise ValueError(f"the path {well['path']!r} has not a row and a column")
+        raise ValueError(
+            f"the path {well['path']!r} has not a row and a column: write B/03, for example"
+        )
     kinds = (("rows", "rowIndex"), ("columns", "columnIndex"))
     for (kind, key), part in zip(kinds, parts, strict=True):
         names = [axis["name"] for axis in plate.get(kind, [])]
         if names and part not in names:
             raise ValueError(
-                f"{part!r} of {well['path']} is none of the {kind} {names}"
+                f"{part!r} of {well['path']} is none of the {kind} {names}: correct the "
+                "path, or add it"
             )
         index: Any = well.get(key)
         is_place = index in range(len(names)) and type(index) is int  # no bool
         if index is not None and not (is_place and names[index] == part):
             raise ValueError(
-                f"the {key} {index!r} of {well['path']} is not that of {part!r}"
+                f"the {key} {index!r} of {well['path']} is not that of {part!r}: correct "
+                "it, or leave it out"
             )
     return parts
 
@@ -428,6 +438,7 @@ def _acquisition(
     if number is not None and not (is_number and (not known or number in known)):
         raise ValueError(
             f"the image {image['path']} of the well {well['path']} has the acquisition "
-            f"{number}, and the plate has {known or 'none'}"
+            f"{number}, and the plate has {known or 'none'}: add it to the plate, or "
+            "correct it"
         )
     return number

@@ -147,7 +147,10 @@ def _objects(image: Image, name: str, label: Image) -> list[Roi]:
         return [replace(roi, mask=mask) for roi in label_rois(mask)]
     rois = read_rois(image, name, argument)
     if any(roi.label is None for roi in rois):
-        raise ValueError(f"{argument}: the table {name!r} has no column of labels")
+        raise ValueError(
+            f"{argument}: the table {name!r} has no column of labels: give a label image, "
+            "or a masking ROI table"
+        )
     return [replace(roi, mask=mask) for roi in rois]
 
 
@@ -162,7 +165,10 @@ def _mask_label(image: Image, name: str, argument: str) -> Image:
         )
     label_name = read_table(image, name, argument).label_name
     if not label_name:
-        raise ValueError(f"{argument}: the table {name!r} names no label image")
+        raise ValueError(
+            f"{argument}: the table {name!r} names no label image: give the label image "
+            "itself"
+        )
     return open_label(image, label_name, argument)
 
 
@@ -347,7 +353,10 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
     where = f"{argument}: the table {name!r} of {image.path}"
     needed = [column for axis in "yx" for column in COLUMNS[axis]]
     if missing := [column for column in needed if column not in columns]:
-        raise ValueError(f"{where} is no ROI table: it has no column {missing[0]}")
+        raise ValueError(
+            f"{where} is no ROI table: it has no column {missing[0]}; "
+            f"{suggest(missing[0], columns)}"
+        )
     scale = _pixel_sizes(image, argument)
     n_rows, n_cut = len(columns[needed[0]]), 0
     by_axis: list[list[slice]] = []
@@ -385,7 +394,10 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         if all(s.start < s.stop for s in region)
     ]
     if regions and not rois:
-        raise ValueError(f"{where} has no region inside of the image")
+        raise ValueError(
+            f"{where} has no region inside of the image: its positions count from the first "
+            "pixel of the image, in the unit of the image"
+        )
     if n_cut:
         logger.info("%s: regions reach beyond the image, and are cut there", where)
     if len(rois) < len(regions):
@@ -412,7 +424,9 @@ def _names(table: Table, n_rows: int, where: str) -> list[str]:
         return [str(row) for row in range(n_rows)]
     names = [str(name) for name in table.columns[table.index].tolist()]
     if "" in names:
-        raise ValueError(f"{where} has no name in row {names.index('') + 1}")
+        raise ValueError(
+            f"{where} has no name in row {names.index('') + 1}: name all regions, or none"
+        )
     unique = _unique(names)
     for row, (name, new) in enumerate(zip(names, unique, strict=True), start=1):
         if name != new:

@@ -109,7 +109,9 @@ def plate_table(
         image = Source(path, plate_position(path), table_names(path, "zarr_urls"))
         if not image.position:
             open_image(path, "zarr_urls")  # unless it is no image at all
-            raise ValueError(f"zarr_urls: {zarr_url} belongs to no well of a plate")
+            raise ValueError(
+                f"zarr_urls: {zarr_url} belongs to no well of a plate: give images of plates"
+            )
         if feature_table in image.tables:
             plates[path.parents[2]].append(image)
         elif missing == "skip":
@@ -120,7 +122,10 @@ def plate_table(
                 f"{suggest(feature_table, image.tables)}"
             )
     if not plates:
-        raise ValueError(f"feature_table: no image has a table {feature_table!r}")
+        raise ValueError(
+            f"feature_table: no image has a table {feature_table!r}: measure the images, or "
+            "correct the name"
+        )
     for plate, images in plates.items():
         files = [
             file

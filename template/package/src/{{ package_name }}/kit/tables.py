@@ -156,7 +156,7 @@ def read_cells(holder: Image | Path, name: str, argument: str = "table_name") ->
             raise ValueError(f"backend {backend!r}; allowed are {', '.join(READERS)}")
         columns = READERS[backend](group, path)
         if len({len(values) for values in columns.values()}) > 1:
-            raise ValueError("columns of different lengths")
+            raise ValueError("columns of different lengths: make the table again")
         label_name = _label_name(attributes.get("region"))
         index = _name_rows(columns, attributes, label_name)
     except ModuleNotFoundError as error:
@@ -202,7 +202,10 @@ def _name_rows(
     index = str(index or "FieldIndex")
     if index not in columns:
         if attributes.get("index_key") and columns:
-            raise ValueError(f"its index_key is {index!r}, and it has no such column")
+            raise ValueError(
+                f"its index_key is {index!r}, and it has no such column; "
+                f"{suggest(index, columns)}"
+            )
         return ""
     values, kind = columns[index], attributes.get("index_type")
     if kind == "int" and not isinstance(values, list) and values.dtype.kind in "iu":

@@ -73,7 +73,9 @@ def micrometers(unit: Any) -> float | None:
         return None
     factor = LENGTHS.get(text, NAMES_OF_LENGTHS.get(text.lower()))
     if factor is None:
-        raise ValueError(f"{unit!r} is no known unit of length")
+        raise ValueError(
+            f"{unit!r} is no known unit of length: write micrometer or nm, for example"
+        )
     return factor
 
 
@@ -86,7 +88,9 @@ def seconds(unit: Any) -> float:
     text = _spelled(unit)
     factor = TIMES.get(text, NAMES_OF_TIMES.get(text.lower()))
     if factor is None:
-        raise ValueError(f"{unit!r} is no known unit of time")
+        raise ValueError(
+            f"{unit!r} is no known unit of time: write second or ms, for example"
+        )
     return factor
 
 
