@@ -331,6 +331,10 @@ def talks(image):
     np.seterr(all="ignore")
     return image
 
+def odd_defaults(image, low=-0.0, top=float("inf"), levels: list[float] = [-0.0], seed=2**60,
+                 mode: str = " a", empty: str = "", words: list[str] = [""], n: int = 2):
+    return image * n
+
 def by_position(image, /, sigma: float = 1.0):
     return ndimage.gaussian_filter(image, sigma)
 
@@ -428,6 +432,7 @@ RIGHT = {
     "not_a_number": "image",
     "seeds_all": "image",
     "talks": "image",
+    "odd_defaults": "image",
     "by_position": "image",
     "with_more": "image",
     "decorated": "image",
@@ -466,6 +471,8 @@ def test_a_function_of_any_style_is_accepted(odd, name, makes, monkeypatch, caps
     assert not capsys.readouterr().out  # also of a function that prints
     if name == "called_object":
         assert [one.description for one in found.arguments] == ["How often."]
+    if name == "odd_defaults":  # the form would change the others
+        assert [argument.name for argument in found.arguments] == ["n"]
 
 
 def test_a_random_function_is_always_rejected(odd, monkeypatch):

@@ -252,7 +252,7 @@ DEFAULTS = [
     (dict[str, int], {"a": 2**64 - 1}, "JavaScript changes"), (Huge, Huge(), "`x` JavaScript changes 1152921504606846977"), (Literal[1, 2**53 + 1], 1, "JavaScript changes"), (Literal[2**53 + 1], NEVER, "JavaScript changes"),
     (integer(le=2**64 - 1), 1, "JavaScript changes"), (integer(ge=-(2**63) - 1), 1, "JavaScript changes"), (integer(multiple_of=10**400), NEVER, "JavaScript changes"),
     (Huge, NEVER, "`x.seed` JavaScript changes"), (extra(maximum=float("inf")), 1, "JSON has no inf: take a finite number"), (extra(const=float("nan")), NEVER, "JSON has no nan"), (float, -0.0, "JavaScript makes 0 of -0.0: take 0"),
-    (str, " a", "strips the default"), (list[str], ["a "], "strips the default"), (dict[str, int], {"a ": 1}, "strips the default"), (pydantic.SecretStr, pydantic.SecretStr("a"), "strips the default"),
+    (str, " a", "the web form strips"), (list[str], ["a "], "the web form strips"), (dict[str, int], {"a ": 1}, "the web form strips"), (pydantic.SecretStr, pydantic.SecretStr("a"), "the web form strips"),
     (Literal[0, 1], 0, r"loses the options \[0\]: take words"), (Literal[0, 1], NEVER, r"loses the options \[0\]"), (Number, Number.ONE, r"loses the options \[0\]"),
     (Literal["", "a"], "a", r"loses the options \[''\]"), (Literal["a ", "b"], "b", "loses the options"), (Literal[True, False], True, r"loses the options \[False\]"),
 ]

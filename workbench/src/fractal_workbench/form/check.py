@@ -172,12 +172,17 @@ def check_numbers(value: Any) -> None:
             raise ValueError("JavaScript makes 0 of -0.0: take 0")
 
 
+def check_texts(value: Any) -> None:
+    """Reject texts that the web form changes, such as one that begins with a blank."""
+    text = json.dumps(value, separators=(",", ":"))
+    if re.search(r'"(\s|\\[nrt])|(\s|\\[nrt])"|""|"\*+"', text):
+        raise ValueError(f"the web form strips {text}: take another")
+
+
 def check_default(argument: Argument) -> None:
     """Reject a default that the web form changes, or that is none of its values."""
     default = argument.schema["default"]
-    text = json.dumps(default, separators=(",", ":"))
-    if re.search(r'"(\s|\\[nrt])|(\s|\\[nrt])"|""|"\*+"', text):
-        raise ValueError(f"it strips the default {text}: take another")
+    check_texts(default)
     mistakes = argument.find_mistakes(default, format_checker=ZONES)
     if lines := [": ".join(filter(None, mistake)) for mistake in mistakes]:
         raise ValueError("; ".join(lines))

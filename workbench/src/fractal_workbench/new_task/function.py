@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import inspect
 import itertools
-import math
 import re
 import sys
 import textwrap
@@ -26,6 +25,7 @@ import docstring_parser
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from ..form.check import check_numbers, check_texts
 from .names import Needed, Refused
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
@@ -607,8 +607,11 @@ def read(
                 default = TypeAdapter(kind).validate_python(default)
             except (ValidationError, PydanticUserError):
                 reason = f"{default!r} is not of the type that a form would show"
-            if isinstance(default, float) and not math.isfinite(default):
-                reason = f"JSON has no {default}"
+            try:
+                check_numbers(default)
+                check_texts(default)
+            except ValueError as error:
+                reason = str(error).partition(":")[0]
         if parameter.kind is parameter.POSITIONAL_ONLY:
             reason = "it has no name for a caller"
         if reason and key in settings:
