@@ -215,6 +215,7 @@ def test_the_lists_are_long_enough():
 ODD = '''
 import asyncio, functools, time, warnings
 from functools import partial, wraps
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -332,7 +333,8 @@ def talks(image):
     return image
 
 def odd_defaults(image, low=-0.0, top=float("inf"), levels: list[float] = [-0.0], seed=2**60,
-                 mode: str = " a", empty: str = "", words: list[str] = [""], n: int = 2):
+                 mode: str = " a", empty: str = "", words: list[str] = [""],
+                 best: Literal["all", 3] = "all", axis: Literal[0, 1] = 1, n: int = 2):
     return image * n
 
 def by_position(image, /, sigma: float = 1.0):
@@ -471,7 +473,7 @@ def test_a_function_of_any_style_is_accepted(odd, name, makes, monkeypatch, caps
     assert not capsys.readouterr().out  # also of a function that prints
     if name == "called_object":
         assert [one.description for one in found.arguments] == ["How often."]
-    if name == "odd_defaults":  # the form would change the others
+    if name == "odd_defaults":  # the form cannot show the others, or changes them
         assert [argument.name for argument in found.arguments] == ["n"]
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +114,16 @@ def check_arguments(schema: Schema, *, is_old: bool = False) -> None:
     _check(read_arguments(schema), is_old)
 
 
+def lost_options(values: Iterable[Any]) -> list[Any]:
+    """Choices that the web form changes: 0, False, and texts that it strips."""
+    return [value for value in values if str(value).strip() != str(value or None)]
+
+
 def _check(argument: Argument, is_old: bool) -> None:
     argument.check_shown()
     schema, extra = argument.schema, argument.extra
     check_words(schema)
-    if lost := [v for v in schema.get("enum", []) if str(v).strip() != str(v or None)]:
+    if lost := lost_options(schema.get("enum", [])):
         raise ValueError(f"it loses the options {lost}: take words")
     if schema.get("additionalProperties") is True or "patternProperties" in schema:
         raise ValueError("it cannot add a value of any type: take `dict[str, float]`")

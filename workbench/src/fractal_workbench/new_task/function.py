@@ -25,7 +25,7 @@ import docstring_parser
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from ..form.check import check_numbers, check_texts
+from ..form.check import check_numbers, check_texts, lost_options
 from .names import Needed, Refused
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
@@ -878,7 +878,9 @@ def source(kind: Any) -> str | None:
         return str(kind.__name__)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
-        simple = all(isinstance(one, str | int | bool) for one in inner)
+        types_of = {type(choice) for choice in inner}
+        simple = len(types_of) == 1 and types_of <= {str, int, bool}
+        simple = simple and not lost_options(inner)
         return f"Literal[{', '.join(map(repr, inner))}]" if simple else None
     if origin is typing.Annotated:
         base, limits = source(inner[0]), []
