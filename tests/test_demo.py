@@ -75,6 +75,8 @@ def test_some_examples_run(render, tmp_path, examples):
             f"{task['name']} is not in the workflow" in log
         )
     assert "ExampleFly (© Broad Institute, BSD-3-Clause)" in page
+    again = ["--zarr-dir", folder / "zarr", "--images", folder / "images.json"]
+    workbench("run", folder / "workflow.json", *again, "--plan", cwd=package)
 
 
 def test_a_package_without_tasks_has_the_plate(render, tmp_path):

@@ -88,7 +88,7 @@ def test_channels_make_an_image_of_one_channel(tmp_path):
     output = filter_image(image, ratio, suffix="r", channel=[1, 0], dtype="f4")
     expected = ratio(pixels[[1, 0]].astype(float)).astype("f4")
     made = new_image(output)
-    assert made.channel_names == image.channel_names[1:2]
+    assert made.channel_names == ["r"]
     assert (made.read() == expected[np.newaxis]).all()
     assert made.metadata["omero"]["channels"][0]["window"]["max"] > 1e6
 

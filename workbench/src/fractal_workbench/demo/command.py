@@ -204,6 +204,8 @@ def run_demo(chosen: Path | None, wells: int) -> None:
         file, page = folder / "workflow.json", folder / "index.html"
         if workflow["task_list"]:
             file.write_text(json.dumps(workflow, indent=2), encoding="utf-8")
+            listed = folder / "images.json"
+            listed.write_text(json.dumps(images, indent=2), encoding="utf-8")
             run(file, folder / "zarr", images, report=page)
         else:
             Report(TITLE, folder / "zarr", images, [], workflow).write(page)

@@ -193,6 +193,11 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         print(f"Its output, by the docstring of {function.name}: {function.returned}")
     for key, kinds in function.narrowed.items():
         print(f"{key}: {kinds}.")
+    for one in function.arguments:
+        if one.task_name != one.name and not one.is_fixed:
+            print(
+                f"{one.name} is called {one.task_name}: the task has a {one.name} of its own."
+            )
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
     return files

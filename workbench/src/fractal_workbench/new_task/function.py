@@ -647,6 +647,11 @@ def read(
             continue
         if others:
             narrowed[key] = f"{source(kind)}; {others} is left out"
+        elif kind is int and hint is None and not type_name and key not in settings:
+            narrowed[key] = (
+                f"whole numbers, as its default {parameter.default!r}; for others, write "
+                f"`{key}: float = {parameter.default!r}`"
+            )
         required = default is parameter.empty
         of_tuple = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         is_tuple = bool(of_tuple) or isinstance(parameter.default, tuple)

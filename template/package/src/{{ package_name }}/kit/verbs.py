@@ -64,8 +64,9 @@ def filter_image(
             that `whole` names.
         suffix: Letters and digits that are added to the name of the new image.
         channel: Channel that `function` gets, or a list of them, which come in front of
-            the other axes. The new image then has one channel. By default, it has all
-            channels, each made of the same one.
+            the other axes. The new image then has one channel, with the name of the
+            `suffix` if it is made of a list. By default, it has all channels, each made of
+            the same one.
         halo: How many pixels around a block `function` must see, by axis: those that the
             result in a pixel depends on.
         whole: Axes that `function` must see whole, and the only ones it sees: `yx` for one
@@ -111,7 +112,7 @@ def filter_image(
         logger.info("%s: filter the axes %s", image.path, image.axes)
         axes = image.axes if read is None else image.axes.replace("c", "")
         whole = _whole_axes(image, whole)
-        first = read[0] if isinstance(read, list) else read
+        name = suffix if isinstance(read, list) else read
         is_replaced = overwrite or overwrite_input
         check_free(output, overwrite=is_replaced, argument="overwrite")
         prepared = _prepared(function, setup, image)  # before anything is written
@@ -119,7 +120,7 @@ def filter_image(
             image,
             output,
             dtype=dtype,
-            channel=first,
+            channel=name,
             overwrite=is_replaced,
             made_by=step,
         ) as filtered:

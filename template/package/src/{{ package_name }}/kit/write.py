@@ -33,6 +33,14 @@ from .regions import copy_roi_tables, roi_tables
 from .tables import table_names
 
 
+def _channel(channels: list[dict[str, Any]], channel: int | str) -> dict[str, Any]:
+    """One of the channels; or a new one of this name, in white."""
+    if isinstance(channel, int):
+        return channels[channel]
+    names = dict.fromkeys(channels[0].keys() & {"label", "wavelength_id"}, channel)
+    return channels[0] | names | {"color": "FFFFFF"}
+
+
 @contextmanager
 def derive_image(
     image: Image,
@@ -40,7 +48,7 @@ def derive_image(
     *,
     dtype: DTypeLike | None = None,
     sizes: Mapping[str, int] | None = None,
-    channel: int | None = None,
+    channel: int | str | None = None,
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
@@ -62,7 +70,7 @@ def derive_image(
         sizes: Number of pixels along axes that are shorter than those of `image`: with
             `{"z": 1}`, it has one plane. Regions in its tables then cover this axis.
         channel: Position of the channel whose name and colour the new image has, if it has
-            one channel only; by default it has all of `image`.
+            one channel only; or the name of a new one. By default it has all of `image`.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
         made_by: What the task does, to be written into the image; see `is_made`.
@@ -83,7 +91,7 @@ def derive_image(
         attributes.pop(MADE_BY, None)
         omero = attributes.get("ome", attributes).get("omero") or {}
         if channel is not None and omero.get("channels"):
-            omero["channels"] = [omero["channels"][channel]]
+            omero["channels"] = [_channel(omero["channels"], channel)]
         extents = dict(sizes or {}) | ({} if channel is None else {"c": 1})
         group = zarr.create_group(
             partial, zarr_format=image.group.metadata.zarr_format, attributes=attributes
