@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from my_fractal_tasks.kit import open_image, open_label, provenance
+from my_fractal_tasks.kit import (
+    open_image,
+    open_label,
+    provenance,
+    read_table,
+    write_table,
+)
 from package_images import PACKAGE, write_image, write_plate
 from scipy.ndimage import gaussian_filter
 
@@ -384,6 +390,22 @@ def test_an_overwritten_image_is_made_again_by_the_step_that_made_it(job):
         shutil.rmtree(job.folder / f"{name}_copy.zarr")
     assert job.run() == [[False] * 2, [False] * 2]
     assert (job.pixels("a_copy.zarr") == 59999 - job.pixels("a.zarr")).all()
+
+
+def test_an_image_of_an_earlier_run_is_replaced_again_and_again(job):
+    """It was there before, so the run does not move it, or its tables, aside."""
+    job.steps = [("Gaussian Blur", {"sigma_xy": 1})]
+    job.run(resume=False)
+    made = job.folder / "a_blurred.zarr"
+    write_table(open_image(made), "condition_table", {"drug": ["A"]})
+    for sigma in (2, 3, 4, 5):
+        job.steps = [("Gaussian Blur", {"sigma_xy": sigma, "overwrite": True})]
+        assert job.run(resume=sigma > 2) == [[False] * 2]
+        pixels = job.pixels("a.zarr").astype(float)
+        assert np.abs(gaussian_filter(pixels, sigma) - job.pixels(made.name)).max() < 2
+        record = (job.folder / resuming.FILE).read_text()
+        assert not any(json.loads(line)["tops"] for line in record.splitlines())
+    assert read_table(open_image(made), "condition_table").columns["drug"] == ["A"]
 
 
 def test_a_run_that_is_killed_while_results_are_aside_goes_on(job):

@@ -19,7 +19,8 @@ from .history import Unit
 FILE = ".run_workflow.jsonl"
 # Of the fields of a record.
 KINDS = (
-    *(("step", int), ("part", str), ("key", str), ("roots", list), ("tops", list)),
+    *(("step", int), ("part", str), ("key", str)),
+    *(("roots", list), ("outputs", list), ("tops", list)),
     *(("seen", dict), ("made", dict), ("changed", dict)),
 )
 
@@ -72,7 +73,7 @@ class Finished:
             for line in self.file.read_text("utf-8", "replace").splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # half a line
                     empty: Record = {"roots": [], "seen": {}, "made": {}, "changed": {}}
-                    record = empty | {"tops": []} | json.loads(line)
+                    record = empty | {"tops": [], "outputs": []} | json.loads(line)
                     if all(isinstance(record[key], kind) for key, kind in KINDS):
                         # What is elsewhere was not made by a run in this folder.
                         tops = [os.path.realpath(path) for path in record["tops"]]
@@ -167,6 +168,8 @@ class Finished:
         whole = all(now.get(path) == digest for path, digest in record["made"].items())
         its_own = same and all(nodes.made_by(path) for path in tops)
         for path, (_, after) in record["changed"].items():
+            if any(_is_in(path, output) for output in record["outputs"]):
+                continue  # the unit takes nothing from it, and replaces it again
             part = path.split("/labels/")[0].split("/tables/")[0]
             overwritten = after.startswith(nodes.PIXELS) and now.get(path) == after
             if (
@@ -271,8 +274,11 @@ class Finished:
             now = nodes.scan([*roots, *self._ours(outputs)])
             new = {path: d for path, d in now.items() if path not in self.state}
             tops = {top for path in (*roots, *outputs) if (top := self._top(path))}
+            # What an image had that the unit has replaced is not of the unit.
             inside = [
-                path for path in new if not any(_is_in(path, top) for top in tops)
+                path
+                for path in new
+                if not any(_is_in(path, there) for there in (*tops, *outputs))
             ]
             tops.update(
                 path
@@ -298,6 +304,7 @@ class Finished:
             self.seen.update(outputs)
             record = {
                 "roots": [*roots, *outputs],
+                "outputs": outputs,
                 "seen": {path: d for path, d in seen.items() if path not in made},
                 "made": made,
                 "changed": changed,
