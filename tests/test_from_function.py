@@ -417,7 +417,7 @@ WRONG = {
     "one_by_one": "returns a generator .*write a function",
     "awaited": "returns a coroutine .*write a function",
     "ends": "SystemExit: 3",
-    "warns": "warns: FutureWarning: of something",
+    "warns": r"warns: FutureWarning: of something \(odd\.py, line [0-9]+\)",
     "divides": "warns: RuntimeWarning: .*divi.*function that calls it",
     "of_even_sizes": "fails on a plane.*cannot reshape",
     "masked": r"masked array.*\.filled\(0\)",

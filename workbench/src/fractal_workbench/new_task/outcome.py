@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,7 +146,8 @@ def call(
     trouble = ""
     if warned:
         trouble = (
-            f"{given.name} warns: {warned[0].category.__name__}: {warned[0].message}\n"
+            f"{given.name} warns: {warned[0].category.__name__}: {warned[0].message} "
+            f"({Path(warned[0].filename).name}, line {warned[0].lineno})\n"
             "Fractal flags a run that warns, and the tests of the package fail. Give other "
             "values by --set NAME=VALUE, or write a function that calls it and does not "
             f"warn, {OWN}."
