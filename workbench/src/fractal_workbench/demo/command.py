@@ -29,7 +29,7 @@ from .cells import (
     write_tiffs,
 )
 
-TITLE = "Demo: measure the nuclei of a plate of fly cells"
+TITLE = "Demo on a plate of fly cells"
 DESCRIPTION = f"The cells are those of {SOURCE}."
 PLATE = "plate.zarr"
 DRAWN = "drawn"  # label of the nuclei, for want of a segmentation
