@@ -1,4 +1,4 @@
-"""Conversion with ome-zarr-converters-tools, as its converters do it: what to compare with.
+"""Convert TIFFs with ome-zarr-converters-tools, to compare `convert_tiffs` with it.
 
 python converters_way.py convert_tiffs SOURCE RESULT
 

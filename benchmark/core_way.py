@@ -1,4 +1,4 @@
-"""Registration with fractal-tasks-core: what to compare with.
+"""Register with fractal-tasks-core, to compare `register_acquisitions` with it.
 
 python core_way.py register_acquisitions SOURCE RESULT
 

@@ -1,4 +1,4 @@
-"""Start-up of each task by what it imports, in milliseconds.
+"""Measure the imports of each task, in milliseconds.
 
 Each cell is the time that the modules of a library take by themselves, as
 `python -X importtime` says. A row is the fastest of several starts: this is elapsed time,
