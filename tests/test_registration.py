@@ -1,6 +1,8 @@
 """Known shifts of volumes are found; what may be wrong comes with a warning."""
 
 import logging
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from my_fractal_tasks.kit import (
     write_table,
 )
 from my_fractal_tasks.kit.regions import Roi, read_rois
+from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.register_acquisitions_shift import align
 from package_images import write_image, write_plate
 from scipy.ndimage import gaussian_filter
@@ -157,6 +160,43 @@ def test_the_data_type_does_not_count(dtype):
     found = align(scene[10:110, 10:110], scene[5:105, 20:120].astype(float))
     assert found.shift == (-5, 10)
     assert found.match > MIN_MATCH
+
+
+def test_a_volume_of_equal_planes_stays_where_it_is():
+    volume = np.stack([SCENE] * 3)
+    assert align(volume, volume).shift == (0, 0, 0)
+    assert align(volume[:, :, 5:], volume[:, :, :-5]).shift == (0, 0, -5)
+
+
+def test_hot_pixels_of_the_camera_do_not_hide_a_shift():
+    hot = np.zeros((100, 100))
+    hot[tuple(np.random.default_rng(0).integers(0, 100, (2, 50)))] = SCENE.max() * 5
+    for reference, moving, shift in (
+        (SCENE[10:110, 10:110], SCENE[5:105, 20:120], (-5, 10)),
+        (SCENE[10:110, 10:110], SCENE[10:110, 10:110], (0, 0)),
+    ):
+        images = [noisy(pixels, 1) + hot for pixels in (reference, moving)]
+        images[1] = noisy(images[1], 2)
+        found = align(*images)
+        assert found.shift == shift
+        assert found.match > MIN_MATCH
+
+
+def test_a_pattern_of_the_camera_is_no_certain_shift():
+    pattern = noisy(np.zeros((2, 120, 120)), 5)
+    faint = (
+        SCENE[:120, :120] / SCENE.max() / 1000,
+        SCENE[4:124, 3:123] / SCENE.max() / 1000,
+    )
+    images = [pattern + noisy(pixels, seed) for seed, pixels in enumerate(faint)]
+    found = align(*images)
+    assert found.match < MIN_MATCH
+
+
+def test_floats_of_any_size_are_aligned():
+    images = [(SCENE[k : k + 100, :100] * 1e30).astype(np.float32) for k in (0, 7)]
+    with warnings.catch_warnings(action="error"):
+        assert align(*images).shift == (7, 0)
 
 
 # --- the task ---
@@ -363,6 +403,61 @@ def test_tables_that_cannot_follow_the_pixels_are_rejected(tmp_path, kind):
         register(path, reference, overwrite_input=True)
     assert (open_image(path).levels[0][...] == moving).all()
     register(path, reference)
+
+
+def test_nothing_that_a_label_has_is_lost(tmp_path):
+    reference, path, moving, _ = make_images(tmp_path)
+    with derive_label(open_image(path), "cells") as label:
+        label.levels[0][...] = moving > np.percentile(moving, 90)
+    zarr.create_group(path / "labels" / "cells" / "tables", zarr_format=2)
+    with pytest.raises(ValueError, match=r"overwrite_input: .*/cells has also tables"):
+        register(path, reference, overwrite_input=True)
+    assert (open_image(path).levels[0][...] == moving).all()
+    register(path, reference)
+
+
+@pytest.mark.parametrize("known", [[], [0, 1]])
+def test_the_acquisition_of_an_image_is_never_guessed(tmp_path, known):
+    paths = write_plate(tmp_path / "plate.zarr", {"A/01": [0, 1]})
+    urls = {"zarr_urls": [str(path) for path in paths], "zarr_dir": str(tmp_path)}
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="r+")
+    plate.update_attributes(
+        {"plate": plate.attrs["plate"] | {"acquisitions": [{"id": n} for n in known]}}
+    )
+    well = plate["A/01"]
+    images = [{"path": "0", "acquisition": 0}, {"path": "1"}]
+    for entries in (images, [{"path": "0"}, {"path": "1"}]):
+        well.update_attributes({"well": well.attrs["well"] | {"images": entries}})
+        if known or entries is images:
+            with pytest.raises(ValueError, match=r"zarr_urls: .* acquisition"):
+                register_acquisitions_init(**urls)
+    if not known:  # they are two fields
+        items = register_acquisitions_init(**urls)["parallelization_list"]
+        assert [item["init_args"]["reference"] for item in items] == [None, None]
+
+
+def test_acquisitions_in_folders_of_their_own_are_aligned(tmp_path):
+    write_plate(tmp_path / "plate.zarr", {"A/01": [0]})
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="r+")
+    for folder in ("0", "1"):
+        shutil.copytree(
+            tmp_path / "plate.zarr" / "A", tmp_path / "plate.zarr" / folder / "A"
+        )
+        well = plate[f"{folder}/A/01"]
+        well.attrs["well"] = {"version": "0.4", "images": [{"path": "0"}]}
+    plate.attrs["plate"] = {
+        "version": "0.4",
+        "rows": [{"name": "A"}],
+        "columns": [{"name": "01"}],
+        "wells": [{"path": "0/A/01"}, {"path": "1/A/01"}],
+        "acquisitions": [{"id": 0, "path": "0"}, {"id": 1, "path": "1"}],
+    }
+    urls = [str(tmp_path / "plate.zarr" / folder / "A/01/0") for folder in ("1", "0")]
+    items = register_acquisitions_init(zarr_urls=urls, zarr_dir=str(tmp_path))
+    assert [
+        (item["zarr_url"], item["init_args"]["reference"])
+        for item in items["parallelization_list"]
+    ] == [(urls[1], None), (urls[0], urls[1])]
 
 
 def test_a_label_of_larger_pixels_moves_by_whole_pixels_or_is_rejected(tmp_path):
