@@ -1,9 +1,11 @@
 """No result of the kit depends on threads, blocks or chunks, and none is lost in a cast."""
 
+import asyncio
 import os
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
@@ -25,6 +27,7 @@ from my_fractal_tasks.kit import (
     open_label,
     pyramid,
 )
+from my_fractal_tasks.kit.voxels import read_voxels, write_voxels
 from my_fractal_tasks.measure_features import measure_features
 from package_images import read_table, write_image
 from scipy import ndimage
@@ -427,3 +430,55 @@ def test_chunks_without_labels_have_no_file(tmp_path, version):
     files = [f for f in folder.rglob("*") if f.is_file() and f.name[0] not in ".z"]
     assert len(files) == 1
     np.testing.assert_array_equal(np.asarray(level), pixels > 0)
+
+
+@pytest.mark.parametrize(
+    ("zarr_format", "shards"), [(2, None), (3, None), (3, (2, 8, 12))]
+)
+@pytest.mark.parametrize("in_notebook", [False, True])
+def test_voxels_are_read_and_written_as_by_zarr(
+    tmp_path, zarr_format, shards, in_notebook
+):
+    array = zarr.create_array(
+        tmp_path / "array.zarr",
+        shape=(3, 20, 30),
+        chunks=(1, 4, 6),
+        shards=shards,
+        dtype=np.uint16,
+        zarr_format=zarr_format,
+    )
+    pixels = np.random.default_rng(0).integers(0, 9, array.shape, np.uint16)
+    whole = tuple(map(slice, array.shape))
+    parts = [
+        whole,
+        (slice(1, 3), slice(3, 17), slice(5, 6)),
+        (2, slice(4, 8), slice(0)),
+    ]
+
+    def run():
+        write_voxels(array, whole, pixels)
+        write_voxels(array, parts[1], pixels[parts[1]] + 7)
+
+    async def run_in_loop():
+        run()
+        return [read_voxels(array, part) for part in parts]
+
+    if in_notebook:  # which runs a loop of its own
+        found = asyncio.run(run_in_loop())
+    else:
+        run()
+        found = [read_voxels(array, part) for part in parts]
+    pixels[parts[1]] += 7
+    for part, voxels in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(voxels, pixels[part])
+        np.testing.assert_array_equal(voxels, array[part])
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_damaged_chunk_is_an_error_in_any_thread(tmp_path, in_thread):
+    write_image(tmp_path / "image.zarr", "yx")
+    (tmp_path / "image.zarr" / "0" / "0" / "0").write_bytes(b"garbage")
+    image = open_image(tmp_path / "image.zarr")
+    run = blocks.in_threads if in_thread else map
+    with pytest.raises(ValueError, match="cannot be read"):
+        list(run(lambda image: image.read(), [image]))

@@ -23,6 +23,7 @@ from .fractal import CALL
 from .image import Channels, Image, channels_to_read
 from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer
 from .slices import Array, Region, extents, grow, within
+from .voxels import read_voxels
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -317,7 +318,7 @@ def build_pyramid(
             shrink: Shrink = shrink,
             write: Writer = write,
         ) -> None:
-            write(region, shrink(source[shrink.seen(region)], region))
+            write(region, shrink(read_voxels(source, shrink.seen(region)), region))
 
         written = Image(image.path, image.group, image.metadata, [target])
         for _ in in_threads(run, product(*cut_blocks(written))):

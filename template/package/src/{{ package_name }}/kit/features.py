@@ -29,7 +29,7 @@ def measure_labels(
     table_name: str,
     channel: Channels | None = None,
     combine: Mapping[str, np.ufunc] | None = None,
-    finish: Callable[[Columns], Mapping[str, Any]] | None = None,
+    finish: Callable[[Columns, Image], Mapping[str, Any]] | None = None,
     regions: Regions | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def measure_labels(
         combine: How rows of blocks that share a label become one, by column, such as
             `{"darkest": np.minimum}`; other columns are added up. `function` then also
             takes the position of the first pixel of its block.
-        finish: Makes the columns of the table of the combined ones.
+        finish: Makes the columns of the table of the combined ones and the label image.
         regions: Which labels to measure: those that have pixels in a region; by default
             all. Each is measured as a whole. `region` names the region with most of it.
         overwrite: Replace the table if it exists.
@@ -96,7 +96,7 @@ def measure_labels(
         time = columns.pop("time_point")
         keys = [*zip(columns["label"].tolist(), time.tolist(), strict=True)]
         if finish:
-            columns = _checked(finish(columns))
+            columns = _checked(finish(columns, label))
             if len(columns["label"]) != len(keys):
                 raise ValueError(
                     f"finish: it returns {len(columns['label'])} rows for {len(keys)}"

@@ -1,5 +1,6 @@
 """Open an OME-Zarr image or label image: pyramid levels, axes, scale, channels."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import zarr
 from pydantic import BaseModel, ConfigDict, Field
 
-from .chunks import check_chunks
+from .chunks import check_levels
 from .fractal import argument_name
 from .multiscale import check_multiscale, coordinates, unit_size
 from .ngff import (
@@ -23,6 +24,7 @@ from .ngff import (
 )
 from .publish import is_zarr, repair, suggest
 from .slices import Array, Region
+from .voxels import read_voxels
 
 
 class Channel(BaseModel):
@@ -222,8 +224,8 @@ class Image:
             if has_c:
                 index.insert(self.axes.index("c"), position)
         try:
-            return np.asarray(self.levels[level][tuple(index)])
-        except (RuntimeError, ValueError) as error:  # of a codec
+            return read_voxels(self.levels[level], tuple(index))
+        except (EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
             raise ValueError(f"{self.path} cannot be read: {error}") from error
 
 
@@ -288,12 +290,13 @@ def open_image(
     try:
         check_version(group, metadata["multiscales"][0])
         levels: list[Any] = []
+        folders = []
         for dataset in metadata["multiscales"][0]["datasets"]:
-            folder = inside(path, dataset["path"], argument=argument)
+            folders.append(inside(path, dataset["path"], argument=argument))
             levels.append(group[dataset["path"]])
             if not isinstance(levels[-1], zarr.Array):
                 raise ValueError(f"the pyramid level {dataset['path']} is no array")
-            check_chunks(levels[-1], folder)
+        check_levels(levels, folders)
         check_multiscale(metadata, levels)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error

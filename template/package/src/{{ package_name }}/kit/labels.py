@@ -18,6 +18,7 @@ from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects, touching_labels
 from .regions import Roi, each_roi
 from .slices import Array, Region
+from .voxels import read_voxels, write_voxels
 
 KEPT = 2**27  # bytes of local labels in memory; others wait in the label image
 
@@ -195,7 +196,7 @@ def label_blocks(
             is_kept = n_kept + n_bytes <= KEPT
             n_kept += n_bytes if is_kept else 0
         if not is_kept:
-            array[region] = local
+            write_voxels(array, region, local)
         return Local(sizes, firsts, pairs, runs if is_kept else None)
 
     def label_block(region: Region) -> tuple[Array, int]:
@@ -228,7 +229,7 @@ def label_blocks(
         own = np.append(np.uint32(0), number[offsets[block] : offsets[block + 1]])
         runs = blocks[block].runs
         if runs is None:
-            return np.asarray(own[np.asarray(array[region])])
+            return np.asarray(own[read_voxels(array, region)])
         return runs.renumbered(own) if own.any() else None
 
     write_levels(whole_label, cuts, final, level)

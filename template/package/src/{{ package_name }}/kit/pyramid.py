@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 
 from .slices import Array, Region, extents, within
+from .voxels import write_voxels
 
 BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
 
@@ -34,7 +35,7 @@ class Writer:
     def __call__(self, region: Region, pixels: Array) -> None:
         """Write a block."""
         array = self._array if self._has_empty(pixels) else self._all
-        array[region] = pixels
+        write_voxels(array, region, pixels)
 
     def _has_empty(self, pixels: Array) -> bool:
         """Whether a chunk of a block has only the fill value."""

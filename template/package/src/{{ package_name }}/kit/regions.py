@@ -40,6 +40,7 @@ from .tables import (
     table_names,
     write_table,
 )
+from .voxels import write_voxels
 
 if TYPE_CHECKING:
     from .provenance import Step
@@ -88,8 +89,8 @@ class Regions(BaseModel):
     mask: str | None = Field(
         default=None,
         description="Name of a label image, or of a masking ROI table: each of its objects "
-        "is worked on by itself. With a ROI table, the part of each object in each region "
-        "is.",
+        "is worked on by itself. With a ROI table, each part of an object that lies in one "
+        "region is.",
     )
 
     def sources(self, image: Image) -> list[Image | Path]:
@@ -274,11 +275,12 @@ def map_regions(
         if not copy_rest:
             array[region] = 0
         elif read is None:
-            array[region] = cast(source.read(region), array.dtype)
+            write_voxels(array, region, cast(source.read(region), array.dtype))
         else:
             own = tuple(s for dim, s in enumerate(region) if dim != at)
             pixels = cast(source.read(own, read), array.dtype)
-            array[region] = pixels if at < 0 else np.expand_dims(pixels, at)
+            pixels = pixels if at < 0 else np.expand_dims(pixels, at)
+            write_voxels(array, region, pixels)
 
     for _ in in_threads(copy, product(*cut_blocks(target))):
         pass

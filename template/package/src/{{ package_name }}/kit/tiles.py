@@ -17,6 +17,7 @@ from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects
 from .regions import Roi
 from .slices import Array, Region, common, extents, within
+from .voxels import read_voxels, write_voxels
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +163,8 @@ def label_tiles(
                     labels[within(place, region)] = np.append(background, own)[local]
             if part.mask:
                 inside = replace(part, region=region).inside()
-                labels = np.where(inside, labels, np.asarray(array[region]))
-            array[region] = labels
+                labels = np.where(inside, labels, read_voxels(array, region))
+            write_voxels(array, region, labels)
         return n_objects
 
     highest = 0

@@ -20,11 +20,13 @@ from numpy.typing import DTypeLike
 from .image import Image, open_image
 from .ngff import (
     MADE_BY,
+    WRITTEN,
     add_to_image,
     add_to_well,
     drop_consolidated,
     new_array,
     new_group,
+    ome_metadata,
     open_group,
 )
 from .provenance import Step, checksum
@@ -109,9 +111,10 @@ def derive_image(
         yield derived
         if derived.levels[0].dtype != image.levels[0].dtype or channel is not None:
             _renew_windows(derived)
-        if record:
+        if made_by and record:
             if in_place:
                 record["sources"]["."] = checksum(open_image(partial))
+            record[WRITTEN] = made_by.written(partial)
             open_group(partial, mode="r+").update_attributes({MADE_BY: record})
         keep_children(path, partial)
         if not in_place:
@@ -233,10 +236,9 @@ def derive_label(
         "image-label": {"version": image.version, "source": {"image": "../../"}},
     }
     path = image.path / "labels" / name
-    record = {MADE_BY: made_by.record(path)} if made_by else {}
+    record = made_by.record(path) if made_by else {}
     with published(path, overwrite=overwrite, argument="label_name") as partial:
         group = new_group(partial, image.version, metadata)
-        group.update_attributes(record)
         for dataset, level in zip(multiscale["datasets"], image.levels, strict=True):
             shards = level.shards and [level.shards[dim] for dim in kept]
             new_array(
@@ -250,6 +252,9 @@ def derive_label(
                 shuffle=False,
             )
         yield open_image(partial, mode="r+")
+        if made_by:
+            record[WRITTEN] = made_by.written(partial)
+            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
     add_to_image(path)
 
 
@@ -264,8 +269,11 @@ def keep_children(path: Path, partial: Path) -> None:
         except OSError:  # no hard links on this file system
             shutil.copy2(source, target, follow_symlinks=False)
 
-    image = open_image(path)
-    replaced = {level.name.split("/")[1] for level in image.levels}
+    group = open_group(path)
+    # Not opened as an image: that would reject one that is damaged, and is replaced.
+    image = Image(path, group, ome_metadata(group), [])
+    datasets = image.metadata["multiscales"][0]["datasets"]
+    replaced = {dataset["path"].split("/")[0] for dataset in datasets}
     replaced |= {".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
     junk = shutil.ignore_patterns(".*.partial")  # being written
     children = [child for child in path.iterdir() if child.name not in replaced]
