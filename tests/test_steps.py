@@ -1,6 +1,7 @@
 """A step is known by all that decides its result, and by nothing else."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,31 @@ def test_a_record_of_another_release_is_another_step(tmp_path):
             run()
 
 
+@pytest.mark.parametrize(
+    ("task", "result", "file"),
+    [
+        (gaussian_blur, "image_blurred.zarr", "0/0/0"),
+        (gaussian_blur, "image_blurred.zarr", "1/0/0"),
+        (threshold_segmentation, "image.zarr/labels/objects", "0/0/0"),
+        (threshold_segmentation, "image.zarr/tables/masks", "table.csv"),
+    ],
+)
+def test_a_result_that_has_lost_a_file_is_not_whole(
+    tmp_path, caplog, task, result, file
+):
+    write_image(tmp_path / "image.zarr", "yx")
+    names = {"masking_roi_table": "masks"} if task is threshold_segmentation else {}
+    run = partial(task, zarr_url=str(tmp_path / "image.zarr"), **names)
+    output = run()
+    assert run() == output
+    (tmp_path / result / file).unlink()
+    with pytest.raises(FileExistsError, match="set overwrite"):
+        run()
+    assert f"{result}: its files were changed or deleted" in caplog.text
+    assert run(overwrite=True) == output
+    assert run() == output
+
+
 @pytest.fixture
 def masked(tmp_path) -> Path:
     """An image with a label `cells`, a masking ROI table of it, and a ROI table."""
@@ -263,3 +289,26 @@ def test_the_same_set_is_the_same_argument_in_each_process(argument):
         for seed in range(4)
     }
     assert len(records) == 1
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("axes", "chunks"),
+    [("tzyx", {"z": 1}), ("tczyx", {"y": 9}), ("yx", {"y": 8, "x": 8}), ("zyx", {})],
+)
+def test_a_source_is_known_by_all_of_its_chunks(tmp_path, axes, chunks, version):
+    write_image(tmp_path / "image.zarr", axes, version, chunks=chunks)
+    image = open_image(tmp_path / "image.zarr")
+    files = {
+        str(file)
+        for level in image.levels
+        for file in (image.path / level.path).rglob("[!.]*")
+        if file.is_file() and file.name != "zarr.json"
+    }
+    found = [*provenance._chunks(image)]
+    assert len(found) == len(files)
+    assert {*found} == files
+    before = Step("task", {}, [image]).known
+    assert before == Step("task", {}, [image]).known
+    os.utime(max(files), ns=(1, 1))
+    assert before != Step("task", {}, [image]).known

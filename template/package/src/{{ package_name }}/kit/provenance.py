@@ -27,7 +27,7 @@ from .blocks import in_threads
 from .fractal import CALL
 from .image import Image
 from .modules import needed_modules
-from .ngff import MADE_BY, add_to_image, add_to_well, open_group
+from .ngff import MADE_BY, WRITTEN, add_to_image, add_to_well, ome_metadata, open_group
 from .publish import is_zarr, remove_leftovers
 
 logger = logging.getLogger(__name__)
@@ -90,14 +90,15 @@ class Step:
             if isinstance(source, Image):
                 total = totals[source.path.resolve()]
                 total.update(_metadata(source))
-                files: Iterator[os.DirEntry[str] | Path] = _chunks(source)
+                files: Iterator[str | Path] = _chunks(source)
                 start = len(f"{source.path}/")
             else:
                 total = totals[source.parent.resolve()]
                 files = iter([source])
                 start = len(f"{source.parent}/")
             for file in files:
-                name, status = os.fspath(file)[start:], file.stat()
+                name = os.fspath(file)[start:]
+                status = os.stat(file)  # noqa: PTH116, see `_files`
                 total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {folder: total.hexdigest() for folder, total in totals.items()}
 
@@ -113,8 +114,24 @@ class Step:
             total.update(f"{file.relative_to(package)} {len(text)}\n".encode() + text)
         return total.hexdigest()[:16]
 
+    @staticmethod
+    def written(result: Path) -> str:
+        """Checksum of the names and sizes of the files of a result, but for its metadata.
+
+        Args:
+            result: Folder of an image, without its labels and tables; or of one of these.
+        """
+        total = hashlib.sha256()
+        pyramids = ome_metadata(open_group(result)).get("multiscales")
+        levels = pyramids[0]["datasets"] if pyramids else [{"path": ""}]
+        start = len(f"{result}/")
+        for file in _files([(str(result / level["path"]), ()) for level in levels]):
+            size = os.stat(file).st_size  # noqa: PTH116, see `_files`
+            total.update(f"{file[start:]} {size}\n".encode())
+        return total.hexdigest()[:16]
+
     def record(self, result: Path) -> dict[str, Any]:
-        """Attributes that say what made `result`.
+        """Attributes that say what made `result`; `written` is added once it is whole.
 
         Raises:
             ValueError: JSON cannot hold an argument: it is NaN, for example.
@@ -171,7 +188,8 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
 
     Other arguments, sources that have changed, an edited module that the task needs, or
     another kit are another step. A result that took the place of its source is
-    known by its pixels, and only the last step that did so is known.
+    known by its pixels, and only the last step that did so is known. So is one whose
+    files were changed or deleted since.
 
     Args:
         path: Folder of an image, label, table or plate.
@@ -195,8 +213,13 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
         expected["sources"]["."] = made_by["sources"].get(".")
     elif overwrite:
         return False
+    written = made_by.get(WRITTEN)
     # The version is for who reads it: what it changes for this step, its code says.
-    if made_by | {"version": None} != expected | {"version": None}:
+    uncounted = {"version": None, WRITTEN: None}
+    if made_by | uncounted != expected | uncounted:
+        return False
+    if written not in (None, step.written(path)):
+        logger.warning("%s: its files were changed or deleted after it was made", path)
         return False
     here = path.resolve()
     for image in [source for source in step.sources if isinstance(source, Image)]:
@@ -218,7 +241,7 @@ def checksum(image: Image) -> str:
     """Checksum of the chunks, as they are stored, and of the metadata."""
     total = hashlib.sha256(_metadata(image))
     start = len(f"{image.path}/")
-    paths = [entry.path for entry in _chunks(image)]
+    paths = [*_chunks(image)]
     # A thread takes several chunks at a time, since they may be small.
     groups = [paths[first : first + 8] for first in range(0, len(paths), 8)]
     digests = chain.from_iterable(in_threads(_digests, groups))
@@ -242,15 +265,51 @@ def _metadata(image: Image) -> bytes:
     return json.dumps(known, sort_keys=True).encode()
 
 
-def _chunks(image: Image) -> Iterator[os.DirEntry[str]]:
+def _chunks(image: Image) -> Iterator[str]:
     """Files of the chunks of all levels, in a fixed order."""
-    folders = [str(image.path / level.path) for level in image.levels]
+    return _files(
+        [(str(image.path / level.path), _only_chunks(level)) for level in image.levels]
+    )
+
+
+def _files(folders: list[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """Files below some folders in a fixed order, but for metadata.
+
+    Args:
+        folders: Each with the only file that may lie below, by depth; see `_only_chunks`.
+    """
     while folders:
-        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+        folder, tails = folders.pop()
+        path = f"{folder}/{tails[0]}" if tails and tails[0] else ""
+        # Of 100 000 files, each `Path` would take as long as all else.
+        if path and os.path.isfile(path):  # noqa: PTH113
+            yield path
+            continue
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.name[0] == "." or entry.name == "zarr.json":
                     continue
                 if entry.is_dir():
-                    folders.append(entry.path)
+                    folders.append((entry.path, tails[1:]))
                 else:
-                    yield entry
+                    yield entry.path
+
+
+def _only_chunks(array: Any) -> list[str]:
+    """Path of the only chunk below a folder, by its depth; empty if there are several.
+
+    A folder with one chunk need not be listed, which takes longer than all else.
+    """
+    counts = [
+        -(-extent // size)
+        for extent, size in zip(array.shape, array.shards or array.chunks, strict=True)
+    ]
+    parts = array.metadata.encode_chunk_key((0,) * len(counts)).split("/")
+    # Of Zarr 3, `c` comes first.
+    counts = [1] * (len(parts) - len(counts)) + counts
+    if len(parts) != len(counts):
+        return []
+    return [
+        "/".join(parts[depth:]) if max(counts[depth:]) == 1 else ""
+        for depth in range(len(parts))
+    ]
