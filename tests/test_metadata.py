@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 from contextlib import contextmanager, nullcontext
 from itertools import product
@@ -168,7 +169,7 @@ def test_arrays_that_are_empty_or_partly_written_are_valid(tmp_path, keys, writt
 
 
 JUNK = [".DS_Store", "Thumbs.db", ".0.0.lock/x", "0.0.0.4f3a.partial", "._0", ".zattrs"]
-JUNK += ["copy of 0/0", "0 (1)/0", "01/0", "-1/0", "x/0/0/0", "c.txt"]
+JUNK += ["copy of 0/0", "x/0/0/0", "c.txt"]
 
 
 @pytest.mark.parametrize("keys", KEYS[3])
@@ -184,6 +185,86 @@ def test_files_that_are_no_chunks_do_not_count(tmp_path, keys):
             (tmp_path / "a" / name).parent.mkdir(exist_ok=True, parents=True)
             (tmp_path / "a" / name).write_text("junk")
         check_chunks(array, tmp_path / "a")
+
+
+RENAMED = [("([0-9]+)", r"0\1"), ("^c?", "C"), ("^(c.)?", "chunk_")]
+RENAMED += [("[./]", mark) for mark in ("-", "_", ",", r"\\")]
+RENAMED += [("$", end) for end in (".gz", ".bin", " (1)")]
+
+
+@pytest.mark.parametrize(("pattern", "new"), RENAMED)
+@pytest.mark.parametrize("keys", [("default", "/"), ("v2", ".")])
+def test_chunks_whose_names_another_tool_has_changed_are_found(
+    tmp_path, keys, pattern, new
+):
+    array = write_with_keys(tmp_path / "a", 3, keys)
+    for file in [f for f in (tmp_path / "a").rglob("*") if f.is_file()]:
+        key = str(file.relative_to(tmp_path / "a"))
+        if key != "zarr.json":
+            key = re.sub(pattern, new, key)
+        (tmp_path / "b" / key).parent.mkdir(parents=True, exist_ok=True)
+        file.rename(tmp_path / "b" / key)
+    with pytest.raises(ValueError, match="b has the chunk"):
+        check_chunks(array, tmp_path / "b")
+    chunk = tmp_path / "b" / array.metadata.encode_chunk_key((0, 0, 0))
+    chunk.parent.mkdir(parents=True, exist_ok=True)
+    chunk.write_bytes(b"7")
+    check_chunks(array, tmp_path / "b")  # beside this one, they are copies
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("what", ["file", "folder", "one file"])
+def test_links_to_chunks_that_were_not_fetched_are_named(tmp_path, version, what):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version, chunks={"y": 32, "x": 32})
+    level = path / ("0/c" if version == "0.5" else "0")
+    files = sorted(f for f in level.rglob("[0-9]*") if f.is_file())
+    if what == "folder":
+        shutil.move(level / "0", tmp_path / "elsewhere")
+        (level / "0").symlink_to(tmp_path / "elsewhere")
+        open_image(path).read()
+        (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    for file in files if what == "file" else files[-1:] if what == "one file" else []:
+        file.unlink()
+        file.symlink_to("../../.git/annex/objects/MD5-s10")
+    with pytest.raises(ValueError, match=r"is a link to .* fetch that file"):
+        open_image(path).read()
+
+
+@pytest.mark.parametrize("shards", [None, (1, 64, 64)])
+def test_an_empty_file_is_no_missing_chunk(tmp_path, shards):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", "0.5", chunks={"y": 32, "x": 32})
+    array = zarr.create_array(
+        path / "0",
+        data=open_image(path).read(),
+        chunks=(1, 32, 32),
+        shards=shards,
+        dimension_names="cyx",
+        overwrite=True,
+    )
+    first = path / "0" / array.metadata.encode_chunk_key((0, 0, 0))
+    first.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{first} is empty"):
+        open_image(path).read()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_level_without_chunks_is_rejected_if_a_smaller_one_has_pixels(
+    tmp_path, version
+):
+    path = tmp_path / "image.zarr"
+    write_image(path, "cyx", version)
+    for folder in (path / "0").iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    with pytest.raises(ValueError, match=f"{path}/0 has no chunks, but {path}/1"):
+        open_image(path)
+    smaller = zarr.open_array(
+        path / "1", mode="r+", config={"write_empty_chunks": True}
+    )
+    smaller[...] = 0
+    assert not open_image(path).read().any()
 
 
 @pytest.mark.parametrize("keys", KEYS[3])
@@ -724,6 +805,10 @@ def image_twice(well):
     edit(well, lambda ome: ome["well"].update(images=[{"path": "0"}] * 2))
 
 
+def images_of_nothing(well):
+    edit(well, lambda ome: ome["well"].update(images=None))
+
+
 def image_without_path(well):
     edit(well, lambda ome: ome["well"].update(images=[{"acquisition": 0}]))
 
@@ -749,7 +834,13 @@ def no_array(well):
     shutil.rmtree(well / "0" / "0")
 
 
-BROKEN = [no_images, image_twice, image_without_path, image_elsewhere]
+BROKEN = [
+    no_images,
+    images_of_nothing,
+    image_twice,
+    image_without_path,
+    image_elsewhere,
+]
 BROKEN += [acquisition_as_text, version_of_well, half_written, no_array]
 
 
@@ -788,6 +879,8 @@ PLATES = {
     "an index of another": lambda plate: plate["wells"][0].update(columnIndex=1),
     "no such row": lambda plate: plate["rows"][0].update(name="Z"),
     "no well": lambda plate: plate.pop("wells"),
+    "wells of nothing": lambda plate: plate.update(wells=None),
+    "an empty list of wells": lambda plate: plate.update(wells=[]),
     "another version": lambda plate: plate.update(version="0.3"),
     "other acquisitions": lambda plate: plate.update(
         acquisitions=[{"id": 5}, {"id": 6}]

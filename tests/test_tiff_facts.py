@@ -76,6 +76,16 @@ def test_units_of_imagej_are_read(tmp_path, metadata, expected):
     assert {axis: scale[axis] for axis in expected} == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_size_that_no_file_says_has_no_unit_and_is_in_the_log(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_imagej(tmp_path / "A01.tif")
+    axes = convert(tmp_path)["A01"].metadata["multiscales"][0]["axes"]
+    units = {axis["name"]: axis.get("unit") for axis in axes}
+    assert (units["z"], units["y"], units["x"]) == (None, "micrometer", "micrometer")
+    said = "pixel_x 0.5, pixel_y 0.5, pixel_z is assumed to be 1: A01/0"
+    assert said in caplog.messages
+
+
 def test_the_description_of_tifffile_is_read_as_that_of_imagej(tmp_path):
     metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.5}
     options = {"resolution": (4, 4), "photometric": "minisblack"}

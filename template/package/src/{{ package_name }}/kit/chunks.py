@@ -6,27 +6,38 @@ An array whose chunks have other keys reads as its fill value everywhere, withou
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 NUMBER = "(?:0|[1-9][0-9]*)"
 # A folder or file of a chunk; all else that lies in an array does not count.
 PART = re.compile(rf"c|(?:c\.)?{NUMBER}(?:\.{NUMBER})*")
+# One whose name another tool has changed: 01, C, 0-0, 0.0.gz, chunk_0. It counts if there
+# are no others.
+ODD = re.compile(
+    r"c|(?:(?:c|chunk)[\W_]*|[^\w.]*_*)\d[\d\W_]*(?:\.[a-z]{2,4})?", re.IGNORECASE
+)
 ENTRIES, FOLDERS = 100, 16  # how much of an array is looked at: its size must not count
 
 
-def check_chunks(array: "zarr.Array[Any]", folder: Path) -> None:
+def check_chunks(array: "zarr.Array[Any]", folder: Path) -> bool:
     """Reject an array with chunks under other keys than its metadata say.
 
     Args:
         array: Array, with or without shards; one without any chunk is empty, which is right.
         folder: Folder of the array.
 
+    Returns:
+        Whether a chunk was found, among the files that were looked at.
+
     Raises:
-        ValueError: A chunk has another key, or lies outside of the array.
+        ValueError: A chunk has another key, lies outside of the array, or is a link to a
+            file that is not there.
     """
     sizes = array.shards or array.chunks
     grid = [
@@ -40,19 +51,54 @@ def check_chunks(array: "zarr.Array[Any]", folder: Path) -> None:
         if (folder / key).exists():
             raise ValueError(_beyond(folder, key, grid))
     names = defaultdict(list)  # by their form: of each, one file is enough
-    with os.scandir(folder) as entries:
-        for entry in islice(entries, ENTRIES):
-            if PART.fullmatch(entry.name):
-                names[re.sub("[0-9]+", "0", entry.name)].append(entry.name)
+    odd: list[str] = []
+    for name in _names(folder, odd):
+        names[re.sub("[0-9]+", "0", name)].append(name)
+    found = False
     for alike in names.values():
         # Those that lie outside come first.
         alike.sort(key=lambda name: _fits(_numbers(name), grid))
-        for key in islice(_keys(folder, alike), 1):
+        for key in islice(_keys(folder, alike, odd), 1):
+            found = True
             place = _numbers(key) if grid else ()
             if len(place) != len(grid) or encode(place) != key:
                 raise ValueError(_other_key(array, folder, key))
             if not _fits(place, grid):
                 raise ValueError(_beyond(folder, key, grid))
+    # A large folder may have chunks that were not looked at.
+    if not found and not (folder / encode(origin)).exists():
+        for key in islice(_keys(folder, odd), 1):
+            raise ValueError(_other_key(array, folder, key))
+    return found
+
+
+def check_levels(levels: Sequence["zarr.Array[Any]"], folders: Sequence[Path]) -> None:
+    """Check the chunks of a pyramid, full resolution first; see `check_chunks`.
+
+    Raises:
+        ValueError: A level has no chunks, and a smaller one has pixels that were made of it.
+    """
+    pairs = list(zip(levels, folders, strict=True))
+    found = [check_chunks(level, folder) for level, folder in pairs]
+    for index, is_stored in enumerate(found):
+        if is_stored or not any(found[index:]) or levels[index].nchunks_initialized:
+            continue
+        for smaller, folder in pairs[index + 1 :][::-1]:
+            if (np.asarray(smaller) != smaller.fill_value).any():
+                raise ValueError(
+                    f"{folders[index]} has no chunks, but {folder}, which is a smaller copy "
+                    "of it, has pixels: copy the image again from where it came"
+                )
+
+
+def _names(folder: Path, odd: list[str]) -> Iterator[str]:
+    """Names of some parts of chunks in a folder; those with other names go to `odd`."""
+    with os.scandir(folder) as entries:
+        for entry in islice(entries, ENTRIES):
+            if PART.fullmatch(entry.name):
+                yield entry.name
+            elif ODD.fullmatch(entry.name):
+                odd.append(entry.name)
 
 
 def _numbers(key: str) -> tuple[int, ...]:
@@ -65,21 +111,40 @@ def _fits(place: tuple[int, ...], grid: list[int]) -> bool:
     return all(number < end for number, end in zip(place, grid, strict=False))
 
 
-def _keys(folder: Path, names: list[str]) -> Any:
-    """Keys of some chunks below a folder that has these names."""
+def _keys(
+    folder: Path, names: list[str], odd: list[str] | None = None
+) -> Iterator[str]:
+    """Keys of some chunks below a folder that has these names.
+
+    Parts with other names go to `odd`; without it, they count as well.
+
+    Raises:
+        ValueError: One is a link to what is not there; it would be read as a missing chunk.
+    """
     todo, looked_at = names[::-1], 0
     while todo and looked_at < FOLDERS:
         key = todo.pop()
+        strange: list[str] = []
         try:
-            with os.scandir(folder / key) as entries:
-                looked_at += 1
-                first = [entry.name for entry in islice(entries, ENTRIES)]
+            first = [*_names(folder / key, strange)]
         except NotADirectoryError:
             yield key
-        except OSError:  # it is gone by now
-            continue
+        except OSError as error:
+            if (folder / key).is_symlink():
+                raise ValueError(dangling(folder / key)) from error
+            continue  # it is gone by now
         else:
-            todo += [f"{key}/{name}" for name in first if PART.fullmatch(name)]
+            looked_at += 1
+            todo += [f"{key}/{name}" for name in first]
+            (todo if odd is None else odd).extend(f"{key}/{name}" for name in strange)
+
+
+def dangling(path: Path) -> str:
+    """Describe a link of a chunk to a file that is not there, and the remedy."""
+    return (
+        f"{path} is a link to {path.readlink()}, where there is nothing: fetch that file, for "
+        "example with `datalad get`, or copy the image with the files that its links lead to"
+    )
 
 
 def _beyond(folder: Path, key: str, grid: list[int]) -> str:

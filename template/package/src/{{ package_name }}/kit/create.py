@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from .image import Image, open_image
 from .multiscale import AXES, TYPES
-from .ngff import MADE_BY, NgffVersion, new_array, new_group, open_group
+from .ngff import MADE_BY, WRITTEN, NgffVersion, new_array, new_group, open_group
 from .publish import published
 from .write import display_window, keep_children
 
@@ -48,7 +48,8 @@ def create_image(
         shape: Shape at full resolution.
         axes: Axes in order, such as `czyx`.
         dtype: Data type of the pixels.
-        scale: Size of a pixel by axis: micrometers, seconds for `t`. Axes left out: 1.
+        scale: Size of a pixel by axis: micrometers, seconds for `t`. An axis that is left
+            out has the size 1, and no unit if it has several pixels.
         channels: Name of each channel.
         wavelengths: Wavelength ID of each channel, such as `A01_C01`.
         version: NGFF version.
@@ -88,13 +89,16 @@ def create_image(
     ]
     multiscale: dict[str, Any] = {
         "name": path.name,
-        "axes": [_axis(axis) for axis in axes],
+        "axes": [
+            _axis(axis, has_unit=axis in scale or n == 1)
+            for axis, n in zip(axes, shape, strict=True)
+        ],
         "datasets": datasets,
     }
     if version == "0.4":
         multiscale["version"] = version
 
-    record = {MADE_BY: made_by.record(path)} if made_by else {}
+    record = made_by.record(path) if made_by else {}
     with published(path, overwrite=overwrite, argument="overwrite") as partial:
         group = new_group(partial, version, {"multiscales": [multiscale]})
         for level, level_shape in enumerate(shapes):
@@ -114,14 +118,16 @@ def create_image(
         attributes: dict[str, Any] = open_group(partial).attrs.asdict()
         omero = {"channels": _describe_channels(image, channels, wavelengths)}
         attributes.get("ome", attributes)["omero"] = omero
-        open_group(partial, mode="r+").update_attributes(attributes | record)
+        if made_by:
+            attributes[MADE_BY] = record | {WRITTEN: made_by.written(partial)}
+        open_group(partial, mode="r+").update_attributes(attributes)
         keep_children(path, partial)
 
 
-def _axis(name: str) -> dict[str, str]:
+def _axis(name: str, *, has_unit: bool) -> dict[str, str]:
     """Metadata of an axis."""
     axis = {"name": name, "type": TYPES[name]}
-    if name != "c":
+    if has_unit and name != "c":
         axis["unit"] = "second" if name == "t" else "micrometer"
     return axis
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,13 @@ from zarr.codecs import BloscCodec
 from zarr.registry import register_codec
 from zarr.storage import LocalStore, StorePath
 
+from .chunks import dangling
 from .fractal import CALL
 from .publish import Lock, repair, while_locked, whole_version
 
 NgffVersion = Literal["0.4", "0.5"]
 MADE_BY = "made_by"  # attribute that says which step has made an image, label or table
+WRITTEN = "written"  # in there, checksum of the names and sizes of its files
 
 
 class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc] # it has no types
@@ -54,6 +57,28 @@ def check_chunk(chunk: Any) -> None:
 numcodecs.register_codec(CheckedBlosc, "blosc")
 register_codec("blosc", CheckedBloscCodec)
 zarr.config.set({"codecs.blosc": f"{__name__}.CheckedBloscCodec"})
+
+
+class CheckedStore(LocalStore):
+    """Rejects files that Zarr would read as missing chunks."""
+
+    async def get(self, key: str, *args: Any, **options: Any) -> Any:
+        """Read a file, or a part of it.
+
+        Raises:
+            ValueError: It is empty, or behind a link to what is not there.
+        """
+        content = await super().get(key, *args, **options)
+        if content is None:
+            path = self.root / key
+            for part in (path, *islice(path.parents, key.count("/"))):
+                if part.is_symlink() and not part.exists():
+                    raise ValueError(dangling(part))
+        elif not len(content):
+            raise ValueError(
+                f"{self.root / key} is empty: copy it again from where it came"
+            )
+        return content
 
 
 def group_version(group: zarr.Group) -> NgffVersion:
@@ -144,7 +169,7 @@ def _read_group(path: Path) -> zarr.Group:
         metadata = json.loads((path / ".zgroup").read_bytes())
         with suppress(FileNotFoundError):
             metadata["attributes"] = json.loads((path / ".zattrs").read_bytes())
-    store = StorePath(LocalStore(path, read_only=True))
+    store = StorePath(CheckedStore(path, read_only=True))
     return zarr.Group(zarr.AsyncGroup.from_dict(store, metadata))
 
 
@@ -206,8 +231,14 @@ def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:
                 f"{argument}: {path} names {name!r}, which lies outside of it"
             )
         path = path / name
+    below = path.relative_to(root).parts
+    passed = [root.joinpath(*below[: n + 1]) for n in range(len(below))]
     try:
-        is_inside = links or path.resolve().is_relative_to(root.resolve())
+        is_inside = (
+            links
+            or not any(map(Path.is_symlink, passed))
+            or path.resolve().is_relative_to(root.resolve())
+        )
     except (OSError, RuntimeError):  # links in a circle
         is_inside = False
     if not is_inside:

@@ -376,6 +376,11 @@ def _metadata(group: zarr.Group, kind: str) -> Any:
     """Metadata of a plate or well."""
     metadata = ome_metadata(group)[kind]
     check_version(group, metadata)
+    key = {"plate": "wells", "well": "images"}[kind]
+    if not isinstance(metadata[key], list):
+        raise ValueError(
+            f"its {key} are {metadata[key]!r}, and not a list: correct that"
+        )
     return metadata
 
 

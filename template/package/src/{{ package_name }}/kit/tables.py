@@ -23,7 +23,7 @@ from .columns import (
     with_nan,
 )
 from .image import Image
-from .ngff import MADE_BY, add_to_image, find_group, inside, open_group
+from .ngff import MADE_BY, WRITTEN, add_to_image, find_group, inside, open_group
 from .publish import check_name, is_zarr, published, suggest
 from .slices import Array
 
@@ -293,16 +293,18 @@ def write_table(
             key: kind_of(values) or ("str" if values.dtype.kind in "UO" else "float")
             for key, values in arrays.items()
         }
-    if made_by:
-        metadata[MADE_BY] = made_by.record(path)
+    record = made_by.record(path) if made_by else {}
     group = holder.group if isinstance(holder, Image) else open_group(holder)
     with published(path, overwrite=overwrite, argument="table_name") as partial:
         zarr_format = group.metadata.zarr_format
-        zarr.create_group(partial, zarr_format=zarr_format, attributes=metadata)
+        table = zarr.create_group(partial, zarr_format=zarr_format, attributes=metadata)
         try:
             WRITERS[backend](partial, arrays)
         except ValueError as error:
             raise ValueError(f"columns: {path}: {error}; choose csv") from error
+        if made_by:
+            record[WRITTEN] = made_by.written(partial)
+            table.update_attributes({MADE_BY: record})
     add_to_image(path)
 
 

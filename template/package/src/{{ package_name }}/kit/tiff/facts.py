@@ -66,12 +66,21 @@ def find_sizes(
     alike: dict[str, list[str]] = defaultdict(list)
     for key, group in images.items():
         found[key] = find_facts(group.files, group.extent, given)
-        known = (f"{name} {n:g}" for name, n in found[key].items() if n)
+        known = [f"{name} {n:g}" for name, n in found[key].items() if n]
+        needed = _needed(group.extent)
+        if assumed := [name for name in needed if not found[key][name]]:
+            verb = "is" if len(assumed) == 1 else "are"
+            known.append(f"{', '.join(assumed)} {verb} assumed to be 1")
         alike[", ".join(known)].append(f"{key.well}/{key.image}")
     for text, names in alike.items():
-        text = text or "no sizes"
-        logger.info("%s; what is not said is 1: %s", text, ", ".join(names))
+        logger.info("%s: %s", text, ", ".join(names))
     return found
+
+
+def _needed(extent: Extent) -> list[str]:
+    """The facts that an image has: no distance of planes where there is one plane."""
+    deep = {"pixel_z": extent.sizes["z"], "interval": extent.sizes["t"]}
+    return ["pixel_x", "pixel_y", *(fact for fact, n in deep.items() if n > 1)]
 
 
 def find_facts(
@@ -87,12 +96,11 @@ def find_facts(
     Raises:
         ValueError: A value is not understood, or nobody can mean it, or files differ.
     """
-    needed = {"pixel_x": 2, "pixel_y": 2, "pixel_z": extent.sizes["z"]}
-    needed["interval"] = extent.sizes["t"]
+    needed = _needed(extent)
     found: Sizes = {}
     for fact, argument in ARGUMENTS.items():
         found[fact] = given[fact]
-        if given[fact] is not None or needed[fact] < 2:
+        if given[fact] is not None or fact not in needed:
             continue
         said = [(source.path, getattr(source.facts, fact)) for source in sources]
         found[fact] = _agreed(said, argument, SAME[fact])
