@@ -68,7 +68,7 @@ def test_an_answer_without_a_question_is_refused(render, tmp_path):
     ["My-Tasks", "my_tasks", "my--tasks", "-tasks", "tasks-", "1-task", "", "a b", "a" * 41, "tasks\n", "ångström"],
 )  # fmt: skip
 def test_a_name_that_fractal_can_not_collect_is_refused(render, tmp_path, name):
-    with pytest.raises(ValueError, match="at most 40 lower-case letters"):
+    with pytest.raises(ValueError, match="at most 40 of a-z"):
         render(tmp_path, project_name=name)
 
 

@@ -9,12 +9,14 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import codespell_lib
 import copier
+import jinja2
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
@@ -382,8 +384,39 @@ def test_copier_ends_with_the_next_steps(
     )
     _, steps = capfd.readouterr().err.split("Next, in ")
     assert steps.startswith(str(tmp_path / "package"))
-    commands = ["git init", "pip install -e . nox uv", "nox  ", "nox -s new_task"]
+    commands = [
+        "git init -b main",
+        "pip install -e . nox uv",
+        "nox  ",
+        "nox -s new_task",
+    ]
     assert sorted(commands, key=steps.index) == commands
     assert ("github.com/fractal-lab/my-fractal-tasks" in steps) == bool(github_user)
     assert ("trusted publisher" in steps) == publish
     assert ("Settings, Pages" in steps) == publish
+
+
+def test_each_step_of_the_workflow_of_any_examples_finds_its_input():
+    """But where no step makes images, and no test runs the workflow."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["to_json"] = lambda value, indent: json.dumps(value)
+    text = (PACKAGE / "workflow.json.jinja").read_text("utf-8")
+    template = environment.from_string(text)
+    made = {"Threshold Segmentation": "objects", "Model Segmentation": "cells"}
+    tables = {"Measure Features", "Aggregate Tables"}
+    for size in range(1, len(EXAMPLES) + 1):
+        for examples in combinations(EXAMPLES, size):
+            text = template.render(examples=examples, project_name="my-tasks")
+            steps = {
+                step["task"]["name"]: step.get("args_parallel", {})
+                for step in json.loads(text)["data"]["task_list"]
+            }
+            assert steps
+            labels = {label for name, label in made.items() if name in steps}
+            if not steps.keys() <= tables and "Measure Features" in steps:
+                measured = steps["Measure Features"].get("label_name", "objects")
+                assert measured in labels, examples
+            if not steps.keys() <= tables and "Aggregate Tables" in steps:
+                assert "Measure Features" in steps, examples
+            if labels and {"measure_features", "aggregate_tables"} <= {*examples}:
+                assert tables <= steps.keys(), examples

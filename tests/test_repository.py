@@ -187,14 +187,16 @@ def test_the_benchmark_measures_imports():
     assert times["scipy"] == "0"
 
 
-def test_the_benchmark_measures_the_overhead_of_a_workflow(richest):
-    script = ROOT / "benchmark" / "overhead.py"
-    table = run(sys.executable, script, richest, "--images=30", "--rounds=1")
-    number, plan, unit = re.findall(r"[0-9.]+", table.splitlines()[-1])
-    assert number == "30"
+def test_the_benchmark_measures_lists_of_several_lengths(richest):
+    script = ROOT / "benchmark" / "scale.py"
+    options = ("--lists-only", "--images=30", "--jobs=30")
+    table = run(sys.executable, script, richest, *options)
+    found = dict(re.findall(r"\| (.+?) \|.*\| 30: ([0-9.]+) \|", table))
+    assert [*found] == ["planning", "memory of planning", "jobs"]
     # A start of Python, and less than a minute; milliseconds, and less than a second.
-    assert 0.02 < float(plan) < 60
-    assert 0.1 < float(unit) < 1000
+    assert 0.02 < float(found["planning"]) < 60
+    assert 10 < float(found["memory of planning"]) < 1000
+    assert 0.1 < float(found["jobs"]) < 1000
 
 
 KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"

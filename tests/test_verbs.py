@@ -191,7 +191,7 @@ def test_labels_are_measured_whole_or_block_by_block(tmp_path, axes):
         measure,
         "finish: it returns 0 rows",
         combine=low,
-        finish=lambda _: {"label": []},
+        finish=lambda *_: {"label": []},
     )
     fails(measure, "channel: .* give a position", channel=7)
     fails(measure, "table_name: ", table_name="a/b")

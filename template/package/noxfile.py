@@ -178,7 +178,8 @@ def workflow(session: nox.Session) -> None:
     except ValueError as error:
         session.error(str(error))
     # 5: there are none.
-    session.run("pytest", "--workflows", *session.posargs, success_codes=[0, 5])
+    command = ("pytest", "tests", "--workflows", *session.posargs)
+    session.run(*command, success_codes=[0, 5])
 
 
 @nox.session(default=False)

@@ -71,7 +71,7 @@ def main() -> None:
     sys.path[0] = str(PACKAGE.parent)  # this package, not another copy, or its `dev`
     files = {MANIFEST: create_manifest()}
     files |= {WORKFLOW: name_version()} if WORKFLOW.exists() else {}
-    problems = [*workbench.find_stale(PACKAGE)] if workbench else []
+    problems = []
     for file, new in files.items():
         old = file.read_text("utf-8") if file.exists() else ""
         if new != old and check:
@@ -80,7 +80,9 @@ def main() -> None:
             problems.append(f"{file.name} is out of date: run `nox -s manifest`.")
         elif new != old:
             file.write_text(new, encoding="utf-8", newline="\n")
-    if not workbench:
+    if workbench:
+        problems += workbench.find_stale(PACKAGE)
+    else:
         print("No workbench here: server, web form and stale texts are not checked.")
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     sys.exit(check and bool(problems))
