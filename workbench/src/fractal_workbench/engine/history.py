@@ -33,7 +33,7 @@ class UnitDone(NamedTuple):
         args: What it was given.
         cost: What it cost, if it could be measured.
         reason: Why it failed; None if it ended well.
-        log: What it printed.
+        log: What it printed; an excerpt, if it ended well.
         reused: Whether its output is that of an earlier run.
     """
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from ..kit.fractal import InitTaskOutput, TaskOutput, Types
-from . import costs, rules
+from . import costs, logs, rules
 from .history import StepDone, Unit, UnitDone
 from .processes import Processes, own_environment
 from .resume import Finished
@@ -36,6 +36,7 @@ from .rules import (
 
 MAX_UNITS = 20_000
 MAX_ROWS = 50
+MAX_LOG = 4000  # characters that are kept of a successful unit
 # Where tasks may keep models: servers set this too. It stays, for the next workflow. Who has
 # no home gets none: what others can write to is no place for what is loaded.
 CACHE: dict[str, str] = {}
@@ -358,7 +359,7 @@ def read_output(
             run.finished.forget(unit)
         ended.append(done._replace(reason=error.summary, log=error.log, reused=False))
         raise
-    ended.append(done)
+    ended.append(done._replace(log=logs.excerpt(unit.log(), MAX_LOG)))
     return output
 
 
