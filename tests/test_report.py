@@ -137,7 +137,7 @@ def step(
     units = [unit(n, url) for n, url in enumerate(urls, 1)]
     given = {
         "number": number,
-        "total": 4,
+        "total": 5,
         "package": "my-fractal-tasks",
         "version": "1.2.3",
         "task": rules.Task(name=name, type="parallel"),
@@ -198,11 +198,15 @@ def make_page(folder: Path) -> Page:
     shutil.rmtree(broken / "0" / "0")
     shutil.copytree(broken / "1" / "0", broken / "0" / "0")
     images = [entry(flat)]
-    found = Report("<b>Title</b>", zarr_dir, images, ["takes 1 image"])
+    names = ("Invert", "Segment", "Convert", "Break", "Never")
+    steps = [{"task": {"pkg_name": "my-fractal-tasks", "name": name}} for name in names]
+    workflow = {"name": "Title", "task_list": steps}
+    found = Report("<b>Title</b>", zarr_dir, images, ["takes 1 image"], workflow)
     each_level(
         flat, lambda pixels: np.where(pixels > 0, 4000 - np.minimum(pixels, 4000), 0)
     )
-    found.add(step(1, "Invert", images, images))
+    noted = unit(1, str(flat))._replace(log="pixel_z is assumed to be 1\ndone")
+    found.add(step(1, "Invert", images, images, units=[noted]))
     image = open_image(flat)
     with derive_label(image, "squares") as label:
         for level in label.levels:
@@ -214,12 +218,15 @@ def make_page(folder: Path) -> Page:
     roi = {"FieldIndex": ["one"], "x_micrometer": [5.0], "y_micrometer": [10.0]}
     roi |= {"len_x_micrometer": [15.0], "len_y_micrometer": [20.0]}
     write_table(image, "FOV_ROI_table", roi, type="roi_table", index="FieldIndex")
+    spots = {"y_micrometer": [5.0, 20.0], "x_micrometer": [5.0, 20.0], "width": [1, 2]}
+    write_table(image, "spots", spots)
     found.add(step(2, "Segment", images, images))
     missing = zarr_dir / "nothing.zarr"
     more = [*images, *map(entry, (deep, timed, broken, missing))]
     found.add(step(3, "Convert", images, more, inputs=[]))
     log = "<script>alert(1)</script> & the whole log"
     failed = [unit(1, str(flat)), unit(2, str(deep), "exit code 1", log)]
+    failed[1] = failed[1]._replace(args={"zarr_url": "b.zarr", "name": "<b>"})
     ends = {"units": failed, "error": rules.WorkflowError("exit code 1", unit="unit 2")}
     last = step(4, "Break", more, more, **ends)
     found.add(last)
@@ -298,6 +305,7 @@ def test_it_tells_numbers_arguments_costs_and_complaints(page):
         "175 MB (200 MB)",
         "requests too little memory",
         "40 rows of the table of 1 image",
+        "2 rows of the table of 1 image",
         "takes 1 image",
     ):
         assert words in text, words
@@ -309,6 +317,10 @@ def test_a_failed_unit_comes_with_its_reason_and_then_its_log_as_text(page):
     assert text.index("exit code 1") < text.index("<script>alert(1)</script> & the")
     assert "Failed at step 4, Break" in " ".join(text.split())
     assert "✗ 1 failed" in text
+    (given,) = re.findall(
+        r'<pre id="failed-4-1-arguments"[^>]*>(.*?)</pre>', page.html, re.DOTALL
+    )
+    assert json.loads(unescape(given)) == {"zarr_url": "b.zarr", "name": "<b>"}
 
 
 def test_results_without_a_picture_have_a_sentence(page):
@@ -459,22 +471,42 @@ AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFN
 
 
 def open_at(width: int, html: str, folder: Path, *, dark: bool) -> dict[str, Any]:
-    """Open a page in a browser, and check it by axe-core.
+    """Open a page in a browser, and check it by axe-core, also as it is printed.
 
     Returns:
-        The violations, and elements that are wider than the window.
+        The violations, the width, and what the keyboard does not reach.
     """
     axe = npm.fetch("axe-core", AXE, AXE_SHA512)["axe-core/axe.min.js"]
-    check = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "best-practice"]}).then(
-    (result) => {
+    check = """(async () => {
       const said = parent.document.createElement("pre");
+      const all = (selector) => [...document.querySelectorAll(selector)];
+      const rules = {runOnly: ["wcag2a", "wcag2aa", "best-practice"]};
+      const check = async () => (await axe.run(document, rules)).violations
+        .map((v) => [v.id, v.nodes.map((n) => n.html)]);
       const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-      const violations = result.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]);
       const width = document.documentElement.scrollWidth;
+      const violations = await check();
+      // What can be clicked or scrolled can be reached by the keyboard, in its order.
+      const wide = all("*").filter((e) => e.scrollWidth > e.clientWidth + 1 &&
+        getComputedStyle(e).overflowX === "auto" && e.tagName !== "NAV");
+      const used = [...all("a[href], button, input, summary"), ...wide];
+      const visible = used.filter((e) => e.checkVisibility());
+      const unreached = visible.filter((e) => { e.focus(); return document.activeElement !== e || e.tabIndex !== 0; })
+        .map((e) => e.outerHTML.slice(0, 200));
+      const zoom = document.querySelector("details.zoom"), opened = [];
+      for (const act of [() => zoom.querySelector("summary").click(),
+        () => document.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}))]) {
+        if (zoom) { act(); opened.push(zoom.open); }
+      }
+      // As it is printed: the rules of that medium hold for all.
+      for (const sheet of document.styleSheets) for (const rule of sheet.cssRules)
+        if (rule.media?.mediaText === "print") rule.media.mediaText = "all";
+      const printed = await check();
+      const hidden = all("nav, button").every((e) => !e.checkVisibility());
       said.id = "said";
-      said.textContent = JSON.stringify({violations, width, isDark});
+      said.textContent = JSON.stringify({violations, width, isDark, unreached, opened, printed, hidden});
       parent.document.body.append(said);
-    });"""
+    })();"""
     checked = html.replace(
         "</body>", f"<script>{axe}</script><script>{check}</script></body>"
     )
@@ -507,12 +539,18 @@ def open_at(width: int, html: str, folder: Path, *, dark: bool) -> dict[str, Any
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
 def test_it_can_be_read_by_everybody_and_fits_a_phone(page, tmp_path, width, dark):
     said = open_at(width, page.html, tmp_path, dark=dark)
-    assert said["violations"] == []
+    assert said["violations"] == said["printed"] == []
     assert said["width"] <= width
+    assert said["unreached"] == []
+    assert said["opened"] == [True, False]
+    assert said["hidden"]
 
 
 def test_a_page_that_is_hard_to_read_would_be_noticed(tmp_path):
-    bad = '<html lang="en"><title>a</title><body style="background: #fff"><p style="color: #ddd; width: 500px">pale words</p></body>'
+    bad = '<html lang="en"><title>a</title><body style="background: #fff"><p style="color: #ddd; width: 500px">pale words</p><button tabindex="-1">a</button></body>'
     said = open_at(390, bad, tmp_path, dark=False)
     assert "color-contrast" in dict(said["violations"])
+    assert "color-contrast" in dict(said["printed"])
+    assert len(said["unreached"]) == 1
+    assert not said["hidden"]
     assert said["width"] > 390

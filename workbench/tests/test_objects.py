@@ -133,6 +133,11 @@ def test_units_are_those_with_which_a_column_agrees(image: kit.Image) -> None:
     assert objects.column_units(table, found) == {"volume": "µm³", "count": "pixels"}
     other = kit.Table("feature_table", columns | {"label": np.arange(5, 9)}, "label")
     assert objects.column_units(other, found) == {}
+    # Of a time series, the first time point is compared.
+    later = {name: np.append(values, values * 3) for name, values in columns.items()}
+    later |= {"label": np.tile(columns["label"], 2), "time_point": np.repeat([0, 1], 4)}
+    series = kit.Table("feature_table", later, "label")
+    assert objects.column_units(series, found) == {"volume": "µm³", "count": "pixels"}
 
 
 def test_saturated_pixels_are_counted_at_full_resolution(image: kit.Image) -> None:

@@ -9,6 +9,7 @@ import html
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image as Pillow
+from scipy import ndimage
 
 from fractal_workbench import kit
 from fractal_workbench.engine import costs, history, rules
@@ -28,8 +30,9 @@ from fractal_workbench.report.measurements import (
     layers,
     measure,
 )
+from fractal_workbench.report.objects import intensity_units
 from fractal_workbench.report.page import Report
-from fractal_workbench.report.plate import z_factor
+from fractal_workbench.report.plate import measured_figures, small_table, z_factor
 from fractal_workbench.report.report_tables import status_of
 from fractal_workbench.report.reproduce import plate_tables, reproduce
 
@@ -51,10 +54,14 @@ def folder_of(zarr_dir: Path, key: tuple[str, str, str]) -> Path:
     return zarr_dir / plate / "plate.zarr" / well[0] / well[1:] / name
 
 
-def write_image(path: Path, channels: list[str], n_objects: int) -> None:
+def write_image(
+    path: Path,
+    channels: list[str],
+    n_objects: int,
+    scale: dict[str, float] = {"y": 0.5, "x": 0.5},  # noqa: B006
+) -> None:
     """Write an image whose channels are flat but for a bright corner, with two labels."""
     shape = (len(channels), SIZE, SIZE)
-    scale = {"y": 0.5, "x": 0.5}
     given = {"dtype": np.uint8, "scale": scale, "axes": "cyx", "channels": channels}
     with kit.create_image(path, shape=shape, **given) as image:
         for number, name in enumerate(channels):
@@ -194,10 +201,15 @@ def test_each_acquisition_has_a_map_with_the_counts_of_its_images(page: str) -> 
 
 
 def test_groups_never_mix_plates_or_acquisitions(page: str) -> None:
-    (text,) = labels_of(page, "objects of an image by well")
-    assert text.startswith("objects of an image by well and acquisition, medians: ")
     for (plate, well, name), count in COUNTS.items():
-        assert f"{well}, {plate}/plate.zarr, acquisition {name} {count}" in text
+        place = f"{well}, {plate}/plate.zarr, acquisition {name}"
+        assert f"{count} in {place}" in words(page)
+    (text,) = labels_of(page, "area by well")
+    assert text.startswith("area by well and acquisition, medians: ")
+    for (plate, well, name), count in COUNTS.items():
+        area = 10 * count + (count - 1) / 2
+        place = f"{well}, {plate}/plate.zarr, acquisition {name}"
+        assert f"{place} {area:.4g}" in text
 
 
 def test_there_are_no_groups_of_conditions_without_conditions(page: str) -> None:
@@ -212,6 +224,8 @@ def test_rows_are_objects_only_if_a_label_image_has_them(page: str) -> None:
     assert f"{n} rows of the table of 5 images" in tables["features"]
     assert "objects" in tables["features"]
     assert "10 rows of the table of 5 images" in tables["summary"]
+    # Of few rows, the table is shown.
+    assert "of brightness A01, one/plate.zarr, acquisition 0 5" in tables["summary"]
     assert "rows : 2 in each of 5 images" in tables["summary"]
     assert "objects" not in tables["summary"]
 
@@ -332,8 +346,8 @@ def test_the_tables_of_plates_can_be_downloaded_unless_they_are_long(
     [
         (1, [None, None], "succeeded", "The step succeeded, with 2 jobs."),
         (1, ["bad", "bad"], "failed", "Step 1 of 1, Look, failed: 2 of 2 jobs."),
-        (3, ["bad", None], "partly", "failed: 1 of 2 jobs. 2 did not run."),
-        (3, [None, None], "partly", "Stopped after step 1 of 3: 2 did not run."),
+        (3, ["bad", None], "partly", "1 of 2 jobs. Did not run: 2. Blur, 3. Cut."),
+        (3, [None, None], "partly", "after step 1 of 3. Did not run: 2. Blur, 3. Cut."),
     ],
 )
 def test_the_status_names_failures(
@@ -344,13 +358,81 @@ def test_the_status_names_failures(
         for n, reason in enumerate(reasons)
     ]
     error = rules.WorkflowError("bad") if any(reasons) else None
-    status = status_of([step([], units=units, total=total, error=error)])
+    done = step([], units=units, total=total, error=error)
+    status = status_of([done], ["2. Blur", "3. Cut"][: total - 1])
     assert status.kind == kind
     assert text in status.text
     n_failed = sum(reason is not None for reason in reasons)
     assert [link for link, _ in status.links if link.startswith("failed")] == [
         f"failed-1-{n}" for n in range(1, n_failed + 1)
     ]
+
+
+def test_steps_that_did_not_run_are_on_the_page(tmp_path: Path) -> None:
+    reference = {"pkg_name": "tasks", "name": "Look"}
+    last = {"task": reference, "alias": "Cut", "args_parallel": {"size": 3, "b": "<i>"}}
+    workflow = {"name": "Three", "task_list": [{"task": reference}] * 2 + [last]}
+    report = Report("Three", tmp_path, [], [], workflow)
+    error = rules.WorkflowError("no image has the types")
+    report.add(step([], total=3, units=[], error=error))
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "Step 1 of 3, Look, failed. Did not run: 2. Look, 3. Cut." in words(page)
+    assert words(page).count("did not run") == 2
+    section = page[page.index('<section id="step-3"') :]
+    (given,) = re.findall(r'<pre id="arguments-3"[^>]*>(.*?)</pre>', section, re.DOTALL)
+    assert json.loads(html.unescape(given)) == {"args_parallel": last["args_parallel"]}
+    assert 'data-copy="arguments-3"' in section
+    for number in "123":
+        assert page.count(f'href="#step-{number}"') >= 2
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_workflow_without_steps_has_not_failed(tmp_path: Path, steps: int) -> None:
+    task = {"task": {"pkg_name": "tasks", "name": "Look"}}
+    report = Report("Empty", tmp_path, [], [], {"task_list": [task] * steps})
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    if steps:
+        assert "✗ Failed. No step ran. Did not run: 1. Look, 2. Look." in words(page)
+    else:
+        assert "Nothing to run. The workflow has no steps." in words(page)
+        assert "✗" not in page
+
+
+def test_messages_of_successful_jobs_are_open_and_their_logs_folded(
+    tmp_path: Path,
+) -> None:
+    stamp = "2026-01-02 03:04:05,678; task; INFO;"
+    logs = [
+        f"{stamp} /data/{n}.zarr: {n} regions outside of the image are left out\n"
+        f"{stamp} /data/{n}.zarr: done <b>"
+        for n in range(1, 31)
+    ]
+    logs[4] += "\n2026-01-02 03:04:05,678; task; WARNING; pixel_z is assumed to be 1"
+    logs += ["\x1b[31mdone\x1b[0m", ""]
+    units = [
+        history.UnitDone(f"unit {n}", "parallel", {}, None, None, log, reused=False)
+        for n, log in enumerate(logs, 1)
+    ]
+    units[-1] = units[-1]._replace(reused=True)
+    report = Report("Logs", tmp_path, [], [])
+    report.add(step([], units=units))
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    text = words(page)
+    assert "Read the messages of 1 of the steps: 1. Look" in text
+    (told,) = re.findall(r'<div[^>]* id="step-1-messages">(.*?)</div>', page, re.DOTALL)
+    first, second = re.findall("<li>(.*?)</li>", told, re.DOTALL)
+    assert words(first) == (
+        "/data/1.zarr: 1 regions outside of the image are left out 30 jobs have such a "
+        "message; this is that of unit 1."
+    )
+    assert words(second) == "warning: pixel_z is assumed to be 1"
+    folded = page[page.index("Logs of 10 jobs; 21 more are not shown") :]
+    assert f"{stamp} /data/1.zarr: done &lt;b&gt;" in folded
+    assert "\x1b" not in page
+    assert "1 job did not run again: its log is on the page of the earlier run." in text
 
 
 @pytest.mark.parametrize(
@@ -422,6 +504,143 @@ def test_wells_without_objects_have_none_on_the_map(tmp_path: Path) -> None:
     assert group.n_rows == 8
     (alone,) = measure(tables[:1], lambda path: Position(tmp_path, path.name, ""), 60)
     assert {k: v.tolist() for k, v in alone.features.items()} == {"objects": [0]}
+
+
+def test_time_points_are_never_added_up(tmp_path: Path) -> None:
+    """Two objects at each of three time points are not six objects."""
+    tables = []
+    for number, well in enumerate(("A01", "A02", "B01", "B02")):
+        write_image(tmp_path / well, ["DAPI"], 2)
+        columns = {
+            "label": [1, 2] * 3,
+            "time_point": [0, 0, 1, 1, 2, 2],
+            "area": np.arange(6.0) + number,
+        }
+        kit.write_feature_table(
+            kit.open_image(tmp_path / well), "tracks", columns, label_name="nuclei"
+        )
+        tables.append(tmp_path / well / "tables" / "tracks")
+    (group,) = measure(tables, lambda path: Position(tmp_path, path.name, "0"), 60)
+    assert group.n_times == 3
+    (layer,) = layers(group).values()
+    assert by_well(group, layer, "objects") == dict.fromkeys(
+        ("A01", "A02", "B01", "B02"), 2
+    )
+    objects, area = measured_figures(group, {})
+    assert objects.text == "2 in each of 12 images and time points"
+    (by_time,) = [plot for plot in area.plots if "by time point" in plot]
+    assert "area by time point, medians: 0 2, " in by_time
+    # Without a label image, they are rows; also these are not added up.
+    kit.write_table(
+        tmp_path / "A01", "frames", {"time_point": [0, 1, 2], "mean": [1.0, 2.0, 4.0]}
+    )
+    frames = [tmp_path / "A01" / "tables" / "frames"]
+    (group,) = measure(frames, lambda path: Position(tmp_path, path.name, "0"), 60)
+    assert small_table(group) == (
+        ["of", "mean"],
+        [[f"A01, time point {n}", str(value)] for n, value in enumerate((1, 2, 4))],
+    )
+
+
+def test_odd_images_are_named_counted_and_never_pooled(tmp_path: Path) -> None:
+    """A plate with gaps, images outside of it, one without a pixel size, and a removed one."""
+    wells = {("A", "01"): {"0": 0}, ("B", "12"): {"0": 0}}
+    kit.create_plate(tmp_path / "plate.zarr", wells)
+    folders = ["plate.zarr/A/01/0", "plate.zarr/B/12/0", "no <size>.zarr", "gone.zarr"]
+    images = []
+    for n, folder in enumerate(folders):
+        scale = {} if n == 2 else {"y": 0.5, "x": 0.5}
+        write_image(tmp_path / folder, ["DAPI"], 5, scale)
+        image = kit.open_image(tmp_path / folder)
+        label = kit.open_label(image, "nuclei").read()
+        sizes = np.bincount(label.ravel())[1:] * (1 if n == 2 else 0.25)
+        columns = {
+            "label": np.arange(1, 6),
+            "area": sizes,
+            "ratio": [np.nan] * n + [1, 2, 3, 4, 5][n:],
+        }
+        kit.write_feature_table(
+            image, "features", columns, label_name="nuclei", overwrite=True
+        )
+        images.append({"zarr_url": str(tmp_path / folder), "attributes": {}})
+    full = [i | {"origin": None, "types": {}} for i in images]
+    report = Report("Odd", tmp_path, [], [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fractal_workbench.report.pick_images.MAX_PLACES", 5)
+        report.add(step(full, before=[]))
+    shutil.rmtree(tmp_path / folders[3])
+    report.add(step(full, 2, after=full[:-1]))
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    text = words(page)
+    assert "area is in µm² and in pixels, in different images: do not" in text
+    assert "µm² : area" not in text
+    assert "Input: 4 of 4 images. Output: 3 images; 1 removed." in text
+    assert "ratio : 6 of 20 rows have no value" in text
+    (by,) = labels_of(page, "area by well or image")
+    for name in ("A01", "B12", "no <size>.zarr", "gone.zarr"):
+        assert f"{name}" in by
+    table = page[page.index('id="wells"') : page.index('id="step-1"')]
+    names = re.findall(r'<th scope="row">([^<]+)</th>', table)
+    assert names == [
+        "A01, acquisition 0",
+        "B12, acquisition 0",
+        "gone.zarr",
+        "no &lt;size&gt;.zarr",
+    ]
+    # All columns are equally wide, also without a well.
+    assert 'class="sheet" style="--columns: 12"' in page
+
+
+def test_points_are_where_the_table_says(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.zarr", ["DAPI"], 0)
+    images = [{"zarr_url": str(tmp_path / "a.zarr"), "attributes": {}}]
+    report = Report("Points", tmp_path, images, [])
+    # Pixels of 0.5 micrometers; the second time point is not shown.
+    places = [(16, 48), (32, 8), (40, 40)]
+    columns = {
+        f"{axis}_micrometer": [place[n] / 2 for place in places]
+        for n, axis in enumerate("yx")
+    }
+    kit.write_table(tmp_path / "a.zarr", "spots", columns | {"time_point": [0, 0, 1]})
+    report.add(step([i | {"origin": None, "types": {}} for i in images]))
+    (figure,) = report.sections[0].figures
+    overview, piece = figure.pictures[-1], figure.crops[-1]
+    assert overview.alt == "2 points of the table spots on DAPI of a.zarr"
+    assert piece.alt == "2 points of spots on DAPI of a piece of a.zarr"
+    for picture in (overview, piece):
+        data = picture.layers["lines"].partition("base64,")[2]
+        lines = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(data))))[..., 3] > 0
+        found, n = ndimage.label(ndimage.binary_fill_holes(lines))
+        centers = np.array(ndimage.center_of_mass(found > 0, found, [1, 2]))
+        times = lines.shape[0] / SIZE
+        assert n == 2
+        assert np.allclose(
+            sorted(centers.tolist()), (np.array(places[:2]) + 0.5) * times, atol=1
+        )
+    assert figure.thumb
+    assert figure.thumb.notes == ["2 spots"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "unit"),
+    [
+        ("mean_DAPI", [40.0, 41.5], "grey values"),
+        ("intensity_max", [40, 255], "grey values"),
+        ("mean_FITC", [40.0, 41.5], None),  # there is no such channel
+        ("mean_intensity", [40.0, 300.0], None),  # no pixel can have it
+        ("mean_intensity", [0.1, 0.9], None),  # of something else
+        ("eccentricity", [40.0, 41.5], None),
+    ],
+)
+def test_intensities_are_grey_values_if_the_pixels_can_have_them(
+    tmp_path: Path, column: str, values: list[float], unit: str | None
+) -> None:
+    write_image(tmp_path / "a", ["DAPI"], 2)
+    image = kit.open_image(tmp_path / "a")
+    kit.write_table(tmp_path / "a", "measured", {column: values})
+    found = intensity_units(kit.read_table(image, "measured"), image)
+    assert found == ({column: unit} if unit else {})
 
 
 def test_names_cannot_change_the_text_around_them(tmp_path: Path) -> None:

@@ -20,12 +20,14 @@ from .pictures import (
     by_itself,
     changed,
     crop,
+    dotted,
     grey,
     grey_of,
     outlined,
     overlaid,
     overlapping,
     plain,
+    rings,
     shows,
     stretched,
     thumbnail,
@@ -182,6 +184,7 @@ def difference(
     labels = [label for label in now.labels if f"label {label}" in new]
     tables = [table for table in now.regions if f"regions {table}" in new]
     parts = [table for table in tables if not is_whole(now, table)]
+    points = [table for table in now.points if f"points {table}" in new]
     shown = now.channels if full and "pixels" in new else []
     channels = [by_itself(now, channel, name) for channel in shown]
     if base is None:
@@ -196,7 +199,7 @@ def difference(
         figure.channels = channels
         if base.url != now.url:
             figure.title = f"{own} → {name}"
-    elif not labels and not parts:
+    elif not labels and not parts and not points:
         figure.pictures.append(plain(now, name, "image, unchanged"))
     below = [*(named or now.channels)][: MAX_BELOW if full else 1]
     for label in labels:
@@ -210,7 +213,11 @@ def difference(
         figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
     if parts:
         figure.pictures.append(boxed(now, parts, name))
+    for table in points:
+        figure.pictures.append(dotted(now, table, name, below[0]))
+        figure.crops += point_crops(now, table, below[0], name) if full else []
     figure.thumb = thumbnail(now, labels[-1] if labels else None, below[0], name)
+    figure.thumb.notes += [f"{len(now.points[table])} {table}" for table in points]
     return figure
 
 
@@ -271,6 +278,25 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
         alt = f"{label} on {channel.name} of {name}, {title}: {count} {noun}"
         pictures.append(crop(plane, labels, window, title, notes, alt))
     return pictures
+
+
+def point_crops(view: View, table: str, channel: Channel, name: str) -> list[Picture]:
+    """A piece at full resolution, with the points in it."""
+    if channel.sharp is None:
+        return []
+    top, left, bottom, right = place = channel.sharp.place
+    y, x = view.points[table].T
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    _, window = grey_of(channel)
+    count = np.count_nonzero(inside)
+    noun = "point" if count == 1 else "points"
+    plane = [channel.sharp.plane] if channel.sharp.plane else []
+    alt = f"{count} {noun} of {table} on {channel.name} of a piece of {name}"
+    notes = [f"{count} {noun}", f"on {channel.name}", *plane]
+    picture = crop(channel.sharp.pixels, None, window, table, notes, alt)
+    size = picture.height, picture.width
+    picture.layers["lines"] = rings(view.points[table][inside], place, size)
+    return [picture]
 
 
 def compared(view: View, label: str, channel: Channel) -> Picture | None:

@@ -65,6 +65,7 @@ class TableGroup:
         plates: Plate of each row, likewise.
         acquisitions: Acquisition of each row, likewise.
         images: Name of the image of each row in its well, likewise.
+        times: Time point of each row, likewise.
         units: Units of columns, as far as they are known.
         needs_control: Whether there are conditions, and none says what is a control.
         remarks: Sentences about what could not be read.
@@ -80,9 +81,15 @@ class TableGroup:
     plates: Array = field(default_factory=lambda: np.zeros(0, str))
     acquisitions: Array = field(default_factory=lambda: np.zeros(0, str))
     images: Array = field(default_factory=lambda: np.zeros(0, str))
+    times: Array = field(default_factory=lambda: np.zeros(0, str))
     units: dict[str, str] = field(default_factory=dict)
     needs_control: bool = False
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points that the rows are of; 0 if they do not say it."""
+        return len({*self.times.tolist()} - {""})
 
 
 def find_positions(
@@ -217,7 +224,7 @@ def collect(
         tables.append(table)
         group.n_rows += len(next(iter(table.columns.values()), []))
     parts: list[dict[str, Array]] = []
-    places: list[tuple[Array, Array, Array, Array]] = []
+    places: list[tuple[Array, Array, Array, Array, Array]] = []
     for holder, table in zip(holders, unify_tables(tables), strict=True):
         columns = table.columns
         n = len(next(iter(columns.values()), []))
@@ -226,10 +233,13 @@ def collect(
             columns, n = {}, 1
         features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
         where = position(holder)
+        times = as_texts(columns.get("time_point", np.full(n, "")))
         if group.of == "images":
             count = "objects" if is_of_objects(table) else "rows"
             features[count] = np.full(n, np.nan)
-            features[count][0] = 0 if found_none else n
+            # Once for each time point, and never the sum of these.
+            first, counts = np.unique(times, return_index=True, return_counts=True)[1:]
+            features[count][first] = 0 if found_none else counts
         group.read += 1
         parts.append(features)
         # A table of a plate says where each of its rows comes from.
@@ -240,7 +250,8 @@ def collect(
         well, acquisition, image = (
             as_texts(own.get(name, np.full(n, text))) for name, text in texts.items()
         )
-        places.append((np.full(n, str(known.plate)), well, acquisition, image))
+        plate = np.full(n, str(known.plate))
+        places.append((plate, well, acquisition, image, times))
     for column in chosen(parts):
         values = [
             part.get(column, np.full(len(place[0]), np.nan))
@@ -248,21 +259,24 @@ def collect(
         ]
         group.features[column] = np.concatenate(values).astype(float)
     if places:
-        group.plates, group.wells, group.acquisitions, group.images = map(
-            np.concatenate, zip(*places, strict=True)
+        joined = map(np.concatenate, zip(*places, strict=True))
+        group.plates, group.wells, group.acquisitions, group.images, group.times = (
+            joined
         )
     del group.remarks[3:]
     return group
 
 
 def is_of_objects(table: kit.Table) -> bool:
-    """Whether each row is an object of a label image."""
+    """Whether each row is one object of a label image, at one time point."""
     labels = table.columns.get(table.index, table.columns.get("label"))
     if table.label_name and not any(map(len, table.columns.values())):
         return True  # without objects, there may be no columns
     if not table.label_name or labels is None:
         return False
-    return len(np.unique(labels.astype(str))) == len(labels)
+    times = table.columns.get("time_point", np.zeros(len(labels), int))
+    pairs = {*zip(labels.astype(str).tolist(), times.tolist(), strict=True)}
+    return len(pairs) == len(labels)
 
 
 def as_texts(values: Array) -> Array:

@@ -1,5 +1,6 @@
 """Objects of a label image: sizes, places, and which of them are far from the rest."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,16 +212,16 @@ def choose_crops(
     }
     crops = []
     seen: set[int] = set()
+    is_all = part == (1, 1)  # as the overview
     for title, number in chosen.items():
-        if int(number) not in seen:
+        if int(number) not in seen and not is_all:
             seen.add(int(number))
             crops.append((title, place_at(corners[number], part)))
     if len(objects) > 2:
         half = part[0] / 2, part[1] / 2
-        for title, number in (
-            ("largest", int(objects.sizes.argmax())),
-            ("smallest", int(objects.sizes.argmin())),
-        ):
+        largest, smallest = int(objects.sizes.argmax()), int(objects.sizes.argmin())
+        extreme = {"largest": largest, "smallest": smallest}
+        for title, number in extreme.items() if largest != smallest else ():
             corner = centers[number] - np.array(half) / 2
             size = f"{objects.sizes[number]:.4g} {objects.unit}"
             name = f"{title}: label {objects.numbers[number]}, {size}"
@@ -249,7 +250,7 @@ def extremes(objects: Objects, most: int = 3) -> list[dict[str, str]]:
         objects: The objects of an image.
         most: How many of each.
     """
-    if len(objects) < 2:
+    if len(objects) < 2 or objects.sizes.min() == objects.sizes.max():
         return []
     order = np.argsort(objects.sizes, kind="stable")[::-1].tolist()
     length = objects.unit[:-1] if objects.unit[-1] in "²³" else "pixels"
@@ -276,7 +277,8 @@ def extremes(objects: Objects, most: int = 3) -> list[dict[str, str]]:
 def column_units(table: Table, objects: Objects) -> dict[str, str]:
     """Units of the columns of a table that are the sizes of its objects.
 
-    Tables name no units. What agrees with the label image in all rows needs no guess.
+    Tables name no units. What agrees with the label image in all rows, or in those of the
+    first time point, needs no guess.
 
     Args:
         table: A table with a row for each object.
@@ -286,12 +288,15 @@ def column_units(table: Table, objects: Objects) -> dict[str, str]:
         Unit by name of the column, such as `µm²` or `pixels`.
     """
     labels = table.columns.get(table.index)
-    if labels is None or labels.dtype.kind not in "iu" or len(labels) < 2:
+    if labels is None or labels.dtype.kind not in "iu":
         return {}
+    # The objects are those of the first time point.
+    first = table.columns.get("time_point", np.zeros(len(labels), int)) == 0
     rows = {number: row for row, number in enumerate(objects.numbers.tolist())}
-    if objects.factor > 1 or not all(label in rows for label in labels.tolist()):
+    known = labels[first].tolist()
+    if len(known) < 2 or objects.factor > 1 or not {*known} <= rows.keys():
         return {}
-    order = [rows[label] for label in labels.tolist()]
+    order = [rows[label] for label in known]
     units = {}
     for name, values in table.columns.items():
         if name == table.index or values.dtype.kind not in "iuf":
@@ -300,6 +305,34 @@ def column_units(table: Table, objects: Objects) -> dict[str, str]:
             (objects.pixels, "pixels"),
             (objects.sizes, objects.unit),
         ):
-            if np.allclose(values.astype(float), sizes[order], rtol=1e-4, atol=0):
+            if np.allclose(
+                values[first].astype(float), sizes[order], rtol=1e-4, atol=0
+            ):
                 units[name] = unit
+    return units
+
+
+def intensity_units(table: Table, image: Image) -> dict[str, str]:
+    """Units of the columns of a table that are intensities of the pixels of its image.
+
+    These are columns with `intensity` in their name, and those such as `mean_DAPI`, after a
+    channel. Values that no pixel can have, or that are parts of 1, have no known unit.
+
+    Args:
+        table: A table of the image.
+        image: The image.
+    """
+    names = "|".join(map(re.escape, image.channel_names))
+    pattern = re.compile(rf"(?i:.*intensity.*)|(mean|median|std|min|max)_({names})")
+    dtype = image.levels[0].dtype
+    low, high = (0.0, np.inf)
+    if dtype.kind in "iu":
+        low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    units = {}
+    for name, values in table.columns.items():
+        if values.dtype.kind not in "iuf" or not pattern.fullmatch(name):
+            continue
+        known = values[np.isfinite(values.astype(float))]
+        if len(known) and low <= known.min() and 1 < known.max() <= high:
+            units[name] = "grey values"
     return units

@@ -9,6 +9,7 @@ Nothing in here makes a run fail: what cannot be shown becomes a sentence in its
 """
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import kit
 from ..engine.history import StepDone
-from ..engine.rules import Image
+from ..engine.rules import Image, Step
 from . import plots
 from .comparison import Budget, Figure, compare
 from .conditions import Conditions
@@ -33,31 +34,41 @@ from .measurements import (
     TableState,
     find_positions,
     measure,
+    natural,
     read_states,
 )
-from .objects import column_units
+from .objects import column_units, intensity_units
 from .pick_images import Sample
 from .pictures import Picture, thumbnail
-from .plate import FeatureFigure, Sheet, make_sheets, measured_figures
+from .plate import (
+    MIN_CONTROLS,
+    FeatureFigure,
+    Sheet,
+    make_sheets,
+    measured_figures,
+    small_table,
+)
 from .report_tables import (
+    Logs,
     arguments,
+    as_json,
     cost_rows,
     duration,
+    failed_jobs,
     image_table,
-    logs,
+    read_logs,
     status_of,
     step_name,
     value,
 )
 from .reproduce import plate_tables, reproduce
+from .svg import visible
 from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
 SECONDS = 45.0  # for the page in all, but for what has to be
 MAX_BYTES = 9e6  # of pictures of steps, so that a large plate stays below 20 MB
 MAX_TABLES = 1000  # images whose tables are looked at
-# Controls that reverse the text after a name, and so change what the page says.
-BIDI = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass
@@ -66,7 +77,7 @@ class Column:
 
     Attributes:
         anchor: Section of the page.
-        title: Name of the step.
+        title: Number and name of the step.
         cells: By place and acquisition, a small picture, and its place on the page.
     """
 
@@ -82,16 +93,20 @@ class Section:
     Attributes:
         done: The step.
         changed: Images that are new, or whose entry has changed.
+        removed: Images that the step removed from the list.
         figures: Pictures.
         tables: Tables that the step has written, with their plots.
+        logs: Logs of successful jobs, and messages in them.
         costs: Plots of costs.
         remarks: Sentences about what could not be shown.
     """
 
     done: StepDone
     changed: list[str] = field(default_factory=list)
+    removed: list[Image] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     tables: list[tuple[TableGroup, list[FeatureFigure]]] = field(default_factory=list)
+    logs: Logs = field(default_factory=lambda: Logs([], 0, [], 0))
     costs: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -147,6 +162,7 @@ class Report:
         self._images = done.after
         self._safely(section.remarks, "The images", lambda: self._look(section))
         self._safely(section.remarks, "The tables", lambda: self._measure(section))
+        self._safely(section.remarks, "The logs", lambda: self._read_logs(section))
         self._safely(section.remarks, "The costs", lambda: self._plot_costs(section))
 
     def write(self, file: Path) -> None:
@@ -167,10 +183,7 @@ class Report:
             ),
         )
         try:
-            text = BIDI.sub(
-                lambda found: f"\\u{ord(found[0]):04x}",
-                without_dead_links(self._render(sheets, remarks)),
-            )
+            text = visible(without_dead_links(self._render(sheets, remarks)))
             partial = file.with_name(f".{file.name}.partial")
             partial.write_text(text, encoding="utf-8")
             partial.replace(file)
@@ -245,10 +258,11 @@ class Report:
             for image in done.after
             if entries.get(image["zarr_url"]) != image
         ]
+        left = {image["zarr_url"] for image in done.after}
+        section.removed = [i for url, i in entries.items() if url not in left]
         self._learn(done.after)
         # What is new first: there may be more than are looked at.
         touched = dict.fromkeys([*section.changed, *done.inputs])
-        left = {image["zarr_url"] for image in done.after}
         picked = self._sample.pick(url for url in touched if url in left)
         # What a failed step leaves half done is not listed, and not looked at.
         before = {**self._views}
@@ -276,7 +290,8 @@ class Report:
         )
         self._bytes += budget.used
         self._busy += time.process_time() - start
-        column = Column(f"step-{done.number}", step_name(done))
+        title = f"{done.number}. {step_name(done)}"
+        column = Column(f"step-{done.number}", title)
         for number, figure in enumerate(section.figures, 1):
             if figure.thumb and figure.url:
                 anchor = f"step-{done.number}-picture-{number}"
@@ -297,29 +312,56 @@ class Report:
                 f"Tables are of the first {MAX_TABLES} of {total} images."
             )
         for group in measure(new, self._where, self._time_left(10)):
-            group.units = self._units(group.name)
+            self._find_units(group)
             controls = {condition.control for condition in conditions.values()}
-            group.needs_control = controls == {""}
+            wells = {*group.wells.tolist()} - {""}
+            told = any(g.needs_control for s in self.sections for g, _ in s.tables)
+            # Once on the page, and where there can be enough controls.
+            enough = len(wells) >= 2 * MIN_CONTROLS
+            group.needs_control = controls == {""} and enough and not told
             section.tables.append((group, measured_figures(group, conditions)))
 
-    def _units(self, name: str) -> dict[str, str]:
-        """Units of the columns of a table, by the label images that are shown."""
-        found: list[dict[str, str]] = []
+    def _find_units(self, group: TableGroup) -> None:
+        """Find the units of the columns of tables, by the images that are shown."""
+        if group.of == "plates":  # their columns are summaries of those of images
+            for name in group.features:
+                column = re.sub(r"_(mean|median|min|max|std)$", "", name)
+                units = {
+                    other.units.get(column, "")
+                    for section in self.sections
+                    for other, _ in section.tables
+                    if other.of == "images" and column in other.features
+                }
+                if len(units) == 1 and (unit := units.pop()):
+                    group.units[name] = unit
+            return
+        found: dict[str, list[str]] = {name: [] for name in group.features}
         for url, view in self._views.items():
             if (
                 not isinstance(view, View)
-                or Path(url, "tables", name) not in self._tables
+                or Path(url, "tables", group.name) not in self._tables
             ):
                 continue
-            table = kit.read_table(kit.open_image(url), name)
-            objects = view.objects.get(table.label_name)
-            if objects:
-                found.append(column_units(table, objects))
-        return {
-            column: unit
-            for column, unit in (found[0] if found else {}).items()
-            if all(units.get(column) == unit for units in found)
-        }
+            image = kit.open_image(url)
+            table = kit.read_table(image, group.name)
+            known = intensity_units(table, image)
+            if objects := view.objects.get(table.label_name):
+                known |= column_units(table, objects)
+            for name in found.keys() & table.columns.keys():
+                found[name].append(known.get(name, ""))
+        for name, of_images in found.items():
+            distinct = [*dict.fromkeys(of_images)]
+            if len(distinct) == 1 and distinct[0]:
+                group.units[name] = distinct[0]
+            elif len(some := [unit for unit in distinct if unit]) > 1:
+                group.remarks.append(
+                    f"{name} is in {' and in '.join(some)}, in different images: do not "
+                    "compare these."
+                )
+
+    def _read_logs(self, section: Section) -> None:
+        """Find the messages of jobs."""
+        section.logs = read_logs(section.done)
 
     def _plot_costs(self, section: Section) -> None:
         """Plot the costs of units."""
@@ -357,10 +399,19 @@ class Report:
         several = len({acquisition for _, acquisition in keys}) > 1
         names = [
             self._sample.name(place)
-            + (f", acquisition {acquisition}" if several else "")
+            + (f", acquisition {acquisition}" if several and acquisition else "")
             for place, acquisition in keys
         ]
-        return sorted(zip(names, keys, strict=True))
+        return sorted(zip(names, keys, strict=True), key=lambda row: natural([row[0]]))
+
+    def _left(self) -> list[tuple[int, str, Step]]:
+        """Number and name of each step that did not run."""
+        steps = (self.workflow or {}).get("task_list") or []
+        left = []
+        for number, given in [*enumerate(steps, 1)][len(self.sections) :]:
+            step = Step.model_validate(given)
+            left.append((number, step.alias or step.task.name, step))
+        return left
 
     def _render(self, sheets: list[Sheet], remarks: list[str]) -> str:
         environment = Environment(
@@ -371,12 +422,19 @@ class Report:
             lstrip_blocks=True,
         )
         environment.filters |= {"duration": duration, "value": value}
+        environment.filters["quoted"] = shlex.quote
         places = [self._sample.name(place) for place in self._sample.places]
         here = (self._positions.get(image["zarr_url"]) for image in self._images)
         positions = {position for position in here if position}
+        left = self._left()
         return environment.get_template("report.html").render(
             title=self.title,
-            status=status_of([section.done for section in self.sections]),
+            status=status_of(
+                [section.done for section in self.sections],
+                [f"{number}. {name}" for number, name, _ in left],
+                {s.done.number for s in self.sections if s.logs.messages},
+            ),
+            left=left,
             columns=self._columns,
             well_rows=self._well_rows(),
             reproduction=reproduce(
@@ -403,7 +461,9 @@ class Report:
             arguments=arguments,
             table_of=lambda images, marked: image_table(images, marked, self.zarr_dir),
             cost_rows=cost_rows([section.done for section in self.sections]),
-            logs=logs,
+            as_json=as_json,
+            failed_jobs=failed_jobs,
+            small_table=small_table,
             view_url=self._view_url,
         )
 

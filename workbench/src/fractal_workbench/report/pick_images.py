@@ -27,7 +27,7 @@ class Sample:
         self.total = 0
         self._origins: dict[str, str] = {}
         self._in_wells: set[str] = set()
-        self._names: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # of all places, also of removed images
 
     def learn(self, images: Sequence[Image], in_wells: Container[str] = ()) -> None:
         """Add an image list, and choose places, if there are too few so far.
@@ -45,7 +45,7 @@ class Sample:
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)
-        self._names |= place_names(known)
+        self._names = place_names({**self._names, **dict.fromkeys(known)})
         kept = [place for place in self.places if place in known]
         new = sorted(set(known) - {*kept})
         self.places = kept + evenly(new, MAX_PLACES - len(kept))

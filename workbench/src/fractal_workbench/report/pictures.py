@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from .pixels import CROP, Array, nearest, resize
+from .pixels import CROP, Array, Place, nearest, resize
 from .views import Channel, View
 
 PALETTE = ("#ffd60a", "#22c3ff", "#ff4fa3", "#7be82e", "#ff8c1a", "#a98bff")
@@ -409,6 +409,38 @@ def boxed(view: View, tables: list[str], name: str) -> Picture:
     picture = finish(view, rgb(grey(view) * 0.75), alt, "regions", keys)
     picture.layers["lines"] = encode(np.asarray(image), lossless=True)
     return picture
+
+
+def dotted(view: View, table: str, name: str, channel: Channel) -> Picture:
+    """A picture of a channel with a ring around each point of a table."""
+    points = view.points[table]
+    grey, _ = grey_of(channel)
+    count = f"{len(points)} point{'' if len(points) == 1 else 's'}"
+    alt = f"{count} of the table {table} on {channel.name} of {name}"
+    keys = [("", "", count), ("", "", f"on {channel.name}")]
+    picture = finish(view, rgb(grey), alt, table, keys)
+    picture.layers["lines"] = rings(points, view.small.place, view.frame)
+    return picture
+
+
+def rings(points: Array, place: Place, frame: tuple[int, int]) -> str:
+    """Rings around points, as a transparent picture.
+
+    Args:
+        points: y and x as parts of the image, shape (n, 2).
+        place: The part of the image that the picture shows.
+        frame: Height and width of the picture in pixels.
+    """
+    image = Image.new("RGBA", frame[::-1])
+    draw = ImageDraw.Draw(image)
+    top, left, bottom, right = place
+    radius = max(max(frame) // 100, 3)
+    for y, x in points.tolist():
+        row = (y - top) / (bottom - top) * frame[0]
+        column = (x - left) / (right - left) * frame[1]
+        box = (column - radius, row - radius, column + radius, row + radius)
+        draw.ellipse(box, outline=YELLOW, width=max(radius // 3, 1))
+    return encode(np.asarray(image), lossless=True)
 
 
 def overlaid(first: View, second: View, names: tuple[str, str], title: str) -> Picture:

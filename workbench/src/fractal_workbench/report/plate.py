@@ -20,7 +20,12 @@ from .views import COLOURS, Channel, View, first_line, short_name, take_view
 MAX_PLATES = 4
 MAX_WELLS = 1536
 MIN_CONTROLS = 3  # wells of each, for a Z' factor
-FEW = 12  # values, of which no histogram is needed
+FEW = (
+    12  # values, of which no histogram is needed; rows of a table that is shown as one
+)
+FEW_VALUES = 6  # which are written, and not plotted
+MIN_WELLS = 3  # of a map
+ALIKE = 1e-3  # part of the largest value, below which wells are no map
 MAX_GROUPS = 24  # of which each has a box
 THUMB = 96  # pixels
 
@@ -46,7 +51,7 @@ class FeatureFigure(NamedTuple):
 
     Attributes:
         feature: Its name.
-        text: What all values are, if they are the same.
+        text: The values, if they are few or the same; and the Z' factors.
         plots: SVG elements.
     """
 
@@ -94,34 +99,98 @@ def measured_figures(
             continue
         counts = feature in ("objects", "rows")
         label = f"{feature} of an image" if counts else feature
+        if counts and group.n_times > 1:
+            label += " and time point"
         if unit := group.units.get(feature):
             label = f"{feature} ({unit})"
-        if np.ptp(known) == 0:
+        # An image without objects has a row here, and none in its table.
+        no_row = np.zeros(len(values), bool)
+        for count in {"objects", "rows"} & group.features.keys():
+            no_row |= group.features[count] == 0
+        missing = 0 if counts else np.count_nonzero(~np.isfinite(values) & ~no_row)
+        in_table = group.n_rows <= FEW and not counts  # where all values are written
+        text = ""
+        if np.ptp(known) == 0 and not in_table:
             text = plots.short(known[0])
             if len(known) > 1:
-                text += f" in each of {len(known)} {'images' if counts else 'rows'}"
-            figures.append(FeatureFigure(feature, text, []))
-            continue
-        drawn = [plots.histogram(known, label)] if len(known) >= FEW else []
-        for of, of_rows in groups.items():
-            drawn.append(plots.boxes(plots.by_group(of_rows, values), label, of))
+                noun = "rows" if not counts else "images"
+                noun = (
+                    "images and time points" if counts and group.n_times > 1 else noun
+                )
+                text += f" in each of {len(known)} {noun}"
+        elif len(known) <= FEW_VALUES and not in_table:
+            text = "; ".join(
+                f"{plots.short(values[n])} in {place_of(group, n, names)}"
+                for n in np.flatnonzero(np.isfinite(values)).tolist()
+            )
+        drawn = []
+        if not text and not in_table:
+            drawn += [plots.histogram(known, label)] if len(known) >= FEW else []
+            for of, of_rows in groups.items():
+                drawn.append(plots.boxes(plots.by_group(of_rows, values), label, of))
+            drawn = drawn or [plots.histogram(known, label)]
         for layer, rows in maps.items():
             by = by_well(group, rows, feature)
             by = {well: value for well, value in by.items() if plots.has_place(well)}
-            if len({v for v in by.values() if np.isfinite(v)}) > 1:
+            finite = [v for v in by.values() if np.isfinite(v)]
+            # What hardly differs would have the same colours as what differs much.
+            differs = (
+                np.ptp(finite) > ALIKE * np.max(np.abs(finite)) if finite else False
+            )
+            if len(finite) >= MIN_WELLS and differs:
                 single = np.isfinite(values[rows]).sum() <= len(by)
                 title = label if single else f"median of {label}"
                 title = ", ".join(filter(None, [title, names[layer]]))
                 links = links_of(layer, by, conditions)
                 drawn.append(plots.plate_map(by, title, links))
-        drawn = drawn or [plots.histogram(known, label)]
         factors = [
             f"Z′ {factor}" + (f" ({names[layer]})" if names[layer] else "")
             for layer, rows in maps.items()
             if (factor := z_factor(by_well(group, rows, feature), layer, conditions))
         ]
-        figures.append(FeatureFigure(feature, "; ".join(factors), drawn))
+        if missing and not in_table:
+            noun = "row has" if missing == 1 else "rows have"
+            factors.append(f"{missing} of {group.n_rows} {noun} no value")
+        text = "; ".join(filter(None, [text, *factors]))
+        if text or drawn:
+            figures.append(FeatureFigure(feature, text, drawn))
     return figures
+
+
+def place_of(group: TableGroup, row: int, names: Mapping[Layer, str]) -> str:
+    """The place that a row of the tables is about, in words."""
+    if not group.wells[row]:
+        parts = [str(group.images[row]) or Path(group.plates[row]).name]
+    else:
+        plate, acquisition = str(group.plates[row]), str(group.acquisitions[row])
+        image = str(group.images[row])
+        layer = Layer(plate, acquisition, image)
+        layer = layer if layer in names else layer._replace(image="")
+        parts = [str(group.wells[row]), names.get(layer, "")]
+    if group.n_times > 1:
+        parts.append(f"time point {group.times[row]}")
+    return ", ".join(filter(None, parts))
+
+
+def small_table(group: TableGroup) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of tables with few rows, which say more than plots; else nothing."""
+    features = [name for name in group.features if name not in ("objects", "rows")]
+    if not 0 < len(group.wells) <= FEW or not features:
+        return [], []
+    names = layer_names(layers(group))
+    units = {name: f" ({unit})" for name, unit in group.units.items()}
+    head = ["of", *(name + units.get(name, "") for name in features)]
+    rows = [
+        [
+            place_of(group, row, names),
+            *(
+                plots.short(value) if np.isfinite(value) else "none"
+                for value in (group.features[name][row] for name in features)
+            ),
+        ]
+        for row in range(len(group.wells))
+    ]
+    return head, rows
 
 
 def z_factor(
@@ -236,7 +305,11 @@ def groups_of(
         pairs = zip(groups, layer_of, strict=True)
         return [", ".join(filter(None, pair)) for pair in pairs]
 
-    wells = told_apart(well for _, well, _ in rows_at)
+    images = group.images.tolist()
+    wells = told_apart(
+        well or image or Path(plate).name
+        for (plate, well, _), image in zip(rows_at, images, strict=True)
+    )
     kinds = told_apart(one.values if one else "none" for one in found)
     name = next((condition.names for condition in found if condition), "")
     further = sorted(
@@ -251,8 +324,12 @@ def groups_of(
     )
     suffix = f" and {' and '.join(further)}" if further else ""
     groups = {}
+    if 1 < group.n_times <= MAX_GROUPS:
+        groups["time point"] = group.times.tolist()
     if 1 < len({*wells}) <= MAX_GROUPS:
-        groups[f"well{suffix}"] = wells
+        in_well = [bool(well) for _, well, _ in rows_at]
+        kind = "well" if all(in_well) else "well or image" if any(in_well) else "image"
+        groups[f"{kind}{suffix}"] = wells
     # With a row for each well, there would be the same rows under other names.
     if name and 1 < len({*kinds}) <= MAX_GROUPS and len({*kinds}) < len({*wells}):
         groups[f"{name}{suffix}"] = kinds

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from .measurements import natural
 from .pixels import Array
-from .svg import FAINT, INK, MARK, SOFT, as_svg
+from .svg import FAINT, INK, MARK, SOFT, as_svg, visible
 
 # Of any type: how keys are typed differs between versions of matplotlib.
 STYLE: Any = {
@@ -43,7 +44,7 @@ STYLE: Any = {
 }
 FEW = 5  # values, of which a box would say too much
 WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]{0,2})")
-WIDTH = 3.3  # inches of 96 pixels: two or three plots stand side by side
+WIDTH = 3.1  # inches of 96 pixels: two or three plots stand side by side
 
 
 class Link(NamedTuple):
@@ -105,7 +106,7 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
     with mpl.rc_context(STYLE):
         longest = max(map(len, names)) * 0.06
         figure, axes = new_figure(
-            WIDTH + float(np.clip(longest - 0.6, 0, 0.5)), 0.95 + 0.22 * len(known)
+            WIDTH + float(np.clip(longest - 0.9, 0, 1.5)), 0.95 + 0.22 * len(known)
         )
         line = {"color": MARK, "linewidth": 1}
         axes.boxplot(
@@ -133,7 +134,9 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        every = np.concatenate([*known.values()])
+        integers = bool((every == np.round(every)).all())
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=integers))
         axes.set_xlabel(label)
         axes.set_title(f"by {of}", loc="left")
         medians = ", ".join(f"{n} {short(np.median(v))}" for n, v in known.items())
@@ -245,7 +248,8 @@ def row_name(row: int) -> str:
 
 
 def cut(name: str) -> str:
-    """A name that is not too long."""
+    """A name that is not too long, as it is on the page."""
+    name = visible(name)
     return name if len(name) <= 32 else f"{name[:31]}…"
 
 
@@ -255,6 +259,7 @@ def short(value: Any) -> str:
 
 
 def by_group(names: Sequence[str], values: Array) -> dict[str, Array]:
-    """Values by group, in the order of the groups' names."""
+    """Values by group, in the natural order of the groups' names."""
     keys = np.asarray(names)
-    return {str(name): values[keys == name] for name in np.unique(keys)}
+    ordered = sorted({*names}, key=lambda name: natural([name]))
+    return {name: values[keys == name] for name in ordered}

@@ -1,20 +1,24 @@
 """Tables of the page about a step: arguments, images, units, logs."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from ..engine.costs import Costs
 from ..engine.history import StepDone
-from ..engine.rules import Image
+from ..engine.logs import clean, notable
+from ..engine.rules import Image, Step
 from ..form.model import RESERVED_ARGUMENTS
 from .views import short_name
 
 MAX_ROWS = 60  # of an image list
 MAX_LOGS = 10
 MAX_LOG = 20_000  # characters
+MAX_ARGUMENTS = 50_000  # characters
+MAX_MESSAGES = 12  # of a step
 
 
 def arguments(done: StepDone) -> list[tuple[str, str, bool]]:
@@ -74,9 +78,9 @@ class Status(NamedTuple):
     """Success or failure of a workflow.
 
     Attributes:
-        kind: `succeeded`, `partly` or `failed`.
+        kind: `succeeded`, `partly`, `failed`, or `nothing` without a step.
         text: What happened, in a sentence.
-        links: Place on the page, and name, of what failed.
+        links: Place on the page, and name, of what failed or has messages.
     """
 
     kind: str
@@ -84,19 +88,40 @@ class Status(NamedTuple):
     links: list[tuple[str, str]]
 
 
-def status_of(steps: Sequence[StepDone]) -> Status:
-    """Return the status of a run: succeeded, failed, or partly succeeded."""
+def status_of(
+    steps: Sequence[StepDone],
+    left: Sequence[str] = (),
+    noted: Collection[int] = (),
+) -> Status:
+    """Return the status of a run: succeeded, failed, or partly succeeded.
+
+    Args:
+        steps: The steps that ran.
+        left: Numbers and names of the steps that did not run, such as `2. Blur`.
+        noted: Numbers of the steps whose jobs have messages.
+    """
     if not steps:
-        return Status("failed", "No step ran.", [])
+        if not left:
+            return Status("nothing", "The workflow has no steps.", [])
+        return Status("failed", f"No step ran. {_did_not_run(left)}.", [])
     last, n = steps[-1], len(steps)
+    left = left or [f"step {number}" for number in range(n + 1, last.total + 1)]
     jobs = sum(len(step.units or ()) for step in steps)
     noun = "job" if jobs == 1 else "jobs"
-    if last.failure is None and n == last.total:
+    if last.failure is None and not left:
         which = "The step" if n == 1 else f"All {n} steps"
-        return Status("succeeded", f"{which} succeeded, with {jobs} {noun}.", [])
+        text = f"{which} succeeded, with {jobs} {noun}."
+        links = [
+            (f"step-{step.number}-messages", f"{step.number}. {step_name(step)}")
+            for step in steps
+            if step.number in noted
+        ]
+        if links:
+            text += f" Read the messages of {len(links)} of the steps:"
+        return Status("succeeded", text, links)
     if last.failure is None:
         link = [(f"step-{last.number}", f"{last.number}. {step_name(last)}")]
-        text = f"Stopped after step {n} of {last.total}: {last.total - n} did not run."
+        text = f"Stopped after step {n} of {last.total}. {_did_not_run(left)}."
         return Status("partly", text, link)
     failed = [unit for unit in last.units if unit.reason is not None]
     done = n > 1 or len(failed) < len(last.units)
@@ -110,9 +135,15 @@ def status_of(steps: Sequence[StepDone]) -> Status:
         text += f": {len(failed)} of {len(last.units)} jobs"
     if n > 1:
         text += f". {'The step' if n == 2 else f'The {n - 1} steps'} before succeeded"
-    if last.total > n:
-        text += f". {last.total - n} did not run"
+    if left:
+        text += f". {_did_not_run(left)}"
     return Status("partly" if done else "failed", f"{text}.", links)
+
+
+def _did_not_run(names: Sequence[str]) -> str:
+    """The steps that did not run, in words."""
+    more = f", and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"Did not run: {', '.join(names[:3])}{more}"
 
 
 def step_name(done: StepDone) -> str:
@@ -186,15 +217,87 @@ def _middle(values: list[float | None]) -> tuple[float, float] | None:
     return (median(known), max(known)) if known else None
 
 
-def logs(done: StepDone) -> tuple[list[tuple[str, str, str]], int]:
-    """Name, reason and log of failed units, and the number of further ones."""
+def as_json(step: Step) -> str:
+    """The arguments of a step as JSON, as a workflow has them; empty if there are none."""
+    parts = ("args_non_parallel", "args_parallel")
+    given = {part: getattr(step, part) for part in parts if getattr(step, part)}
+    return json.dumps(given, indent=2, ensure_ascii=False) if given else ""
+
+
+class FailedJob(NamedTuple):
+    """A job that failed.
+
+    Attributes:
+        name: Its name.
+        reason: Why it failed.
+        log: The end of its log.
+        arguments: Its arguments as JSON; empty if they are too long for the page.
+    """
+
+    name: str
+    reason: str
+    log: str
+    arguments: str
+
+
+def failed_jobs(done: StepDone) -> tuple[list[FailedJob], int]:
+    """Return the first jobs that failed, and the number of the others."""
     failed = [unit for unit in done.units if unit.reason is not None]
-    some = [
-        (
-            unit.name,
-            unit.reason or "",
-            unit.log if len(unit.log) <= MAX_LOG else f"…\n{unit.log[-MAX_LOG:]}",
-        )
-        for unit in failed[:MAX_LOGS]
-    ]
-    return some, len(failed) - len(some)
+    jobs = []
+    for unit in failed[:MAX_LOGS]:
+        log = clean(unit.log)
+        log = log if len(log) <= MAX_LOG else f"…\n{log[-MAX_LOG:]}"
+        given = json.dumps(unit.args, indent=2, ensure_ascii=False)
+        given = given if len(given) <= MAX_ARGUMENTS else ""
+        jobs.append(FailedJob(unit.name, unit.reason or "", log, given))
+    return jobs, len(failed) - len(jobs)
+
+
+class Message(NamedTuple):
+    """A message about a problem, or about what a task decided by itself.
+
+    Attributes:
+        text: The message of the first job that has it.
+        jobs: How many jobs have it, with other paths and numbers.
+        first: Name of the first one.
+    """
+
+    text: str
+    jobs: int
+    first: str
+
+
+class Logs(NamedTuple):
+    """The logs of the successful jobs of a step.
+
+    Attributes:
+        messages: Messages to read, alike ones once.
+        more_messages: How many further ones there are.
+        logs: Name and log of some jobs, those with messages first.
+        more_logs: How many further jobs have a log.
+    """
+
+    messages: list[Message]
+    more_messages: int
+    logs: list[tuple[str, str]]
+    more_logs: int
+
+
+def read_logs(done: StepDone) -> Logs:
+    """Return the messages in the logs of successful jobs, and some of these logs."""
+    found: dict[str, Message] = {}
+    noted: list[tuple[str, str]] = []
+    other: list[tuple[str, str]] = []
+    for unit in done.units or ():
+        if unit.reason is not None or not unit.log:
+            continue
+        log = clean(unit.log)
+        # A job may repeat a message for each object.
+        own = {re.sub(r"\S*[/\\]\S*|\d+", "#", text): text for text in notable(log)}
+        for key, text in own.items():
+            known = found.get(key, Message(text, 0, unit.name))
+            found[key] = known._replace(jobs=known.jobs + 1)
+        (noted if own else other).append((unit.name, log[:MAX_LOG]))
+    kept, logs = [*found.values()][:MAX_MESSAGES], [*noted, *other]
+    shown = logs[:MAX_LOGS]
+    return Logs(kept, len(found) - len(kept), shown, len(logs) - len(shown))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..engine.history import StepDone
 from ..engine.rules import Image
+from ..project import find_project
 from .plate import plate_names
 
 MAX_FILE = 500_000  # characters of a file that is a part of the page
@@ -40,6 +41,7 @@ class Reproduction(NamedTuple):
         files: Workflow and image list, which the command line names.
         versions: Name and version of the packages, of Python and of libraries.
         machine: Name and kind of the machine.
+        folder: Where to run the command line, in words.
         remark: A file that the page does not have, in a sentence.
     """
 
@@ -47,6 +49,7 @@ class Reproduction(NamedTuple):
     files: list[File]
     versions: list[tuple[str, str]]
     machine: str
+    folder: str
     remark: str = ""
 
 
@@ -68,7 +71,9 @@ def reproduce(
     """
     files = []
     remark = ""
-    command = ["fractal-workbench", "run", "workflow.json", "--zarr-dir", str(zarr_dir)]
+    package = package_with_run()
+    verb = ["nox", "-s", "run", "--"] if package else ["fractal-workbench", "run"]
+    command = [*verb, "workflow.json", "--zarr-dir", str(zarr_dir)]
     if workflow:
         files.append(as_file("workflow.json", with_versions(workflow, steps)))
     if images:
@@ -95,8 +100,19 @@ def reproduce(
         files=files,
         versions=[*packages.items(), *versions.items()],
         machine=f"{platform.node()}, {platform.platform()}, {os.cpu_count()} processors",
+        folder=f"the folder of the package {package}" if package else "a folder",
         remark=remark,
     )
+
+
+def package_with_run() -> str:
+    """Name of the package in the current folder, if it has the session `run` of nox."""
+    found = find_project()
+    file = found.folder / "noxfile.py" if found else None
+    if found is None or file is None or not file.is_file():
+        return ""
+    has_run = re.search(r"^def run\(", file.read_text("utf-8", "replace"), re.MULTILINE)
+    return found.name if has_run else ""
 
 
 def with_versions(

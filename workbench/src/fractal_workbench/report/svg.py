@@ -18,6 +18,13 @@ VARIABLES = {INK: "--ink", FAINT: "--faint", MARK: "--mark", SOFT: "--soft"}
 HREF = "{http://www.w3.org/1999/xlink}href"
 POINT = 96 / 72  # pixels
 numbers = itertools.count(1)
+# Controls that reverse the text after a name, and so change what the page says.
+BIDI = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """A text whose controls of the direction of writing are escaped."""
+    return BIDI.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) -> str:

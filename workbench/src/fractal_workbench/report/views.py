@@ -78,8 +78,10 @@ class View:
         labels: Labels by the name of the label image, of the size of the picture.
         objects: Objects by the name of the label image; None if it is too large for that.
         regions: Boxes by name of the table: top, left, bottom, right in the picture.
+        points: Points by name of the table, at the first time point: y and x as parts of
+            the image; shape (n, 2).
         remarks: Sentences about what cannot be shown.
-        marks: Digests of the pixels, and of each label image and ROI table.
+        marks: Digests of the pixels, and of each label image, ROI table and table of points.
     """
 
     url: str
@@ -90,6 +92,7 @@ class View:
     labels: dict[str, Array] = field(default_factory=dict)
     objects: dict[str, Objects | None] = field(default_factory=dict)
     regions: dict[str, dict[str, Box]] = field(default_factory=dict)
+    points: dict[str, Array] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
 
@@ -160,6 +163,7 @@ def take_view(
                 channel.sharp = read_sharp(image, channel.index, focus)
         look_at_labels(image, view)
         look_at_regions(image, view)
+        look_at_points(image, view)
     return view
 
 
@@ -234,6 +238,45 @@ def look_at_regions(image: Image, view: View) -> None:
             view.regions[name] = dict([*boxes.items()][:MAX_REGIONS])
             mark = hashlib.sha256(json.dumps(boxes).encode())
             view.marks[f"regions {name}"] = mark.hexdigest()
+
+
+def look_at_points(image: Image, view: View) -> None:
+    """Add the tables of points, with their positions in `y_micrometer` and `x_micrometer`."""
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    names = {axis: f"{axis}_micrometer" for axis in "yx"}
+    for table_name in kit.table_names(image):
+        folder = image.path / "tables" / table_name
+        with remark_on_error(view, f"the table {table_name!r}"):
+            kind = str(kit.open_group(folder).attrs.get("type"))
+            if kind.endswith(("roi_table", "condition_table")):
+                continue
+            if (file := folder / "table.csv").is_file():  # which may be a large one
+                with file.open(encoding="utf-8") as lines:
+                    if not {*names.values()} <= {*lines.readline().strip().split(",")}:
+                        continue
+            table = kit.read_table(image, table_name)
+            if table.label_name or not {*names.values()} <= table.columns.keys():
+                continue  # of objects, which are shown
+            if any(column.startswith("len_") for column in table.columns):
+                continue  # of regions
+            parts = np.stack(
+                [
+                    (table.columns[name] / image.physical_scale[axis] + 0.5)
+                    / sizes[axis]
+                    for axis, name in names.items()
+                ],
+                axis=1,
+            )
+            if "time_point" in table.columns:
+                parts = parts[table.columns["time_point"] == 0]
+            outside = np.count_nonzero(~((parts >= 0) & (parts <= 1)).all(axis=1))
+            if outside:
+                view.remarks.append(
+                    f"{outside} of {len(parts)} points of {table_name} lie outside of the image"
+                )
+            view.points[table_name] = parts
+            mark = hashlib.sha256(np.ascontiguousarray(parts).tobytes())
+            view.marks[f"points {table_name}"] = mark.hexdigest()
 
 
 @contextmanager
