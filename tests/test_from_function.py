@@ -334,7 +334,8 @@ def talks(image):
 
 def odd_defaults(image, low=-0.0, top=float("inf"), levels: list[float] = [-0.0], seed=2**60,
                  mode: str = " a", empty: str = "", words: list[str] = [""],
-                 best: Literal["all", 3] = "all", axis: Literal[0, 1] = 1, n: int = 2):
+                 best: Literal["all", 3] = "all", axis: Literal[0, 1] = 1, initial: float = np._NoValue,
+                 n: int = 2):
     return image * n
 
 def by_position(image, /, sigma: float = 1.0):

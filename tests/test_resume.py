@@ -134,6 +134,8 @@ def test_a_file_that_a_killed_run_left_does_no_harm(job, text: str) -> None:
         {"seen": None},
         {"roots": None},
         {"step": "1"},
+        {"roots": [None]},
+        {"changed": {"/x": "y"}},
     ],
     ids=str,
 )

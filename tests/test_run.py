@@ -309,7 +309,7 @@ def test_options_that_cannot_be_used_are_told_at_once(run: Run) -> None:
         ("--with", "their-tasks[y]==1.2.0"): r"has no extra \['y'\]; .*there are: x",
         ("--with", "my-fractal-tasks==1"): "my-fractal-tasks is run as it is here",
         ("--with", "their tasks"): "--with 'their tasks': ",
-        ("--env", f"other-tasks={this}"): "no step is in other-tasks: ",
+        ("--env", f"other-tasks={this}"): "no step is in other-tasks: they are in",
         (
             "--env",
             f"their-tasks==2.0.0={this}",

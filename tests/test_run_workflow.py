@@ -348,6 +348,22 @@ def test_the_reason_comes_before_the_log_of_a_unit(
     assert [unit.log for unit in done.units] == [f"hello\n{trace}\n", "hello\n"]
 
 
+def test_the_log_of_a_successful_unit_is_kept_as_an_excerpt(
+    tmp_path: Path, zarr_dir: Path, images: list[dict[str, Any]]
+) -> None:
+    a, b = (image["zarr_url"] for image in images)
+    told = "pixel_z is assumed to be 1"
+    long = "\n".join(["line"] * 5000 + [told] + ["line"] * 5000)
+    answers = {a: NOTHING | {"print": told}, b: NOTHING | {"print": long}}
+    job = write_package(tmp_path / "my_tasks", [parallel(answers)])
+    seen: list[Any] = []
+    local.run_workflow(**job, zarr_dir=zarr_dir, images=images, watch=seen.append)
+    first, second = (unit.log for unit in seen[0].units)
+    assert first == told
+    assert told in second
+    assert len(second) < 5000
+
+
 def test_tasks_of_packages_that_are_installed_beside_it_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zarr_dir: Path, images: Any
 ) -> None:
@@ -433,7 +449,8 @@ OTHERS = {
     ),
     "nan": (b'{"a": NaN}', "NaN is no number of JSON: write null"),
     "infinity": (b'{"a": [-Infinity]}', "-Infinity is no number of JSON"),
-    "deep": (b"[" * 100_000, "is not JSON: "),
+    "deep": (b"[" * 100_000, "is not JSON: it has too many levels"),
+    "long": (b"9" * 5000, "is not JSON: a number has thousands of digits"),
 }
 
 

@@ -359,6 +359,9 @@ def test_the_recipe_of_the_changelog_brings_a_package_over(history, tmp_path):
     replace(test, f"{old}(", f"{new}(")
     log = nox(package, "-s", "format", "manifest", "workflow")
     assert re.search("1 passed", log)
+    python = package / ".nox" / "workflow" / "bin" / "python"  # as that of a server
+    log = nox(package, "-R", "-s", "workflow", "--", str(python), "--collect-only")
+    assert "test_workflow.py" in log
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -406,7 +409,7 @@ def test_all_files_of_the_template_are_known_to_be_its_own(history, tmp_path):
     updated = changed(package).keys()
     append("# Ours.\n", *(package / name for name in updated if "answers" not in name))
     drifted = run_template(package, exit_code=4).split("An update")[0]
-    listed = set(re.findall(r"^(\S+) has drifted$", drifted, re.MULTILINE))
+    listed = set(re.findall(r"^(\S+) has changed here$", drifted, re.MULTILINE))
     assert updated - SHARED == listed
     assert "src/my_fractal_tasks/dev/task_list.py" not in updated
 
@@ -487,7 +490,7 @@ def test_a_newer_template_is_announced_and_comes_with_an_update(history, tmp_pat
     package = make_package(history, NOW, tmp_path / "package")
     said = run_template(package)
     assert f"newer template, {NEXT}" in said
-    assert "drifted" not in said
+    assert "has changed here" not in said
     assert "no newer one" not in said
 
     append("Not committed.\n", package / "README.md")
@@ -519,7 +522,8 @@ def test_a_drifted_file_is_found_shown_and_restored(history, tmp_path):
     commit(package)
 
     said = run_template(package, exit_code=4)
-    assert re.findall(r"^\S+(?= has drifted$)", said, re.MULTILINE) == [edited]
+    marked = re.findall(r"^\S+(?= has marks of a conflict$)", said, re.MULTILINE)
+    assert marked == [edited]
     assert re.findall(r"^\S+(?= is gone$)", said, re.MULTILINE) == [gone]
     assert "+OURS = 1\n" in run_template(package, "diff")
     said = run_template(package, "restore", gone, "mine.py", exit_code=1)
@@ -552,7 +556,7 @@ def test_dependabot_may_be_ahead(history, tmp_path):
     workflow.write_text(text.replace(pin, f"{'0' * 40} # v99.0.0"))
     run_template(package)
     append("# Ours.\n", workflow)
-    assert "ci.yml has drifted" in run_template(package, exit_code=4)
+    assert "ci.yml has changed here" in run_template(package, exit_code=4)
 
 
 def test_a_conflict_is_named(history, tmp_path):
@@ -562,6 +566,12 @@ def test_a_conflict_is_named(history, tmp_path):
     said = run_template(package, "update", exit_code=1)
     assert "Resolve the conflicts" in said
     assert said.splitlines()[-1] == "noxfile.py"
+    said = run_template(package, exit_code=4)
+    assert "noxfile.py has marks of a conflict" in said
+    said = run_template(package, "restore", "noxfile.py", exit_code=1)
+    (command,) = re.findall("`git (.+?)`", said)
+    git(package, *command.split())
+    run_template(package)
 
 
 # What users, repositories and hooks have set of git; each once broke an update, or is near.
@@ -683,6 +693,40 @@ def test_an_update_does_not_depend_on_where_a_hook_lets_git_work(edited, tmp_pat
     said = run_template(package, "update", exit_code=1, env=env)
     assert said.splitlines()[-1] == "noxfile.py"
     assert (other / ".git" / "index").read_bytes() == index
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        ("update-index", "--assume-unchanged"),
+        ("update-index", "--skip-worktree"),
+        ("rm", "--quiet", "--cached"),
+    ],
+)
+def test_changes_that_git_does_not_have_are_not_overwritten(edited, tmp_path, hide):
+    root = tmp_path / "repository"
+    git(tmp_path, "clone", "--quiet", edited, root)
+    package = root / "für alle" / "my tasks"
+    git(package, *hide, "noxfile.py")
+    (root / ".git" / "info" / "exclude").write_text("noxfile.py\n")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "All")
+    append("# Mine alone.\n", package / "noxfile.py")
+    before = contents(package)
+    said = run_template(package, "update", exit_code=1)
+    assert "could lose your changes" in said
+    assert said.splitlines()[-1] == "noxfile.py"
+    assert contents(package) == before
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "", "_commit: '1'", "\xff"])
+def test_damaged_answers_are_named(edited, tmp_path, text):
+    root = tmp_path / "repository"
+    git(tmp_path, "clone", "--quiet", edited, root)
+    package = root / "für alle" / "my tasks"
+    (package / ".copier-answers.yml").write_bytes(text.encode("latin-1"))
+    said = run_template(package, "update", exit_code=1)
+    assert ".copier-answers.yml" in said.splitlines()[-1]
+    assert "git checkout" in said
 
 
 def test_a_conflict_is_found_in_a_worktree(edited, tmp_path):

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from fractal_workbench.cli import main
 from fractal_workbench.form import stale
+from fractal_workbench.project import MANIFEST
 
 TASK_LIST = """\
 from fractal_task_tools.task_models import CompoundTask, ParallelTask
@@ -443,6 +444,17 @@ def test_a_placeholder_is_found(generated: Path, package: Path) -> None:
     )
     line, *_ = stale.find_stale(generated)
     assert line.startswith("Blur: width in blur.py is still the placeholder")
+
+
+def test_an_argument_without_description_is_found(generated: Path) -> None:
+    schema = {
+        "properties": {"size": {"description": "Missing description"}},
+        "$defs": {"Model": {"properties": {"n": {"description": "How many."}}}},
+    }
+    task = {"name": "Blur", "args_schema_parallel": schema}
+    (generated / MANIFEST).write_text(json.dumps({"task_list": [task]}), "utf-8")
+    (line,) = stale.find_stale(generated)
+    assert line.startswith("Blur: size has no description")
 
 
 def test_a_record_that_is_none_is_named(generated: Path) -> None:

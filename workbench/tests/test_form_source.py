@@ -81,7 +81,7 @@ def test_the_forms_of_a_published_package_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_package_of_the_official_template_is_served_as_it_is(official: Path) -> None:
-    assert "The forms of 1 tasks: " in workbench("form", cwd=official)
+    assert "The forms of 1 task: " in workbench("form", cwd=official)
     data = read_data(official / ".nox" / "form" / "index.html")
     assert data["tasks"][0]["parts"][0]["initial"] == {"sigma": 1.5}
     said = workbench("check-manifest", cwd=official)

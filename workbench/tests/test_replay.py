@@ -145,3 +145,26 @@ def test_another_pyramid_is_seen(tmp_path):
     images = [{"zarr_url": str(tmp_path / "image.zarr"), "origin": None}]
     (line,) = replay.compare(expected, replay.summarise(images, tmp_path))
     assert "other levels" in line
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"), [(1_000_000, 1_000_001), (2**60, 2**60 + 1), (True, 1)]
+)
+def test_labels_counts_and_truth_are_not_rounded(expected, found):
+    assert replay.compare({"column": [expected]}, {"column": [found]})
+    assert not replay.compare([1_000_000], [1_000_000.5])
+
+
+def test_the_position_of_an_image_is_seen(tmp_path):
+    pixels = np.zeros(SHAPE, np.uint8)
+    expected = summary(tmp_path, pixels)
+    file = tmp_path / "image.zarr" / ".zattrs"
+    metadata = json.loads(file.read_text())
+    for dataset in metadata["multiscales"][0]["datasets"]:
+        start = {"type": "translation", "translation": [0, 0, 0, 5]}
+        dataset["coordinateTransformations"].append(start)
+    file.write_text(json.dumps(metadata))
+    images = [{"zarr_url": str(tmp_path / "image.zarr"), "origin": None}]
+    found = replay.summarise(images, tmp_path)
+    assert replay.compare(expected, found)
+    assert not replay.compare(found, found)

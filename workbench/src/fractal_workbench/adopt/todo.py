@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from ..form.check import check_arguments
 from ..form.model import path_of
+from ..form.stale import undescribed
 from ..project import ANSWERS, MANIFEST
 from .owner import (
     LICENSES,
@@ -291,14 +292,3 @@ def broken(package: Package) -> Iterator[tuple[str, str, str]]:
                 yield task["name"], path_of(error) or kind, str(error)
             except (AttributeError, KeyError, TypeError):  # a schema of another time
                 yield task["name"], kind, "it is no schema of today"
-
-
-def undescribed(task: dict[str, Any]) -> Iterator[str]:
-    """Yield arguments, and fields of models, without a description."""
-    for kind in ("args_schema_non_parallel", "args_schema_parallel"):
-        schema = task.get(kind) or {}
-        models = {"": schema} | schema.get("$defs", {})
-        for model, part in models.items():
-            for name, argument in part.get("properties", {}).items():
-                if "Missing description" in argument.get("description", ""):
-                    yield f"{model}.{name}".removeprefix(".")

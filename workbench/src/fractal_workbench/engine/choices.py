@@ -236,7 +236,8 @@ def choose(
             )
         elif not versions:
             names = sorted({name for name, _ in keys})
-            mistakes.append(f"no step is in {option.name}: {names} are ({option.text})")
+            steps = f"they are in {', '.join([*names, own_name() or ''])}".rstrip(", ")
+            mistakes.append(f"no step is in {option.name}: {steps} ({option.text})")
         elif option.text not in used:
             mistakes.append(f"{option.text} is for no step: they are in {known}")
     return chosen

@@ -59,7 +59,9 @@ class Recording:
         self.test = tests / f"test_{name}.py"
         self.folder = tests / "recorded" / name
         if self.test.exists() or self.folder.exists():
-            raise rules.WorkflowError(f"--record: there is a test of the name {name}")
+            raise rules.WorkflowError(
+                f"--record: there is a test of the name {name}: choose another"
+            )
         copies: dict[Path, str] = {}
         for image in images:
             inside = Path(image["zarr_url"]).relative_to(zarr_dir)

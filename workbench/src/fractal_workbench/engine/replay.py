@@ -16,6 +16,7 @@ import numpy as np
 
 from ..kit import open_image, open_label, plate_images, read_table, table_names
 from ..kit.image import Image
+from ..kit.multiscale import coordinates
 from .runner import run_workflow
 
 RTOL = 1e-5
@@ -85,12 +86,18 @@ def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
 def _describe_image(image: Image) -> Summary:
     """Describe an image or label: pixels at all levels, and metadata."""
     (first, *others) = [_describe(np.asarray(level[...])) for level in image.levels]
-    return first | {
-        "axes": image.axes,
-        "scale": image.scale,
-        "channels": image.channel_names,
-        "other levels": others,
-    }
+    _, start = coordinates(image.metadata["multiscales"][0])
+    position = {"position": start} if start and any(start) else {}
+    return (
+        first
+        | position
+        | {
+            "axes": image.axes,
+            "scale": image.scale,
+            "channels": image.channel_names,
+            "other levels": others,
+        }
+    )
 
 
 def _describe(pixels: np.ndarray) -> Summary:
@@ -174,11 +181,12 @@ def compare(expected: Any, found: Any, place: str = "") -> list[str]:
             return [f"{place}: {len(found)} values, and {len(expected)} were recorded"]
         pairs = enumerate(zip(expected, found, strict=True))
         return [line for i, (e, f) in pairs for line in compare(e, f, f"{place}[{i}]")]
-    numbers = isinstance(expected, int | float) and isinstance(found, int | float)
+    # Integers are labels and counts: they are not rounded.
+    numbers = {type(expected), type(found)} in ({float}, {int, float})
     if numbers and np.isclose(found, expected, rtol=RTOL, atol=0, equal_nan=True):
         return []
     return (
         []
-        if expected == found
+        if expected == found and isinstance(expected, bool) == isinstance(found, bool)
         else [f"{place}: {found!r}, and {expected!r} was recorded"]
     )

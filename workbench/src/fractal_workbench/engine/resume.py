@@ -12,17 +12,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, StrictInt
+
 from ..kit import modules
 from . import costs, nodes, rules
 from .history import Unit
 
 FILE = ".run_workflow.jsonl"
-# Of the fields of a record.
-KINDS = (
-    *(("step", int), ("part", str), ("key", str)),
-    *(("roots", list), ("outputs", list), ("tops", list)),
-    *(("seen", dict), ("made", dict), ("changed", dict)),
-)
+
+
+class Written(BaseModel):
+    """The fields of a record that say what is on disk."""
+
+    step: StrictInt
+    part: str
+    key: str
+    roots: list[str]
+    outputs: list[str]
+    tops: list[str]
+    seen: nodes.Nodes
+    made: nodes.Nodes
+    changed: dict[str, tuple[str, str]]
+
 
 Record = dict[str, Any]
 Stage = tuple[int, str]  # number of a step, and part of its task
@@ -74,11 +85,11 @@ class Finished:
                 with suppress(ValueError, KeyError, TypeError):  # half a line
                     empty: Record = {"roots": [], "seen": {}, "made": {}, "changed": {}}
                     record = empty | {"tops": [], "outputs": []} | json.loads(line)
-                    if all(isinstance(record[key], kind) for key, kind in KINDS):
-                        # What is elsewhere was not made by a run in this folder.
-                        tops = [os.path.realpath(path) for path in record["tops"]]
-                        if all(_is_in(path, self.folder) for path in tops):
-                            yield record
+                    Written.model_validate(record)
+                    # What is elsewhere was not made by a run in this folder.
+                    tops = [os.path.realpath(path) for path in record["tops"]]
+                    if all(_is_in(path, self.folder) for path in tops):
+                        yield record
 
     def _judge(self, records: Sequence[Record]) -> None:
         """Find changed results and inputs, and the units that they concern."""

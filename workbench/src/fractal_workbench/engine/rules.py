@@ -129,8 +129,12 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         place = f"its byte {error.start} is not {error.encoding.upper()}"
         raise ValueError(f"{path} is not JSON: {place}: save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{path} is not JSON: it has too many levels") from error
+    except ValueError as error:
         reason = error if path.stat().st_size else "it is empty"
+        if "limit" in str(error):  # of Python, for digits
+            reason = "a number has thousands of digits: write a shorter one"
         raise ValueError(f"{path} is not JSON: {reason}") from error
 
 

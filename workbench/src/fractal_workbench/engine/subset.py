@@ -333,12 +333,15 @@ def copy_piece(image: kit.Image, target: Path, part: Part, text: str) -> None:
     ]
     level = image.levels[0]
     chunk = dict(zip(image.axes, level.chunks, strict=True))
+    units = {a["name"]: a.get("unit") for a in image.metadata["multiscales"][0]["axes"]}
+    # A size of 1 without a unit is not said: the copy does not say it either.
+    scale = {a: n for a, n in image.physical_scale.items() if units[a] or n != 1}
     with kit.create_image(
         target,
         shape=shape,
         axes=image.axes,
         dtype=level.dtype,
-        scale=image.physical_scale,
+        scale=scale,
         channels=image.channel_names,
         wavelengths=[str(c.get("wavelength_id") or "") for c in image.channels]
         if all(c.get("wavelength_id") for c in image.channels)

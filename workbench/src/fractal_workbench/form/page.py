@@ -227,4 +227,5 @@ def write_page(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     number = sum(len(package.manifest.task_list) for package in packages)
-    print(f"The forms of {number} tasks: {file.resolve().as_uri()}")
+    tasks = "1 task" if number == 1 else f"{number} tasks"
+    print(f"The forms of {tasks}: {file.resolve().as_uri()}")

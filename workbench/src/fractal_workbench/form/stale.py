@@ -8,9 +8,12 @@ changed since, is stale.
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from ..project import MANIFEST
 from ..task_list import Entry, read_entries
 
 RECORD = "dev/generated.json"
@@ -173,7 +176,7 @@ def show_records(records: Records) -> str:
 
 
 def find_stale(package: Path) -> Iterator[str]:
-    """Yield generated texts that do not describe their task, and functions to replace.
+    """Yield generated texts that do not describe their task, and what is still to write.
 
     Args:
         package: The folder of the modules.
@@ -213,3 +216,22 @@ def find_stale(package: Path) -> Iterator[str]:
                     f"since: update it. If it still holds, delete "
                     f'"{key}" of "{entry.stem}" in {RECORD}'
                 )
+    with suppress(LookupError, OSError, TypeError, ValueError):  # its check names it
+        manifest = json.loads((package / MANIFEST).read_text("utf-8"))
+        for task in manifest["task_list"]:
+            for name in undescribed(task):
+                yield (
+                    f"{task['name']}: {name} has no description, and the web form says so: "
+                    "write it under `Args:` of the docstring"
+                )
+
+
+def undescribed(task: dict[str, Any]) -> Iterator[str]:
+    """Yield arguments, and fields of models, without a description."""
+    for kind in ("args_schema_non_parallel", "args_schema_parallel"):
+        schema = task.get(kind) or {}
+        models = {"": schema} | schema.get("$defs", {})
+        for model, part in models.items():
+            for name, argument in part.get("properties", {}).items():
+                if "Missing description" in argument.get("description", ""):
+                    yield f"{model}.{name}".removeprefix(".")

@@ -687,7 +687,9 @@ def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator
     pattern = re.compile("|".join(patterns), re.IGNORECASE)
     longer = [n for n in new if any(part.lower() in n.lower() for part in old)]
     longer.sort(key=len, reverse=True)
-    covers = re.compile("|".join(map(re.escape, longer)) or "$^", re.IGNORECASE)
+    # What is no mention: a new name, and the name of an example of the template.
+    others = [*map(re.escape, longer), r"--example [a-z_]+"]
+    covers = re.compile("|".join(others), re.IGNORECASE)
     for path in files:
         if path.name in skipped:
             continue
@@ -715,7 +717,11 @@ def act(change: Callable[..., None], *names: str) -> None:
         change(*names)
     except (Refused, OSError, SyntaxError, ValueError) as error:
         sys.exit(f"{error}\nNothing was written.")
+    if change is remove and (project().folder / "tests" / "test_workflow.py").exists():
+        print(
+            "tests/test_workflow.py may expect what the task made: correct it, or delete it."
+        )
     print(
-        "Next: `nox -s manifest`, which `nox -s new_task` runs itself; then `nox`.\n"
+        "Next: `nox` and `nox -s workflow`. `nox -s new_task` writes the manifest itself.\n"
         "To undo it: `git stash --include-untracked`."
     )

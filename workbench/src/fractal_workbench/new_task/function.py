@@ -607,11 +607,12 @@ def read(
                 default = TypeAdapter(kind).validate_python(default)
             except (ValidationError, PydanticUserError):
                 reason = f"{default!r} is not of the type that a form would show"
-            try:
-                check_numbers(default)
-                check_texts(default)
-            except ValueError as error:
-                reason = str(error).partition(":")[0]
+            else:
+                try:
+                    check_numbers(default)
+                    check_texts(default)
+                except ValueError as error:
+                    reason = str(error).partition(":")[0]
         if parameter.kind is parameter.POSITIONAL_ONLY:
             reason = "it has no name for a caller"
         if reason and key in settings:

@@ -88,11 +88,41 @@ class TemplateError(Exception):
 
 
 def recorded_answers() -> dict[str, Any]:
-    """Return the recorded answers of this package."""
-    answers: dict[str, Any] = yaml.safe_load(
-        (project().folder / ANSWERS).read_text(encoding="utf-8")
-    )
+    """Return the recorded answers of this package.
+
+    Raises:
+        TemplateError: The file is damaged.
+    """
+    remedy = f"take an older one by `git checkout COMMIT -- {ANSWERS}`"
+    try:
+        text = (project().folder / ANSWERS).read_text(encoding="utf-8")
+        answers = yaml.safe_load(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TemplateError(f"{ANSWERS} is not YAML: {remedy}") from error
+    if not isinstance(answers, dict) or "_src_path" not in answers:
+        raise TemplateError(f"{ANSWERS} does not name the template: {remedy}")
     return answers
+
+
+def check_tracked(names: Iterable[str]) -> None:
+    """Reject an update of files whose content git may not have: it would be lost.
+
+    Raises:
+        TemplateError: Git does not track a file, or has been told to pass over its changes.
+    """
+    with suppress(OSError, subprocess.CalledProcessError):  # copier says so
+        listed = git(project().folder, "ls-files", "-v", "-z").split("\0")
+        states = {entry[2:]: entry[0] for entry in listed if entry}
+        hidden = [
+            n for n in names if not states.get(n, "?").isupper() or states[n] == "S"
+        ]
+        if hidden:
+            raise TemplateError(
+                "Git does not have these files as they are, and an update could lose your "
+                "changes. Run `git update-index --no-assume-unchanged --no-skip-worktree "
+                "FILE` or `git add --force FILE`, and commit:\n"
+                + "\n".join(sorted(hidden))
+            )
 
 
 @cache
@@ -136,13 +166,13 @@ def render(folder: Path, *exclude: str, **answers: Any) -> Path:
         )
     except DirtyLocalWarning as error:  # of a clone, where no version is recorded
         raise TemplateError(
-            f"No rendering of {recorded['_src_path']}: it has changes that are not "
+            f"Cannot render {recorded['_src_path']}: it has changes that are not "
             f"committed, and {ANSWERS} names no version (_commit). Commit them first."
         ) from error
     except (CopierError, OSError, ValueError) as error:
         version = recorded.get("_commit", "")
         raise TemplateError(
-            f"No rendering of {recorded['_src_path']} {version}: {last_line(error)}"
+            f"Cannot render {recorded['_src_path']} {version}: {last_line(error)}"
         ) from error
     return folder
 
@@ -171,7 +201,9 @@ def newer_version() -> str | None:
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
-        raise TemplateError(f"No newest version: {last_line(done.stderr)}") from error
+        raise TemplateError(
+            f"The newest version of the template is unknown: {last_line(done.stderr)}"
+        ) from error
     return answer["latest_version"] if answer["update_available"] else None
 
 
@@ -212,9 +244,10 @@ def difference(fresh: Path, name: str) -> list[str]:
         TemplateError: The template has no such file.
     """
     if not (fresh / name).is_file():
-        files = (path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
-        near = difflib.get_close_matches(name, [file.as_posix() for file in files], 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        files = [path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()]
+        known = {file.name: file.as_posix() for file in files}
+        near = difflib.get_close_matches(Path(name).name, known, 1)
+        hint = f"; did you mean {known[near[0]]}?" if near else ""
         raise TemplateError(f"{name}: the template has no such file{hint}")
     texts = [
         path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -253,12 +286,10 @@ def check() -> int:
     if version:
         print(f"There is a newer template, {version}: run `nox -s template -- update`.")
     for name in drifted:
-        print(
-            f"{name} {'has drifted' if (project().folder / name).exists() else 'is gone'}"
-        )
+        print(f"{name} {_state(project().folder / name)}")
     if drifted:
         print(
-            "An update merges these, and never restores them.\n"
+            "An update keeps your changes of these, and does not bring back what is gone.\n"
             "  nox -s template -- diff             shows the difference\n"
             "  nox -s template -- restore FILE...  takes the template's\n"
             "To keep yours, name it in pyproject.toml: "
@@ -266,15 +297,25 @@ def check() -> int:
         )
         return 4
     newest = ", and there is no newer one" if not version else ""
+    if mine := kept_files():
+        newest += f". Not compared, as they are yours: {', '.join(mine)}"
     print(f"The template's own files are as the template has them{newest}.")
     return 0
+
+
+def _state(file: Path) -> str:
+    """Say how a file of this package differs from the template's."""
+    if not file.exists():
+        return "is gone"
+    marked = CONFLICT.search(file.read_bytes())
+    return "has marks of a conflict" if marked else "has changed here"
 
 
 def diff(names: Sequence[str]) -> None:
     """Show how files differ from the recorded version of the template.
 
     Args:
-        names: Which files, also the owner's; if empty, those that have drifted.
+        names: Which files, also the owner's; if empty, those of the template.
     """
     with tempfile.TemporaryDirectory() as folder:
         fresh = render(Path(folder))
@@ -297,8 +338,14 @@ def restore(names: Sequence[str]) -> None:
             if here:
                 changed = git(project().folder, "status", "--porcelain", "--", *here)
         if changed:
+            marked = [
+                n for n in here if CONFLICT.search((project().folder / n).read_bytes())
+            ]
             raise TemplateError(
-                f"Commit your changes first, or they are lost:\n{changed}"
+                "In a conflict, take the template's by "
+                f"`git checkout --theirs {' '.join(marked)}`, or edit the files."
+                if marked
+                else f"Commit your changes first, or they are lost:\n{changed}"
             )
         for name in drifted:
             (project().folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -330,6 +377,7 @@ def update() -> None:
     with tempfile.TemporaryDirectory() as folder:
         before = contents(render(Path(folder, "before")))
         ours = contents(project().folder, [*before, *UNTIL_EDITED])
+        check_tracked(ours)
         rejected = rejections()
         try:
             # Copier says there, three times, that a template has no tags.
@@ -384,7 +432,10 @@ def update() -> None:
     lost |= {path.removesuffix(".rej") for path in rejections() - rejected}
     said = ""
     if marked:
-        said = "Resolve the conflicts, which are marked, then run `nox -s manifest`:\n"
+        said = (
+            "Resolve the conflicts, which are marked, first those in noxfile.py and "
+            "pyproject.toml. Then run `nox -s manifest`, and commit all files:\n"
+        )
         said += "\n".join(sorted(marked))
     if lost := lost - marked:
         said += "\n" * bool(marked) + (
