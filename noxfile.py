@@ -45,9 +45,9 @@ def tests(session: nox.Session) -> None:
     shutil.rmtree(package, ignore_errors=True)
     session.run("python", "tests/rendering.py", package)
     session.install("-e", package)
-    # One test at a time leaves half of two processors idle.
-    workers = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
-    session.run("pytest", *workers, *session.posargs)
+    # One more than processors: tests also wait, for servers, browsers and locks.
+    workers = f"--numprocesses={min(os.cpu_count() or 1, 3) + 1}"
+    session.run("pytest", workers, "--dist=worksteal", *session.posargs)
 
 
 @nox.session(default=False)
@@ -113,7 +113,10 @@ def server(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
-    """Compare the examples with short programs and with libraries: `-- --help`."""
+    """Compare the examples with short programs and with libraries: `-- --help`.
+
+    `-- --scale` measures how time and size grow with chunks, wells, images and jobs.
+    """
     folder = Path(session.cache_dir, "benchmark").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     session.install(*group("render"))
@@ -121,6 +124,11 @@ def benchmark(session: nox.Session) -> None:
     # As pip does: without it, the first start of each program would take twice as long.
     compiled = {"UV_COMPILE_BYTECODE": "1"}
     session.install("-e", folder / "package", env=compiled)
+    if "--scale" in session.posargs:
+        install_workbench(session)
+        options = [option for option in session.posargs if option != "--scale"]
+        session.run("python", "benchmark/scale.py", folder / "package", *options)
+        return
     libraries = {
         "ngio": ("ngio>=1.1", "scikit-image"),
         "ome-zarr-converters-tools": ("ome-zarr-converters-tools>=1.1",),
@@ -135,9 +143,6 @@ def benchmark(session: nox.Session) -> None:
     session.run("python", *command, *session.posargs)
     write = {"--write"} & {*session.posargs}
     session.run("python", "benchmark/startup.py", *write)
-    if not session.posargs:
-        install_workbench(session)
-        session.run("python", "benchmark/overhead.py", folder / "package")
 
 
 @nox.session(default=False)

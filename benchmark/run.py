@@ -1,8 +1,8 @@
 """Compare the examples with the shortest programs that do the same, and with libraries.
 
-Each task runs as the processes that a server would start, then at once each program with
-which it is compared: the ratio is the median over such rounds, which meet the same
-machine. Of several processes, the seconds are the sum and the memory is the largest peak.
+Each task runs as the processes that a server would start, also the tasks of a library. At
+once each program follows with which it is compared. The ratio is the median over such
+rounds, which meet the same machine. Of several processes, the seconds are the sum and the memory is the largest peak.
 """
 
 import argparse
@@ -225,13 +225,14 @@ def compare(
     for _ in range(pairs):
         ours.append(run_example(task, folder))
         for name, command in programs.items():
-            figures = []
-            for unit in UNITS[task]:
-                result = folder / getattr(unit, name)
-                figures.append(run(*command, task, folder / unit.source, result))
-                if len(ours) == 1:
-                    apart(check, folder / unit.example, result)
+            units = UNITS[task]
+            calls = [[folder / u.source, folder / getattr(u, name)] for u in units]
+            if name == "library":  # it starts a process for each part and image itself
+                calls = [[path for paths in calls for path in paths]]
+            figures = [run(*command, task, *paths) for paths in calls]
             others[name].append(add(figures))
+            for unit in units if len(ours) == 1 else ():
+                apart(check, folder / unit.example, folder / getattr(unit, name))
     compared = {}
     for name, theirs in others.items():
         rounds = zip(ours, theirs, strict=True)
@@ -316,14 +317,16 @@ def main() -> None:
     )
     args = parser.parse_args()
     versions = f"Python {platform.python_version()}, zarr {version('zarr')}"
-    pythons = {}
+    pythons, theirs = {}, []
     for name in LIBRARIES if args.libraries else ():
         pythons[name] = args.libraries.resolve() / name / "bin" / "python"
         code = f"from importlib.metadata import version; print(version({name!r}))"
         found = subprocess.check_output([pythons[name], "-c", code], text=True)
-        versions += f", {name} {found.strip()}"
+        theirs.append(f"{name} {found.strip()}")
     processors = len(os.sched_getaffinity(0))
     about = f"{processors} processors, {args.pairs} pairs, {versions}."
+    if theirs:
+        about += f"\nCompared with {', '.join(theirs)}."
     print(about)
     print("Medians of the example, of the other program, and of their ratios.\n")
     others = ["bare", "library"] if args.libraries else ["bare"]
