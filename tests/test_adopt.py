@@ -664,7 +664,7 @@ def test_unsupported_packages_are_rejected_before_anything_is_written(
     change(package)
     commit(package)
     before = contents(package)
-    with pytest.raises(adopt.Refused, match=f"(?s){message}"):
+    with pytest.raises(adopt.Rejected, match=f"(?s){message}"):
         run_adopt(package, released)
     assert contents(package) == before
 
@@ -672,10 +672,10 @@ def test_unsupported_packages_are_rejected_before_anything_is_written(
 def test_a_package_that_git_can_not_bring_back_is_refused(released, tmp_path):
     package = make_package(tmp_path / "lab-tasks", "0.6")
     (package / "README.md").write_text("Not committed")
-    with pytest.raises(adopt.Refused, match=r"not committed: .*\n.* M README.md"):
+    with pytest.raises(adopt.Rejected, match=r"not committed: .*\n.* M README.md"):
         run_adopt(package, released)
     shutil.rmtree(package / ".git")
-    with pytest.raises(adopt.Refused, match="not under git"):
+    with pytest.raises(adopt.Rejected, match="not under git"):
         run_adopt(package, released)
     assert not (package / "noxfile.py").exists()
 
@@ -759,7 +759,7 @@ def test_a_version_of_the_template_that_exists_nowhere_is_not_recorded(tmp_path)
     (template / "template" / "package" / "noxfile.py").write_text("# Not committed.\n")
     package = make_package(tmp_path / "lab-tasks", "0.6")
     with pytest.raises(
-        adopt.Refused, match="has changes that are not committed: the package"
+        adopt.Rejected, match="has changes that are not committed: the package"
     ):
         run_adopt(package, template)
     with pytest.raises(RuntimeError, match=r"committed: the package.*\nNothing was"):

@@ -13,7 +13,7 @@ from rendering import run
 from test_new_task import add, create_manifest
 
 from fractal_workbench.new_task import command, function, outcome
-from fractal_workbench.new_task.names import Refused
+from fractal_workbench.new_task.names import Rejected
 
 LABORATORY = Path(__file__).with_name("laboratory.py")
 
@@ -194,7 +194,7 @@ def test_a_function_is_classified(case, makes, monkeypatch):
 
 @pytest.mark.parametrize(("case", "message"), with_marks(REJECTED))
 def test_a_function_that_is_no_task_is_rejected_with_a_way(case, message, monkeypatch):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         analyse(case, monkeypatch)
     text = str(caught.value)
     assert re.search(message, text, re.DOTALL), text
@@ -462,7 +462,7 @@ def odd(tmp_path) -> Path:
 def test_a_function_that_a_task_cannot_trust_is_rejected(
     odd, name, message, monkeypatch
 ):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         analyse(f"{odd}:{name}", monkeypatch, patience=2 if name == "slow" else 60)
     assert re.search(message, str(caught.value), re.DOTALL), caught.value
 
@@ -480,7 +480,7 @@ def test_a_function_of_any_style_is_accepted(odd, name, makes, monkeypatch, caps
 
 def test_a_random_function_is_always_rejected(odd, monkeypatch):
     for _ in range(20):
-        with pytest.raises(Refused, match="called again"):
+        with pytest.raises(Rejected, match="called again"):
             analyse(f"{odd}:random_labels", monkeypatch)
 
 

@@ -415,7 +415,7 @@ def test_a_file_is_copied_once_and_then_edited_in_the_package(render, tmp_path):
     assert "size: int; str is left out." in smooth
     assert "kernel stays at its default: a form has no place for arrays." in smooth
     assert "nox -s tests -- tests/test_smooth.py\n" in smooth
-    assert "To undo it: delete what is new, `git checkout` what has changed" in smooth
+    assert "To undo it: delete what is new, `git checkout` what is changed" in smooth
     assert "another version of ../other/cells.py: edit that in the package" in again
     assert "write --from new_tasks.cells:twice." in again
     assert "Nothing was written" in again

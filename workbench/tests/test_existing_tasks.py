@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ version = "0.1.0"
 [tool.ruff.lint.per-file-ignores]
 "src/blur_tasks/blur.py" = ["D"]
 ''',
-    "NOTES.md": f"{'x' * 200} `blur.py` end\n",
+    "NOTES.md": f"{'word ' * 40}`blur.py` end\n",
     "README.md": "Blur is not sharp. `blur.py` makes a blur of what is no blur.\n",
     "src/blur_tasks/__init__.py": "",
     "src/blur_tasks/blur.py": BLUR,
@@ -109,7 +110,7 @@ def shift(values: list[str]) -> list[str]:
     "src/blur_tasks/kit/__init__.py": "blur = 1\n",
     "src/blur_tasks/dev/__init__.py": "",
     "src/blur_tasks/dev/task_list.py": TASK_LIST,
-    "src/blur_tasks/dev/docs_info/blur.md": "- The type `blur`.\n",
+    "src/blur_tasks/dev/docs_info/blur.md": "- The type `blur`.\n- **Blur** an image.\n",
     "src/blur_tasks/__FRACTAL_MANIFEST__.json": "{}\n",
     "src/blur_tasks/workflow.json": json.dumps(
         {
@@ -233,9 +234,10 @@ def test_a_task_is_renamed_wherever_its_name_can_only_mean_it(package: Path) -> 
         'smooth_image.py:18: return task_output(zarr_url, types={"blur": True})',
         'task_list.py:7: output_types={"blur": True},',
         "docs_info/smooth_image.md:1: - The type `blur`.",
+        "docs_info/smooth_image.md:2: - **Blur** an image.",
         'test_steps.py:6: text = "Blur"',
         'workflow.json:2: "name": "Blur",',
-        f"NOTES.md:1: {'x' * 66} `blur.py` end",
+        f"NOTES.md:1: {'word ' * 8}`blur.py` end",
     ]:
         assert mention in output
     # And back? An argument has the old name.
@@ -279,6 +281,27 @@ def test_a_task_is_removed_with_modules_that_only_it_uses(package: Path) -> None
     assert len(tasks.value.elts) == 2
     steps = json.loads(now["src/blur_tasks/workflow.json"])["data"]["task_list"]
     assert [step["task"]["name"] for step in steps] == ["Blur", "Blur"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--rename", "Blur", "Smooth Image"), ("--remove", "Align")]
+)
+def test_either_change_is_undone_as_the_output_says(
+    package: Path, arguments: tuple[str, ...]
+) -> None:
+    """Changes of other files that are not committed stay."""
+    edit("NOTES.md", "end", "END")(package)
+    before = contents(package)
+    output = call(*arguments)
+    assert contents(package) != before
+    assert "delete what is new, `git checkout` what is changed or deleted" in output
+    listed = re.findall(r"^(new|changed|deleted) +(\S+)$", output, re.MULTILINE)
+    for verb, name in listed:
+        if verb == "new":
+            (package / name).unlink()
+        else:
+            subprocess.run(["git", "checkout", "-q", name], cwd=package, check=True)
+    assert contents(package) == before
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -383,7 +406,7 @@ def test_generated_text_is_renamed_too(generated: Path, package: Path) -> None:
     call("--rename", "Blur", "Smooth Image")
     now = contents(package)
     assert now["src/blur_tasks/dev/docs_info/smooth_image.md"] == (
-        "- The type `smooth_image`.\n"
+        "- The type `smooth_image`.\n- **Blur** an image.\n"
     )
     assert (
         'output_types={"smooth_image": True}' in now["src/blur_tasks/dev/task_list.py"]

@@ -25,7 +25,7 @@ from ..template.source import find_template
 from .owner import (
     LICENSES,
     Package,
-    Refused,
+    Rejected,
     find_license,
     find_package,
     normalise,
@@ -87,7 +87,7 @@ def find_python(package: Package) -> str:
         # As >=3.12.4 allows.
         if python in SpecifierSet(wanted) or f"{python}.99" in SpecifierSet(wanted):
             return str(python)
-    raise Refused(
+    raise Rejected(
         f'{package.root / "pyproject.toml"}: requires-python = "{wanted}" leaves out all '
         f"of Python {', '.join(pythons)}, which the template supports."
     )
@@ -106,9 +106,9 @@ def render(template: str, folder: Path, answers: dict[str, Any]) -> None:
             settings=copier.Settings(),
         )
     except copier.errors.DirtyLocalWarning as error:  # an error to `template`
-        raise Refused(NOWHERE.format(template=template)) from error
+        raise Rejected(NOWHERE.format(template=template)) from error
     except (copier.errors.CopierError, OSError, ValueError) as error:
-        raise Refused(
+        raise Rejected(
             f"The template rejects an answer of the package: {error}"
         ) from error
     commit = read_commit(folder)
@@ -116,7 +116,7 @@ def render(template: str, folder: Path, answers: dict[str, Any]) -> None:
         try:
             git(Path(template), "rev-parse", "--verify", f"{commit}^{{commit}}")
         except subprocess.CalledProcessError as error:
-            raise Refused(NOWHERE.format(template=template)) from error
+            raise Rejected(NOWHERE.format(template=template)) from error
 
 
 def read_commit(folder: Path) -> str | None:
@@ -301,7 +301,7 @@ def adopt(root: Path, template: str, folder: Path) -> list[str]:
         json.JSONDecodeError,
         yaml.YAMLError,
     ) as error:
-        raise Refused(f"{root} has a file that is not valid: {error}") from error
+        raise Rejected(f"{root} has a file that is not valid: {error}") from error
     write(package, rendered, add, tables, rules)
     return lines
 
@@ -350,12 +350,12 @@ def compare(root: Path, commit: str) -> list[str]:
         (file,) = root.glob(f"src/*/{MANIFEST}")
         before = git(root, "show", f"{commit}:./{file.relative_to(root).as_posix()}")
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        raise Refused(f"{root} has no manifest, or none in commit {commit}.") from error
+        raise Rejected(
+            f"{root} has no manifest, or none in commit {commit}."
+        ) from error
     after = json.loads(file.read_text(encoding="utf-8"))
     found = list(differences(json.loads(before), after))
-    names = [task["name"] for task in after["task_list"]]
-    same = f"The manifest describes the same {len(names)} tasks as in {commit}."
-    return found or [same]
+    return found or [f"The manifest describes the same tasks as in {commit}."]
 
 
 def act(package: Path, template: str | None, commit: str | None) -> None:
@@ -367,6 +367,6 @@ def act(package: Path, template: str | None, commit: str | None) -> None:
             source = template or find_template()
             # What the template renders stays there, to be compared with.
             lines = adopt(package, source, package / ".nox" / "adopt")
-    except (Refused, TemplateError) as error:
+    except (Rejected, TemplateError) as error:
         sys.exit(f"{error}\nNothing was written.")
     print("\n".join(lines))

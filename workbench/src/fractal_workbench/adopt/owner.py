@@ -22,7 +22,7 @@ LICENSES = {
 }
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The package cannot be adopted; nothing was written."""
 
 
@@ -73,19 +73,19 @@ def find_package(root: Path) -> Package:
     """Read a package, or reject it."""
     file = root / "pyproject.toml"
     if not file.is_file():
-        raise Refused(f"{root} is no Python package: it has no pyproject.toml.")
+        raise Rejected(f"{root} is no Python package: it has no pyproject.toml.")
     try:
         pyproject = tomllib.loads(file.read_text(encoding="utf-8"))
         written = pyproject["project"]["name"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{file} is not valid: {error}.") from error
+        raise Rejected(f"{file} is not valid: {error}.") from error
     except KeyError as error:
         old = [name for name in ("setup.cfg", "setup.py") if (root / name).exists()]
         moved = f": move there what {' and '.join(old)} says" if old else ""
-        raise Refused(f"{file} has no [project] with a name{moved}.") from error
+        raise Rejected(f"{file} has no [project] with a name{moved}.") from error
     name = normalise(written)
     if written.replace("_", "-") != name:
-        raise Refused(
+        raise Rejected(
             f'{file}: write the name "{written}" as "{name}", which is the same for pip.'
         )
     module = name.replace("-", "_")
@@ -97,10 +97,10 @@ def find_package(root: Path) -> Package:
             for path in root.glob(pattern)
         ]
         if not elsewhere:
-            raise Refused(
+            raise Rejected(
                 f"{root} is no package of Fractal tasks: it has no src/{module}/dev/task_list.py."
             )
-        raise Refused(
+        raise Rejected(
             f"The modules of {written} are in {elsewhere[0]}, and have to be in src/{module}: "
             "a Fractal server finds a package by its own name only, and the template "
             "keeps it in src. Move the folder, or rename the project."
@@ -108,19 +108,19 @@ def find_package(root: Path) -> Package:
     try:
         changes = git(root, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Refused(
+        raise Rejected(
             f"{root} is not under git: `git init`, and commit all of it. "
             "What adopting does can then be read, and undone."
         ) from error
     if changes:
-        raise Refused(
+        raise Rejected(
             f"{root} has changes that are not committed: commit or stash them. "
             f"What adopting does can then be read, and undone.\n{changes.rstrip()}"
         )
     file = root / ANSWERS
     answers = yaml.safe_load(file.read_text("utf-8")) or {} if file.exists() else {}
     if "min_python" in answers:
-        raise Refused(f"{root} is under this template already: run `copier update`.")
+        raise Rejected(f"{root} is under this template already: run `copier update`.")
     file = modules / MANIFEST
     manifest = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return Package(root, name, modules, pyproject, answers, manifest)

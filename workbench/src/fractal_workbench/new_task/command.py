@@ -24,7 +24,7 @@ from ..project import ANSWERS, project
 from ..task_list import read_entries
 from ..template.command import TemplateError, kept_files, recorded_answers, render
 from .merge import with_dependencies, with_tasks
-from .names import RESERVED, Needed, Refused, module_name, module_problems, scaffold
+from .names import RESERVED, Needed, Rejected, module_name, module_problems, scaffold
 
 if TYPE_CHECKING:
     from .function import Function
@@ -46,6 +46,10 @@ SCAFFOLDS = {
     "points": "measurements",
     "table": "table",
 }
+UNDO = (
+    "To undo it: delete what is new, `git checkout` what is changed or deleted, and run "
+    "`nox -s manifest`."
+)
 SEARCH = 20.0  # seconds, for options with which a function can become a task
 
 # What a task with a model needs: its weights may have to be fetched.
@@ -74,7 +78,7 @@ def new_task(
         answers: What else is to be rendered.
 
     Raises:
-        Refused: It cannot have this name.
+        Rejected: It cannot have this name.
     """
     name = name.strip()
     module = module_name(name)
@@ -89,7 +93,9 @@ def new_task(
     entry = files.pop(project().task_list)
     needs = files.pop(project().pyproject, "")
     if both := files.keys() & (extra or {}).keys():
-        raise Refused(f"{both.pop().name} would be the task, too: choose another name.")
+        raise Rejected(
+            f"{both.pop().name} would be the task, too: choose another name."
+        )
     files |= extra or {}
     kit = {} if needs else kit_files(folder)
     check(files, entry, RESERVED, kit)
@@ -108,14 +114,14 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         folder: An empty folder to render into.
 
     Raises:
-        Refused: A task cannot call it; the sentence says what to do.
+        Rejected: A task cannot call it; the sentence says what to do.
     """
     where, _, called_name = given.function.rpartition(":")
     copied = project().root / Path(where).name
     if where.endswith(".py") and not copied.exists():
         # Once it is imported, it would hide what has its name.
         for problem in module_problems(copied.stem, "", RESERVED):
-            raise Refused(f"--from {given.function}: rename the file. {problem}")
+            raise Rejected(f"--from {given.function}: rename the file. {problem}")
     # It needs libraries of the package.
     from . import function as functions
 
@@ -126,7 +132,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     except Needed as error:
         if error.changes:
             way = command_of(with_options(given, error.changes[0]))
-            raise Refused(f"{error}\nSuch as:\n  {way}") from error
+            raise Rejected(f"{error}\nSuch as:\n  {way}") from error
         raise
     extra: Files = {}
     if file:
@@ -134,13 +140,13 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         try:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise Refused(f"{file}: it is not in UTF-8: save it so.") from error
+            raise Rejected(f"{file}: it is not in UTF-8: save it so.") from error
         there = target.read_text(encoding="utf-8") if target.exists() else ""
         module = f"{project().root.name}.{module}"
         if there not in (text, polished_text := polished(target, text, of_owner=True)):
             if there:
                 own = target.relative_to(project().folder)
-                raise Refused(
+                raise Rejected(
                     f"{own} exists, and is another version of {file}: edit that in the "
                     f"package, and write --from {module}:{called_name}. If it is "
                     "something else, rename your file."
@@ -149,7 +155,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     function = analyse(given, called, module)
     makes = function.makes
     if given.type not in (None, MAKES[makes][0]):
-        raise Refused(
+        raise Rejected(
             f"--type {given.type}: from a function that makes {MADE[makes]} comes a task of "
             f"the type {MAKES[makes][0]}."
         )
@@ -209,7 +215,7 @@ def analyse(
     """Read a function, and call it on small images.
 
     Raises:
-        Refused: A task cannot call it; the message has a command that works, if there is one.
+        Rejected: A task cannot call it; the message has a command that works, if there is one.
     """
     from . import function as functions
     from .outcome import look
@@ -238,7 +244,7 @@ def analyse(
             raise
         commands = "\n".join(f"  {command_of(way)}" for way in ways)
         several = "These work" if len(ways) > 1 else "This works"
-        raise Refused(f"{error.problem}\n{several}:\n{commands}") from error
+        raise Rejected(f"{error.problem}\n{several}:\n{commands}") from error
 
 
 def find_ways(
@@ -253,7 +259,7 @@ def find_ways(
     Args:
         error: What is wrong with the options.
         given: The options.
-        attempt: Raises `Refused` if a task cannot call the function.
+        attempt: Raises `Rejected` if a task cannot call the function.
         end: When to give up, by `time.monotonic`.
         depth: How many options may be changed.
     """
@@ -269,7 +275,7 @@ def find_ways(
                 attempt(changed)
         except Needed as problem:
             more.append((changed, problem))
-        except Refused:
+        except Rejected:
             continue
         else:
             yield changed
@@ -310,14 +316,14 @@ def install(requirements: Sequence[str]) -> None:
     """Install libraries into the environment of this command.
 
     Raises:
-        Refused: They cannot be installed.
+        Rejected: They cannot be installed.
     """
     uv = shutil.which("uv")
     command = [uv, "pip", "install", "--python", sys.executable] if uv else []
     command = command or [sys.executable, "-m", "pip", "install"]
     done = subprocess.run([*command, *requirements], capture_output=True, text=True)
     if done.returncode:
-        raise Refused(
+        raise Rejected(
             f"--with {' --with '.join(requirements)}: it cannot be installed:\n"
             f"{done.stderr.strip()}"
         )
@@ -337,13 +343,13 @@ def kit_files(folder: Path) -> Files:
         folder: An empty folder to render into.
 
     Raises:
-        Refused: Something else has its place.
+        Rejected: Something else has its place.
     """
     if recorded_answers().get("kit", True):
         return {}
     for path in (project().root / "kit", project().root / "kit.py"):
         if path.exists():
-            raise Refused(
+            raise Rejected(
                 f"{path.relative_to(project().folder)} exists, and the first task brings the "
                 "kit of the template, which has this name: rename yours."
             )
@@ -361,7 +367,7 @@ def merged(path: Path, base: Path, new: Path) -> str:
     """Return a file of the package with what is new between two others.
 
     Raises:
-        Refused: The owner has changed the same lines.
+        Rejected: The owner has changed the same lines.
     """
     text = path.read_text("utf-8")
     if text == base.read_text("utf-8"):
@@ -377,7 +383,7 @@ def merged(path: Path, base: Path, new: Path) -> str:
         done = subprocess.run(command, capture_output=True, encoding="utf-8")
         if done.returncode == 0:
             return done.stdout
-    raise Refused(
+    raise Rejected(
         f"{name}: you have changed the lines beside which the fixtures for images come. Take "
         f"the template's by `nox -s template -- restore {name}`, add the task, and write your "
         "changes again."
@@ -388,7 +394,7 @@ def setting(text: str) -> tuple[str, Any]:
     """Return name and value of an option `--set`."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise Refused(f"--set {text}: write NAME=VALUE")
+        raise Rejected(f"--set {text}: write NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -529,7 +535,7 @@ def check(files: Files, entry: str, reserved: list[str], kit: Files) -> None:
             if not path.exists()
         ]
     if problems:
-        raise Refused("\n".join(problems))
+        raise Rejected("\n".join(problems))
 
 
 def siblings(files: Files, kit: Files) -> set[Path]:
@@ -628,7 +634,7 @@ def add(arguments: SimpleNamespace) -> None:
                     require(files, OF_MODELS)
         records = stale.new_records(project().root, files)
         files[project().root / stale.RECORD] = stale.show_records(records)
-    except (Refused, TemplateError, OSError, SyntaxError, ValueError) as error:
+    except (Rejected, TemplateError, OSError, SyntaxError, ValueError) as error:
         sys.exit(f"{error}\nNothing was written.")
     write(files)
     (test,) = (path.name for path in files if path.match("tests/test_*.py"))
@@ -667,6 +673,4 @@ def add(arguments: SimpleNamespace) -> None:
             "other's results by the arguments label_name, table_name and feature_table. Then run\n"
             f"{loop}"
         )
-    print(
-        "To undo it: delete what is new, `git checkout` what has changed, `nox -s manifest`."
-    )
+    print(UNDO)

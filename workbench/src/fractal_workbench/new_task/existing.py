@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,10 @@ from rope.refactor.rename import Rename
 from ..form import stale
 from ..project import ANSWERS, MANIFEST, git, project
 from ..task_list import DOCS, Entry, read_entries
-from .command import polished, write
+from .command import UNDO, polished, write
 from .names import (
     RESERVED,
-    Refused,
+    Rejected,
     check_rename,
     find_entry,
     module_name,
@@ -56,13 +57,13 @@ def owned_files() -> list[Path]:
     """Return the files of the package that git knows or would add, but not the kit.
 
     Raises:
-        Refused: The package is not under git.
+        Rejected: The package is not under git.
     """
     folder = project().folder
     try:
         listed = git(folder, "ls-files", "-z", "-co", "--exclude-standard", "--", ".")
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Refused(
+        raise Rejected(
             f"{folder} is not under git: run `git init`, and commit all of it. What is "
             "renamed or removed can then be read, and undone."
         ) from error
@@ -75,7 +76,7 @@ def read_task(name: str, files: list[Path]) -> Task:
     """Return a task of the package.
 
     Raises:
-        Refused: There is none of this name, or its modules cannot be read.
+        Rejected: There is none of this name, or its modules cannot be read.
     """
     entries = read_entries(project().task_list.read_text("utf-8"))
     entry = find_entry(entries, name)
@@ -88,7 +89,7 @@ def read_task(name: str, files: list[Path]) -> Task:
             except ValueError:
                 texts.pop(path, None)  # what is no text imports nothing
             except SyntaxError as error:
-                raise Refused(
+                raise Rejected(
                     f"{shown(path)}, line {error.lineno}: {error.msg}: correct it first."
                 ) from error
     others = [other for other in entries if other is not entry]
@@ -96,7 +97,7 @@ def read_task(name: str, files: list[Path]) -> Task:
     own = [path for path in entry.executables if path not in shared]
     modules = [project().root / path for path in own]
     if missing := [path for path in modules if path not in texts]:
-        raise Refused(f"{shown(missing[0])} is not here: correct the task list.")
+        raise Rejected(f"{shown(missing[0])} is not here: correct the task list.")
     imported = {path: imports(path, text) for path, text in texts.items()}
     used_by = {path: [*importers(path, imported)] for path in texts if is_module(path)}
     executables = {project().root / path for e in entries for path in e.executables}
@@ -270,7 +271,7 @@ def renamed_code(
     """Return Python files after modules, and the functions of their names, are renamed.
 
     Raises:
-        Refused: A file has the new name for something else.
+        Rejected: A file has the new name for something else.
     """
     folder = project().folder
     with tempfile.TemporaryDirectory() as temporary:
@@ -301,7 +302,7 @@ def renamed_code(
                     for changed in changes.get_changed_resources():
                         path = folder / changed.path
                         if line := find_name(texts[path], new.stem):
-                            raise Refused(
+                            raise Rejected(
                                 f"{shown(path)}, line {line}: {new.stem} already means "
                                 "something else there: choose another name."
                             )
@@ -328,7 +329,7 @@ def rename(old_name: str, new_name: str) -> None:
     """Rename a task.
 
     Raises:
-        Refused: It cannot have the new name, or changes are not committed.
+        Rejected: It cannot have the new name, or changes are not committed.
     """
     check_rename(old_name, new_name)
     files = owned_files()
@@ -337,7 +338,7 @@ def rename(old_name: str, new_name: str) -> None:
     new_name, new_stem = new_name.strip(), module_name(new_name)
     if not entry.stem:
         paths = " and ".join(entry.executables)
-        raise Refused(
+        raise Rejected(
             f"{entry.name}: {paths} share no name. Call them X_init.py and X_compute.py, "
             "and their functions so, first."
         )
@@ -357,7 +358,7 @@ def rename(old_name: str, new_name: str) -> None:
         for old, new in modules.items():
             problems += module_problems(new.stem, task.texts[old], RESERVED)
         if problems:
-            raise Refused("\n".join(dict.fromkeys(problems)))
+            raise Rejected("\n".join(dict.fromkeys(problems)))
 
     records = stale.read_records(root)
     record = records.get(entry.stem, {})
@@ -394,7 +395,8 @@ def rename(old_name: str, new_name: str) -> None:
         records.pop(entry.stem)
         records[new_stem] = record | renew(fresh, new_name, new_stem, changes)
         changes[root / stale.RECORD] = stale.show_records(records)
-    finish(changes, names_of(names), files, sources)
+    described = new_texts["documentation"]
+    finish(changes, names_of(names), files, sources, described)
 
 
 def unchanged(entry: Entry, task: Task, record: stale.Record) -> stale.Record:
@@ -557,7 +559,7 @@ def remove(name: str) -> None:
     """Remove a task.
 
     Raises:
-        Refused: The rest of the package uses it, or changes are not committed.
+        Rejected: The rest of the package uses it, or changes are not committed.
     """
     files = owned_files()
     task = read_task(name, files)
@@ -573,7 +575,7 @@ def remove(name: str) -> None:
         for path, line in importers(module, rest)
     }
     if users:
-        raise Refused("\n".join(sorted(users)))
+        raise Rejected("\n".join(sorted(users)))
     before = task.texts[project().task_list]
     after = without_entry(before, entry)
     if polished(project().task_list, before) == before:
@@ -635,6 +637,7 @@ def finish(
     names: tuple[list[str], list[str]],
     files: list[Path],
     moved: Mapping[Path, Path] | None = None,
+    described: Path | None = None,
 ) -> None:
     """Write changes, and list what still mentions the old names.
 
@@ -643,9 +646,10 @@ def finish(
         names: Old and new names.
         files: Where the old ones are looked for, besides the changed files.
         moved: The old places of files, by their new ones; the ends of lines stay.
+        described: The documentation of the task, in which each word of the old name counts.
 
     Raises:
-        Refused: A file that would change has changes that are not committed.
+        Rejected: A file that would change has changes that are not committed.
     """
     for path, text in changes.items():
         source = (moved or {}).get(path, path)
@@ -660,20 +664,22 @@ def finish(
     paths = [shown(path) for path in changes]
     status = git(project().folder, "status", "--porcelain", "--", *paths)
     if status:
-        raise Refused(
+        raise Rejected(
             "Commit your changes first, so that what follows can be read, and undone:\n"
             f"{status.rstrip()}"
         )
     write(changes)
     left = {path for path in {*files, *changes} if path.is_file()}
-    mentions = [*find_mentions(sorted(left), *names)]
+    mentions = [*find_mentions(sorted(left), *names, described)]
     if mentions:
         print("These still mention the old name. Decide for each:")
         print(*(f"  {line}" for line in mentions), sep="\n")
 
 
-def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator[str]:
-    """Yield each line that has one of the old names."""
+def find_mentions(
+    files: list[Path], old: list[str], new: list[str], described: Path | None = None
+) -> Iterator[str]:
+    """Yield each line that has one of the old names, or in `described` a word of it."""
     skipped = {MANIFEST, ANSWERS, Path(stale.RECORD).name}
     words = [re.escape(name) for name in old if re.search(r"[\W_]", name)]
     # A word of its own may be any word: only where it is a name.
@@ -684,7 +690,10 @@ def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator
         patterns.append(
             rf"""[`"'/_.](?:{any_of})(?![A-Za-z0-9])|\b(?:{any_of})(?:[`"'(_]|\.(?:py|md)\b)"""
         )
-    pattern = re.compile("|".join(patterns), re.IGNORECASE)
+    in_all = re.compile("|".join(patterns), re.IGNORECASE)
+    before, after = (re.findall(r"\w{3,}", "".join(n[:1]).lower()) for n in (old, new))
+    patterns += [rf"\b{word}\b" for word in before if word not in after]
+    in_documentation = re.compile("|".join(patterns), re.IGNORECASE)
     longer = [n for n in new if any(part.lower() in n.lower() for part in old)]
     longer.sort(key=len, reverse=True)
     # What is no mention: a new name, and the name of an example of the template.
@@ -693,6 +702,7 @@ def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator
     for path in files:
         if path.name in skipped:
             continue
+        pattern = in_documentation if path == described else in_all
         if pattern.search(covers.sub("", path.name)):
             yield f"{shown(path)}: its name"
         try:
@@ -704,18 +714,18 @@ def find_mentions(files: list[Path], old: list[str], new: list[str]) -> Iterator
         ]
         for number in hits[:9]:
             line = lines[number].strip()
-            hit = pattern.search(line)
-            start = max(0, min(hit.start() - 20, len(line) - 80)) if hit else 0
-            yield f"{shown(path)}:{number + 1}: {line[start : start + 80]}"
+            parts = textwrap.wrap(line, 80, break_long_words=False)
+            fits = [part for part in parts if pattern.search(covers.sub("", part))]
+            yield f"{shown(path)}:{number + 1}: {[*fits, line][0]}"
         if hits[9:]:
-            yield f"{shown(path)}: and in {len(hits) - 9} more lines"
+            yield f"{shown(path)}: more lines: {len(hits) - 9}"
 
 
 def act(change: Callable[..., None], *names: str) -> None:
     """Rename or remove a task of the command line."""
     try:
         change(*names)
-    except (Refused, OSError, SyntaxError, ValueError) as error:
+    except (Rejected, OSError, SyntaxError, ValueError) as error:
         sys.exit(f"{error}\nNothing was written.")
     if change is remove and (project().folder / "tests" / "test_workflow.py").exists():
         print(
@@ -723,5 +733,5 @@ def act(change: Callable[..., None], *names: str) -> None:
         )
     print(
         "Next: `nox` and `nox -s workflow`. `nox -s new_task` writes the manifest itself.\n"
-        "To undo it: `git stash --include-untracked`."
+        f"{UNDO}"
     )

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..form.check import check_numbers, check_texts, lost_options
-from .names import Needed, Refused
+from .names import Needed, Rejected
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
 ARRAYS += ["im", "x", "a", "intensity_image", "intensity", "intensities"]
@@ -400,15 +400,15 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
         The function, the module to import it from, and the file to copy.
 
     Raises:
-        Refused: There is no such function, or it cannot be imported.
+        Rejected: There is no such function, or it cannot be imported.
     """
     where, _, name = place.rpartition(":")
     if not where or not name.isidentifier():
-        raise Refused(f"--from {place}: write MODULE:FUNCTION, or FILE.py:FUNCTION.")
+        raise Rejected(f"--from {place}: write MODULE:FUNCTION, or FILE.py:FUNCTION.")
     file = Path(where) if where.endswith(".py") else None
     try:
         module = load(file) if file else importlib.import_module(where)
-    except Refused:
+    except Rejected:
         raise
     except ModuleNotFoundError as error:
         module_of = (error.name or where).partition(".")[0]
@@ -417,7 +417,7 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             and module_of == where.partition(".")[0]
             and module_of in sys.modules
         ):
-            raise Refused(f"--from {place}: {error}") from error
+            raise Rejected(f"--from {place}: {error}") from error
         model = ""
         if module_of in FRAMEWORKS:
             model = " If a model needs it, begin with --makes label --model instead."
@@ -428,7 +428,7 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             f"knows it by.{model}",
         ) from error
     except (Exception, SystemExit) as error:
-        raise Refused(
+        raise Rejected(
             f"--from {place}: importing it fails: {type(error).__name__}: {error}"
         ) from error
     function = getattr(module, name, None)
@@ -441,14 +441,14 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
         meant = f"; is it {' or '.join(near)}?" if near else ""
         if file and not near:
             meant = f"; its functions are: {', '.join(names) or 'none'}"
-        raise Refused(f"--from {place}: there is no {name} in {where}{meant}")
+        raise Rejected(f"--from {place}: there is no {name} in {where}{meant}")
     if not callable(function) or inspect.isclass(function):
-        raise Refused(
+        raise Rejected(
             f"--from {place}: it is a {type(function).__name__}, not a function. Write "
             "one that uses it, into a file of your own."
         )
     if inspect.iscoroutinefunction(source_of(function)):
-        raise Refused(
+        raise Rejected(
             f"--from {place}: it is asynchronous, and a task waits for the result. Write "
             "`def` in place of `async def`, or a function that runs it by asyncio.run, "
             "into a file of your own."
@@ -473,12 +473,12 @@ def is_own(thing: Any, module: types.ModuleType) -> bool:
 def load(file: Path) -> types.ModuleType:
     """Import a file from any folder."""
     if not file.is_file():
-        raise Refused(f"--from {file}: there is no such file")
+        raise Rejected(f"--from {file}: there is no such file")
     if not file.stem.isidentifier():
-        raise Refused(f"--from {file}: rename it, so that it is a name for a module")
+        raise Rejected(f"--from {file}: rename it, so that it is a name for a module")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise Refused(f"--from {file}: it is no Python")
+        raise Rejected(f"--from {file}: it is no Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
     spec.loader.exec_module(module)
@@ -512,24 +512,24 @@ def read(
         settings: Defaults for the task, by name of the argument.
 
     Raises:
-        Refused: A task cannot call it; the sentence says what to do.
+        Rejected: A task cannot call it; the sentence says what to do.
     """
     settings = settings or {}
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise Refused(
+        raise Rejected(
             f"{name}: Python does not know its arguments. Write a function that calls it, "
             "into a file of your own."
         ) from error
     parameters = signature.parameters
     named = [one.strip() for one in array.split(",")] if array else []
     if unknown := [one for one in [*settings, *named] if one not in parameters]:
-        raise Refused(
+        raise Rejected(
             f"{name} has no argument {unknown[0]!r}, only {', '.join(parameters)}"
         )
     if len({*named}) < len(named) or any(parameters[n].kind in MANY for n in named):
-        raise Refused(
+        raise Rejected(
             f"--array {array}: name different arguments, each of which takes one array; "
             f"there are: {', '.join(parameters)}"
         )
@@ -567,7 +567,7 @@ def read(
         if key in arrays:
             if key in settings:
                 what = {labels: "labels", table: "table"}.get(key, "pixels")
-                raise Refused(f"--set {key}: it takes the {what}")
+                raise Rejected(f"--set {key}: it takes the {what}")
             continue
         if parameter.kind in MANY:
             left[key] = "a form has no place for it"
@@ -616,7 +616,7 @@ def read(
         if parameter.kind is parameter.POSITIONAL_ONLY:
             reason = "it has no name for a caller"
         if reason and key in settings:
-            raise Refused(f"--set {key}: {reason}")
+            raise Rejected(f"--set {key}: {reason}")
         if reason and parameter.default is parameter.empty:
             of_array = (is_array or is_simple) and hint is None
             may_be_array = of_array or is_array_type(hint)
@@ -716,11 +716,11 @@ def check_values(name: str, module: str, pixels: str, text: str) -> None:
     """Reject a function whose documentation says that it takes a mask or labels.
 
     Raises:
-        Refused: The message has a function that takes grey values.
+        Rejected: The message has a function that takes grey values.
     """
     if not (found := OF_MASKS.search(plain(text))):
         return
-    raise Refused(
+    raise Rejected(
         f"{name} takes a mask or labels as {pixels} ({found[0]}, says its docstring), and an "
         "image has grey values. If yours has none but those of a mask, say so by --array "
         f"{pixels}. Else write into a file, such as own.py:\n\n"
@@ -765,7 +765,7 @@ def find_arrays(
         texts: Their types and descriptions in the docstring.
 
     Raises:
-        Refused: It is not clear which one takes pixels.
+        Rejected: It is not clear which one takes pixels.
     """
     needed = [
         key
@@ -795,7 +795,7 @@ def find_arrays(
         return "", labels
     named = [n for n, one in parameters.items() if one.kind not in MANY]
     if not named:
-        raise Refused(
+        raise Rejected(
             f"{name}: its arguments have no names, of which one takes the pixels. Write a "
             "function that calls it, into a file of your own."
         )

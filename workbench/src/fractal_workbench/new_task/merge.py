@@ -8,7 +8,7 @@ import tomlkit
 
 from ..project import project
 from ..task_list import find_assignment, read_entries
-from .names import Refused
+from .names import Rejected
 
 MARKER = "# Add your own tasks below this line."
 MODELS = "fractal_task_tools.task_models"
@@ -18,7 +18,7 @@ def with_tasks(new: str) -> str:
     """Return the task list with the entries of another list at its end.
 
     Raises:
-        Refused: The marker is gone.
+        Rejected: The marker is gone.
     """
     text = project().task_list.read_text(encoding="utf-8")
     before, marker, after = text.partition(MARKER)
@@ -33,7 +33,7 @@ def with_tasks(new: str) -> str:
     except SyntaxError:
         complete = False
     if not complete:
-        raise Refused(
+        raise Rejected(
             f"{project().task_list.relative_to(project().folder)}: there is no place for a task. Write the "
             f"line\n    {MARKER}\nabove the last line of TASK_LIST, which is ]."
         )
@@ -48,7 +48,7 @@ def with_model(text: str, model: str) -> str:
     body = ast.parse(text).body
     imports = [n for n in body if isinstance(n, ast.ImportFrom) and n.module == MODELS]
     if not imports:
-        raise Refused(
+        raise Rejected(
             f"{project().task_list.relative_to(project().folder)}: import {model} from {MODELS}."
         )
     names = {ast.unparse(alias) for alias in imports[0].names}

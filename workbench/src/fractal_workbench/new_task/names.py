@@ -20,11 +20,11 @@ FILES = Path(__file__).parents[1]
 RESERVED = (FILES / "reserved_names.txt").read_text("utf-8").split()
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The task cannot be added."""
 
 
-class Needed(Refused):
+class Needed(Rejected):
     """The task cannot be added as it is, but perhaps with other options of the command.
 
     Attributes:
@@ -53,16 +53,16 @@ def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -
     """Return the folder of the template with a task to fill in.
 
     Raises:
-        Refused: No task of this type makes this.
+        Rejected: No task of this type makes this.
     """
     if model and makes != "label":
-        raise Refused(
+        raise Rejected(
             "--model: the task that runs a model makes labels: --makes label."
         )
     types = MAKES[makes] if makes else [task_type or ""]
     task_type = task_type or types[0]
     if task_type not in types:
-        raise Refused(
+        raise Rejected(
             f"--makes {makes}: such a task is of the type {' or '.join(types)}, not "
             f"{task_type}."
         )
@@ -78,7 +78,7 @@ def module_name(name: str) -> str:
     """Return the name of the module and function of a task.
 
     Raises:
-        Refused: The name gives no identifier.
+        Rejected: The name gives no identifier.
     """
     letters = unicodedata.normalize("NFKD", name)
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
@@ -87,7 +87,7 @@ def module_name(name: str) -> str:
     first = next((n for n, word in enumerate(words) if not word[0].isdigit()), 0)
     module = "_".join(words[first:] + words[:first])
     if not name.isprintable() or '"' in name or "\\" in name:
-        raise Refused(
+        raise Rejected(
             f"{name!r} is no name for a task: use one line of text without double "
             "quotes and backslashes."
         )
@@ -100,7 +100,7 @@ def module_name(name: str) -> str:
         problem = "is the name of a test to pytest and ruff: begin with another word"
     else:
         return module
-    raise Refused(
+    raise Rejected(
         f"{name!r} {problem}. Once the task is there, its name in {project().task_list.name} may "
         "be any other."
     )
@@ -148,13 +148,13 @@ def check_arguments(
     """Check what needs no look at a function, nor at the template.
 
     Raises:
-        Refused: The task cannot have this name, or cannot be of this type.
+        Rejected: The task cannot have this name, or cannot be of this type.
     """
     module = module_name(name)
     kind = scaffold(makes, task_type, model=model) if makes or task_type else ""
     if "compound" not in kind:  # its modules have longer names
         for problem in module_problems(module, "", RESERVED):
-            raise Refused(problem)
+            raise Rejected(problem)
 
 
 # --- names that there are ---
@@ -164,18 +164,18 @@ def check_example(name: str) -> None:
     """Reject an example that the template does not have.
 
     Raises:
-        Refused: There is none of this name.
+        Rejected: There is none of this name.
     """
     examples = json.loads((FILES / "checksums.json").read_text("utf-8"))
     if name not in examples:
-        raise Refused(f"--example {name}: no such example; {suggest(name, examples)}")
+        raise Rejected(f"--example {name}: no such example; {suggest(name, examples)}")
 
 
 def find_task(name: str) -> Entry:
     """Return a task of the package by its name, or by that of its modules.
 
     Raises:
-        Refused: There is none of this name.
+        Rejected: There is none of this name.
     """
     return find_entry(read_entries(project().task_list.read_text("utf-8")), name)
 
@@ -184,31 +184,31 @@ def find_entry(entries: list[Entry], name: str) -> Entry:
     """Return a task in a list of tasks by its name, or by that of its modules.
 
     Raises:
-        Refused: There is none of this name, or there are several.
+        Rejected: There is none of this name, or there are several.
     """
     for key in ("name", "stem"):
         fits = [e for e in entries if getattr(e, key) == name.strip()]
         if len(fits) > 1:
-            raise Refused(f"{name!r}: the task list has it {len(fits)} times.")
+            raise Rejected(f"{name!r}: the task list has it {len(fits)} times.")
         if fits:
             return fits[0]
     names = [entry.name for entry in entries]
-    raise Refused(f"{name!r}: the package has no such task; {suggest(name, names)}")
+    raise Rejected(f"{name!r}: the package has no such task; {suggest(name, names)}")
 
 
 def check_rename(old: str, new: str) -> Entry:
     """Return a task that is to be renamed.
 
     Raises:
-        Refused: There is no such task, or it cannot have the new name.
+        Rejected: There is no such task, or it cannot have the new name.
     """
     entry = find_task(old)
     module_name(new)
     entries = read_entries(project().task_list.read_text("utf-8"))
     if new.strip() == entry.name:
-        raise Refused(f"--rename: {entry.name!r} is the name of the task already.")
+        raise Rejected(f"--rename: {entry.name!r} is the name of the task already.")
     if new.strip() in {other.name for other in entries}:
-        raise Refused(
+        raise Rejected(
             f"--rename: there is a task {new.strip()!r}: choose another name."
         )
     return entry

@@ -23,7 +23,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from .function import NUMBERS, Argument, Function, task_name
-from .names import Needed, Refused
+from .names import Needed, Rejected
 
 SHAPES = {"yx": (56, 64), "zyx": (6, 56, 64)}
 KINDS = {"yx": "plane", "zyx": "volume"}
@@ -103,7 +103,7 @@ def call(
         shift: How far the image is moved, in pixels of each axis.
 
     Raises:
-        Refused: It fails.
+        Rejected: It fails.
     """
     pixels, labels = blobs(shape or SHAPES[axes], seed)
     if shift:
@@ -202,7 +202,7 @@ def look(given: Function, function: Call, again: Callable[[], Call]) -> None:
         again: Imports it anew, if it is of a file.
 
     Raises:
-        Refused: It fails, does not end, or returns what no task writes.
+        Rejected: It fails, does not end, or returns what no task writes.
     """
     errors: list[BaseException] = []
     stage = ["yx"]
@@ -251,7 +251,7 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
         stage: Is set to the axes of the images that the function is called on.
 
     Raises:
-        Refused: It fails, or returns what no task writes.
+        Rejected: It fails, or returns what no task writes.
     """
     results = samples(given, function, "yx")
     number, part = choose(given, results, function)
@@ -271,13 +271,13 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
             )
             if as_volume.makes in kinds:
                 axes.append("zyx")
-        except Refused as error:
+        except Rejected as error:
             if given.axes == "zyx":
-                raise Refused(
+                raise Rejected(
                     f"--axes zyx: {given.name} takes no volume: {error}"
                 ) from error
         if given.axes == "zyx" and "zyx" not in axes:
-            raise Refused(f"--axes zyx: {given.name} takes no volume")
+            raise Rejected(f"--axes zyx: {given.name} takes no volume")
     default = "yx" if part.makes == "image" else axes[-1]
     given.whole = given.axes or default
     if part.makes == "points" and given.whole == "zyx":
@@ -300,7 +300,7 @@ def samples(given: Function, function: Call, axes: str) -> list[Any]:
     """Results for two images.
 
     Raises:
-        Refused: The function fails, warns, or writes into its arguments.
+        Rejected: The function fails, warns, or writes into its arguments.
     """
     outcomes = [call(given, function, axes, seed=s, writable=True) for s in (0, 1)]
     if trouble := outcomes[0].trouble or outcomes[1].trouble:
@@ -331,14 +331,14 @@ def choose(
         Position in the tuple that the function returns, if it returns one; and the part.
 
     Raises:
-        Refused: There is none, or several.
+        Rejected: There is none, or several.
     """
     parts: dict[int | None, Part] = {}
-    problems: list[Refused] = []
+    problems: list[Rejected] = []
     several = elements(results[0])
     n_elements = len(results[0]) if isinstance(results[0], tuple) else 0
     if given.returns is not None and given.returns >= n_elements:
-        raise Refused(
+        raise Rejected(
             f"--returns {given.returns}: {given.name} returns {describe(results[0])}"
             + (
                 f" with elements 0 to {n_elements - 1}." * bool(n_elements)
@@ -352,12 +352,12 @@ def choose(
             if part.makes == "points":
                 part = in_order(given, function, results, number, "yx")
             parts[number] = part
-        except Refused as error:
+        except Rejected as error:
             problems.append(error)
     if not parts:
         if len(problems) == 1 or not several:
             raise problems[0]
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns {len(several)} values: "
             + ", ".join(map(describe, several))
             + f". A task can write none of them: write a function that returns what it can, {OWN}."
@@ -384,7 +384,7 @@ def complete(given: Function, part: Part, result: Any, number: int | None) -> No
     """Complete a function with what it makes.
 
     Raises:
-        Refused: That is not what the task shall make.
+        Rejected: That is not what the task shall make.
     """
     kind, code = part.makes, part.code
     fits = {"image": {"image", "label", "mask"}, "label": {"label", "mask"}}
@@ -392,7 +392,7 @@ def complete(given: Function, part: Part, result: Any, number: int | None) -> No
     of_pixels = wanted == "features" and kind == "measurements" and is_number(result)
     if wanted and not of_pixels and kind not in fits.get(wanted, {wanted}):
         names = {"image": "an image", "label": "labels", "mask": "a mask"}
-        raise Refused(
+        raise Rejected(
             f"--makes {wanted}: {given.name} returns {describe(result)}, which is "
             f"{names.get(kind, kind)}."
         )
@@ -414,7 +414,7 @@ def check_inputs(given: Function, part: Part) -> None:
     """Reject a function of labels that makes what no task makes of labels.
 
     Raises:
-        Refused: The message says what to do.
+        Rejected: The message says what to do.
     """
     if not given.labels or given.makes in ("features", "measurements"):
         return
@@ -427,7 +427,7 @@ def check_inputs(given: Function, part: Part) -> None:
             f"If it is another channel: --array {given.array},{given.labels}. Else "
             "begin with --makes label, and call it there."
         )
-    raise Refused(
+    raise Rejected(
         f"{given.name} makes {made}, and {given.labels} takes labels, of which such a task "
         f"has none. {way}"
     )
@@ -473,7 +473,7 @@ def classify(given: Function, results: Sequence[Any], axes: str) -> Part:
     """Return what a task can make of the results for two images.
 
     Raises:
-        Refused: No task writes such a thing, or the results are of two kinds.
+        Rejected: No task writes such a thing, or the results are of two kinds.
     """
     parts = [classify_one(given, result, axes) for result in results]
     kinds = [part.makes for part in parts]
@@ -505,11 +505,11 @@ def classify_one(given: Function, result: Any, axes: str) -> Part:
     """Return what a task can make of a result.
 
     Raises:
-        Refused: No task writes such a thing.
+        Rejected: No task writes such a thing.
     """
     shape = SHAPES[axes]
     if isinstance(result, np.ma.MaskedArray):
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns a masked array, and images have no masked pixels: write a "
             f"function that fills them, such as by `.filled(0)`, {OWN}."
         )
@@ -523,12 +523,12 @@ def classify_one(given: Function, result: Any, axes: str) -> Part:
     if (table := of_columns(given, result, axes)) is not None:
         return table
     if isinstance(result, list) and result and hasattr(result[0], "keys"):
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns a list of dictionaries: end it with `return "
             "pandas.DataFrame(rows)`, where rows is this list."
         )
     if isinstance(result, list) and result and hasattr(result[0], "bbox"):
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns a list of objects of regionprops: call "
             "`skimage.measure.regionprops_table` in place of it, and return the numbers that "
             "you need by their names."
@@ -612,7 +612,7 @@ def of_columns(given: Function, result: Any, axes: str) -> Part | None:
             if bad
             else "whose values differ in length"
         )
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns {describe(result)}, {problem}. Write a function that calls "
             f"it and returns numbers by names, or columns of the same length, {OWN}."
         )
@@ -633,14 +633,14 @@ def in_order(
     """Find the order of the axes of points, by moving the image.
 
     Raises:
-        Refused: The points do not move with the image.
+        Rejected: The points do not move with the image.
     """
     part = classify(given, [pick(result, number) for result in results], axes)
     result = pick(results[0], number)
     names = names_of(result)
     if names is not None:
         if axes == "zyx" and "z" not in names:
-            raise Refused(f"{given.name} returns no column z")
+            raise Rejected(f"{given.name} returns no column z")
         return part
     moved = call(given, function, axes, writable=True, shift=SHIFT[axes])
     arrays = [
@@ -649,11 +649,13 @@ def in_order(
     ]
     if not all(array.size for array in arrays):
         if axes == "zyx":
-            raise Refused(f"{given.name} finds nothing in a volume with bright objects")
+            raise Rejected(
+                f"{given.name} finds nothing in a volume with bright objects"
+            )
         return part
     n = len(axes)
     if arrays[0].shape[1] < n:
-        raise Refused(f"{given.name} returns positions with {arrays[0].shape[1]} axes")
+        raise Rejected(f"{given.name} returns positions with {arrays[0].shape[1]} axes")
     old, new = (array[:, :n].astype(float) for array in arrays)
     tree = cKDTree(new)
     best = ""
@@ -666,7 +668,7 @@ def in_order(
         if not best and len(likely) == 1:
             best = likely[0]
     if not best:
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns {describe(result)}, which are no positions (z, y, x) or "
             "(x, y, z) in pixels: those of an image that is moved do not move with it. Write "
             f"a function that returns a dictionary of numbers or columns, {OWN}."
@@ -696,7 +698,7 @@ def offer(given: Function, function: Call) -> None:
         outcome = call(with_it, function, "yx", writable=True)
         classify(with_it, [selected(given, outcome.result)] * 2, "yx")
         if outcome.trouble:
-            raise Refused(outcome.trouble)
+            raise Rejected(outcome.trouble)
         return content(selected(given, outcome.result))
 
     base = content(selected(given, call(given, function, "yx", writable=True).result))
@@ -718,12 +720,12 @@ def offer(given: Function, function: Call) -> None:
             try:
                 if not is_same(result(name, value), base):
                     taken.append(type(value))
-            except Refused:
+            except Rejected:
                 continue
         try:
             if not taken or not is_same(result(name, None), base):
                 continue
-        except Refused:
+        except Rejected:
             continue
         kind = "float" if float in taken else "int"
         text = given.open.pop(name)
@@ -744,7 +746,7 @@ def keeps_kind(given: Function, function: Call, argument: Argument) -> bool:
     try:
         result = call(with_it, function, "yx", writable=True).result
         part = classify_one(with_it, selected(given, result), "yx")
-    except (Refused, IndexError, TypeError):
+    except (Rejected, IndexError, TypeError):
         return False
     of_labels = {"label", "mask", "image"}
     return part.makes == given.makes or {part.makes, given.makes} <= of_labels
@@ -762,7 +764,7 @@ def repeat(given: Function, function: Call, again: Call) -> None:
         again: The same; if it is of a file, imported anew.
 
     Raises:
-        Refused: It writes into its arguments, warns, or returns something else.
+        Rejected: It writes into its arguments, warns, or returns something else.
     """
     for axes in ["zyx", "yx"] if given.whole == "zyx" else ["yx"]:
         outcomes = [call(given, function, axes, writable=True)]
@@ -772,10 +774,10 @@ def repeat(given: Function, function: Call, again: Call) -> None:
         for one in (function, again):
             try:
                 outcomes.append(call(given, one, axes))
-            except Refused as error:
+            except Rejected as error:
                 call(given, one, axes, writable=True)
                 array = given.array or str(given.labels)
-                raise Refused(copy_of(given, array)) from error
+                raise Rejected(copy_of(given, array)) from error
             results.append(content(selected(given, outcomes[-1].result)))
         if axes == "yx":
             results += recur(given, function)

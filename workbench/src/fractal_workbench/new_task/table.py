@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .function import Function
-from .names import Needed, Refused
+from .names import Needed, Rejected
 from .outcome import OWN, content, describe, is_number, is_same, of_columns
 
 N_ROWS = 12
@@ -33,10 +33,10 @@ def look_at_table(given: Function, function: Callable[..., Any]) -> None:
         function: The function.
 
     Raises:
-        Refused: It fails, writes into its table, or returns no row and no table.
+        Rejected: It fails, writes into its table, or returns no row and no table.
     """
     if given.makes not in ("", "table"):
-        raise Refused(
+        raise Rejected(
             f"--makes {given.makes}: {given.name} takes a table, and such a task makes a "
             "table of the plate: leave it out, or give --makes table."
         )
@@ -49,14 +49,14 @@ def look_at_table(given: Function, function: Callable[..., Any]) -> None:
     given.makes, given.table_columns = "table", ["area", "intensity_mean"]
     results = [call(given, function, seed) for seed in (0, 1, 0)]
     if not is_same(content(results[0]), content(results[2])):
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns something else when it is called again: it is random, or "
             "keeps something from one call to the next. Give it a seed, or write a function "
             f"without this, {OWN}."
         )
     codes = {code_of(given, result) for result in results}
     if len(codes) > 1:
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns {describe(results[0])} of a table, and "
             f"{describe(results[1])} of another table: write a function that always returns "
             f"the same, {OWN}."
@@ -68,7 +68,7 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
     """Call a function on a table that gets the columns for which it asks.
 
     Raises:
-        Refused: It fails, warns, or writes into the table.
+        Rejected: It fails, warns, or writes into the table.
     """
     named = {
         one.name: one.value if one.default is None else ast.literal_eval(one.default)
@@ -96,7 +96,7 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
         else:
             break
     if not frame.equals(before):
-        raise Refused(
+        raise Rejected(
             f"{given.name} writes into {given.table}. Begin it with `{given.table} = "
             f"{given.table}.copy()`, or write a function that calls it on a copy, {OWN}."
         )
@@ -118,13 +118,13 @@ def code_of(given: Function, result: Any) -> str:
     """Return how a result becomes rows of the table of a plate: `{}` stands for it.
 
     Raises:
-        Refused: It is neither numbers by name nor columns.
+        Rejected: It is neither numbers by name nor columns.
     """
     if is_number(result):
         return f'{{"{given.name}": {{}}}}'
     part = of_columns(given, result, "yx")
     if part is None:
-        raise Refused(
+        raise Rejected(
             f"{given.name} returns {describe(result)} for a table. A task can write a number, "
             "a dict of numbers or a Series (a row for each image), or a DataFrame: write a "
             f"function that returns one of these, {OWN}."
