@@ -473,7 +473,8 @@ def check_manifest(manifest: Path | None, requirement: str) -> None:
         mistakes = [*find_mistakes(content)]
     if mistakes:
         sys.exit("\n".join(mistakes))
-    print(f"{name}: nothing is wrong with its {len(content['task_list'])} tasks")
+    tasks = rules.count_of(len(content["task_list"]), "task")
+    print(f"{name}: nothing is wrong with its {tasks}")
 
 
 @check(check_manifest)
@@ -690,7 +691,7 @@ def check_new_task(
             names.check_example(example)
         else:
             names.check_arguments(str(name), makes, type, model=model)
-    except (names.Refused, OSError, SyntaxError) as error:
+    except (names.Rejected, OSError, SyntaxError) as error:
         sys.exit(f"{error}\nNothing was written.")
 
 

@@ -235,9 +235,10 @@ def choose(
                 f"or give its interpreter by --env {option.name}=PYTHON"
             )
         elif not versions:
-            names = sorted({name for name, _ in keys})
-            steps = f"they are in {', '.join([*names, own_name() or ''])}".rstrip(", ")
-            mistakes.append(f"no step is in {option.name}: {steps} ({option.text})")
+            names = filter(None, [*sorted({name for name, _ in keys}), own_name()])
+            mistakes.append(
+                f"no step is in {option.name}: they are in {', '.join(names)} ({option.text})"
+            )
         elif option.text not in used:
             mistakes.append(f"{option.text} is for no step: they are in {known}")
     return chosen

@@ -6,7 +6,7 @@ An array whose chunks have other keys reads as its fill value everywhere, withou
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,29 +47,32 @@ def check_chunks(array: "zarr.Array[Any]", folder: Path) -> bool:
     encode = array.metadata.encode_chunk_key
     origin = (0,) * len(grid)
     for axis, end in enumerate(grid):  # the first chunk behind the end
-        key = encode((*origin[:axis], end, *origin[axis + 1 :]))
-        if (folder / key).exists():
-            raise ValueError(_beyond(folder, key, grid))
-    names = defaultdict(list)  # by their form: of each, one file is enough
-    odd: list[str] = []
-    for name in _names(folder, odd):
-        names[re.sub("[0-9]+", "0", name)].append(name)
-    found = False
-    for alike in names.values():
+        behind = encode((*origin[:axis], end, *origin[axis + 1 :]))
+        if (folder / behind).exists():
+            raise ValueError(_beyond(folder, behind, grid))
+    names, odd = _names(folder)
+    by_form = defaultdict(list)  # of each form, one file is enough
+    for name in names:
+        by_form[re.sub("[0-9]+", "0", name)].append(name)
+    is_stored = False
+    for alike in by_form.values():
         # Those that lie outside come first.
         alike.sort(key=lambda name: _fits(_numbers(name), grid))
-        for key in islice(_keys(folder, alike, odd), 1):
-            found = True
+        key, more_odd = _find_key(folder, alike)
+        odd += more_odd
+        if key:
+            is_stored = True
             place = _numbers(key) if grid else ()
             if len(place) != len(grid) or encode(place) != key:
                 raise ValueError(_other_key(array, folder, key))
             if not _fits(place, grid):
                 raise ValueError(_beyond(folder, key, grid))
     # A large folder may have chunks that were not looked at.
-    if not found and not (folder / encode(origin)).exists():
-        for key in islice(_keys(folder, odd), 1):
+    if not is_stored and not (folder / encode(origin)).exists():
+        key, _ = _find_key(folder, odd, with_odd=True)
+        if key:
             raise ValueError(_other_key(array, folder, key))
-    return found
+    return is_stored
 
 
 def check_levels(levels: Sequence["zarr.Array[Any]"], folders: Sequence[Path]) -> None:
@@ -91,14 +94,12 @@ def check_levels(levels: Sequence["zarr.Array[Any]"], folders: Sequence[Path]) -
                 )
 
 
-def _names(folder: Path, odd: list[str]) -> Iterator[str]:
-    """Names of some parts of chunks in a folder; those with other names go to `odd`."""
+def _names(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of some parts of chunks in a folder, and those that another tool has changed."""
     with os.scandir(folder) as entries:
-        for entry in islice(entries, ENTRIES):
-            if PART.fullmatch(entry.name):
-                yield entry.name
-            elif ODD.fullmatch(entry.name):
-                odd.append(entry.name)
+        names = [entry.name for entry in islice(entries, ENTRIES)]
+    parts = [name for name in names if PART.fullmatch(name)]
+    return parts, [n for n in names if n not in parts and ODD.fullmatch(n)]
 
 
 def _numbers(key: str) -> tuple[int, ...]:
@@ -111,32 +112,39 @@ def _fits(place: tuple[int, ...], grid: list[int]) -> bool:
     return all(number < end for number, end in zip(place, grid, strict=False))
 
 
-def _keys(
-    folder: Path, names: list[str], odd: list[str] | None = None
-) -> Iterator[str]:
-    """Keys of some chunks below a folder that has these names.
+def _find_key(
+    folder: Path, names: list[str], *, with_odd: bool = False
+) -> tuple[str | None, list[str]]:
+    """Find a chunk below a folder, in the parts with these names.
 
-    Parts with other names go to `odd`; without it, they count as well.
+    Args:
+        folder: Folder of an array.
+        names: Names of parts in it.
+        with_odd: Whether to look also into parts whose names another tool has changed.
+
+    Returns:
+        The key of the chunk, or None; and the keys of parts that were not looked into.
 
     Raises:
         ValueError: One is a link to what is not there; it would be read as a missing chunk.
     """
-    todo, looked_at = names[::-1], 0
+    todo, odd, looked_at = names[::-1], list[str](), 0
     while todo and looked_at < FOLDERS:
         key = todo.pop()
-        strange: list[str] = []
         try:
-            first = [*_names(folder / key, strange)]
+            parts, changed = _names(folder / key)
         except NotADirectoryError:
-            yield key
+            return key, odd
         except OSError as error:
             if (folder / key).is_symlink():
                 raise ValueError(dangling(folder / key)) from error
             continue  # it is gone by now
-        else:
-            looked_at += 1
-            todo += [f"{key}/{name}" for name in first]
-            (todo if odd is None else odd).extend(f"{key}/{name}" for name in strange)
+        looked_at += 1
+        todo += [f"{key}/{name}" for name in parts]
+        keys = [f"{key}/{name}" for name in changed]
+        todo += keys if with_odd else []
+        odd += [] if with_odd else keys
+    return None, odd
 
 
 def dangling(path: Path) -> str:

@@ -63,7 +63,7 @@ def plate_table(
     table_name: str,
     condition_table: str = "condition_table",
     per: Literal["image", "well"] = "image",
-    missing: Literal["refuse", "skip"] = "refuse",
+    missing: Literal["reject", "skip"] = "reject",
     file_format: Literal["csv", "parquet"] = "csv",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def plate_table(
         per: Whether `function` is called for each image; or for each well and acquisition,
             and each condition if there are several, with the rows of all its images. Their
             column `label` then has the names of the rows.
-        missing: Whether to refuse an image without the feature table, or to skip it with a
+        missing: Whether to reject an image without the feature table, or to skip it with a
             line in the log.
         file_format: How the table is stored.
         overwrite: Replace the table if it exists.
@@ -150,7 +150,9 @@ def plate_table(
             overwrite=overwrite,
             made_by=step,
         )
-        logger.info("%s: %d images, %d columns", path, len(images), len(columns))
+        logger.info(
+            "Columns of %s: %d, from images: %d", path, len(columns), len(images)
+        )
     return task_output()
 
 

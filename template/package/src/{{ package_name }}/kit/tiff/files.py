@@ -65,7 +65,7 @@ class TiffFile(BaseModel):
     missing: list[tuple[int, ...]] = []
 
 
-class Refuse(logging.Handler):
+class RaiseOnError(logging.Handler):
     """Raises what tifffile only logs: that a file is damaged."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -73,7 +73,7 @@ class Refuse(logging.Handler):
         raise ValueError(record.getMessage())
 
 
-logging.getLogger("tifffile").addHandler(Refuse(logging.ERROR))
+logging.getLogger("tifffile").addHandler(RaiseOnError(logging.ERROR))
 
 
 class Tiff:
