@@ -745,7 +745,7 @@ def test_an_image_reads_nothing_outside_of_it(tmp_path, version, kind, what):
     edit(holder, change)
     with pytest.raises(ValueError, match=r"lies outside|is a link out of"):
         measure_features(zarr_url=str(path), label_name=name)
-    with pytest.raises(ValueError, match="1 of 1 images"):
+    with pytest.raises(ValueError, match="images, 1 of 1:"):
         check_images(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
 
 
@@ -853,7 +853,7 @@ def test_a_damaged_well_is_never_skipped(tmp_path, version, damage):
     damage(plate / "C" / "04")
     for missing in ("reject", "skip"):
         with pytest.raises(
-            ValueError, match=r"zarr_name: 2 .*damaged:\n.*B/03.*\n.*C/04"
+            ValueError, match=r"zarr_name: .*damaged (wells|images):\n.*B/03.*\n.*C/04"
         ):
             import_ome_zarr(
                 zarr_dir=str(tmp_path), zarr_name="plate.zarr", missing=missing

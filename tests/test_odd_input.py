@@ -319,7 +319,7 @@ def test_every_level_is_read_if_asked_for(tmp_path):
     write_image(tmp_path / "image.zarr", "yx", chunks={"y": 32, "x": 32})
     (tmp_path / "image.zarr" / "1" / "0" / "0").write_bytes(b"garbage")
     arguments = {"zarr_urls": [str(tmp_path / "image.zarr")], "zarr_dir": str(tmp_path)}
-    with pytest.raises(ValueError, match="1 of 1 images"):
+    with pytest.raises(ValueError, match="images, 1 of 1:"):
         check_images(**arguments, read_pixels=True)
 
 

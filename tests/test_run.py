@@ -127,12 +127,12 @@ def test_a_package_is_installed_once_and_runs_in_its_own_environment(
     done = run([BLUR, TELL], *given, "--resume")
     assert (done.returncode, done.stderr) == (0, "")
     assert "installing" not in done.stdout
-    assert done.stdout.count("1 of 1 units are reused from the last run") == 2
+    assert done.stdout.count("1 of 1 unit reused from the last run") == 2
     module = theirs / "their_tasks" / "tell.py"
     module.write_text(module.read_text() + "# mended\n")
     done = run([BLUR, TELL], *given, "--resume")
     assert "installing" in done.stdout, "of the same version, and another"
-    assert done.stdout.count("1 of 1 units are reused from the last run") == 1
+    assert done.stdout.count("1 of 1 unit reused from the last run") == 1
     page = (tmp_path / "zarr" / "report.html").read_text()
     assert "Gaussian Blur" in page
     assert "their-tasks" in page
@@ -540,7 +540,7 @@ def test_a_run_becomes_a_test_that_fails_when_something_changes(
 def test_a_plan_runs_nothing(run: Run, tmp_path: Path) -> None:
     done = run([BLUR], "--plan")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "[1/1] Gaussian Blur (parallel)\n    takes    1 of 1 images" in done.stdout
+    assert "[1/1] Gaussian Blur (parallel)\n    takes    1 of 1 image" in done.stdout
     assert not (tmp_path / "told.json").exists()
     assert [file.name for file in (tmp_path / "zarr").iterdir()] == ["image.zarr"]
 
@@ -599,7 +599,7 @@ def test_costs_are_reported_also_for_failed_units(
     assert second["cpu_seconds"] < 1
     assert 450 <= costs["proposal"]["mem"] <= 700
     assert re.search(r"\(most\) +requested +suggested\n", said["200M"])
-    assert re.search(r"Task 1 +2 .* 1 cpus, 200 MB +mem: ", said["200M"])
+    assert re.search(r"Task 1 +2 .* 1 cpu, 200 MB +mem: ", said["200M"])
     assert "Task 1 requests too little memory: mem is 200" in said["200M"]
     assert "too little" not in said["2G"]
 
@@ -637,4 +637,4 @@ def test_it_resumes_a_run(tool: list[str], tmp_path: Path) -> None:
         done = subprocess.run(
             [*tool, option], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        assert done.stdout.count("units are reused from the last run") == reused
+        assert done.stdout.count("reused from the last run") == reused

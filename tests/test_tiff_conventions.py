@@ -142,7 +142,7 @@ def test_a_well_may_be_the_same_for_all_files(tmp_path):
         ("field,x,y\n1,0,left\n", r"positions_csv: .*has the row"),
         ("field,x,y\n1,0,0\n", r"positions_csv: no position of field 2"),
         ("field,x,y\n1,0,0\n2,0,0\n", r"positions_csv: .*at the same place"),
-        ("field,x,y\n1,0,0,0\n", r"positions_csv: line 2 .*4 values for 3 columns"),
+        ("field,x,y\n1,0,0,0\n", r"positions_csv: line 2 .*length 4, .* has 3:"),
     ],
 )
 def test_positions_that_are_none_are_refused_before_anything_is_written(

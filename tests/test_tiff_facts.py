@@ -346,7 +346,7 @@ def test_files_that_a_set_lacks_are_listed(tmp_path, axis, lost):
         convert(tmp_path, pattern=pattern)["A01"].levels[0][...].any((-2, -1))
     ).all()
     (tmp_path / f"A01_{lost}.ome.tif").unlink()
-    with pytest.raises(ValueError, match=r"1 planes are missing: A01, "):
+    with pytest.raises(ValueError, match=r"missing planes, 1 in all: A01, "):
         convert(tmp_path, pattern=pattern, plate_name="partial")
     image = convert(tmp_path, pattern=pattern, plate_name="filled", missing="fill")
     pixels = np.squeeze(image["A01"].levels[0][...])
@@ -357,7 +357,7 @@ def test_files_that_a_set_lacks_are_listed(tmp_path, axis, lost):
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], ["a", "b", "c"]])
 def test_given_names_of_channels_fit_or_are_rejected(tmp_path, names):
     write_ome(tmp_path / "A01.ome.tif", STACK[:2], "CYX")
-    with pytest.raises(ValueError, match=r"channel_names: .*has 2 channels"):
+    with pytest.raises(ValueError, match=r"channel_names: .*acquisition 0 is 2"):
         convert(tmp_path, channel_names=names)
 
 
@@ -654,7 +654,7 @@ def test_planes_that_are_missing_are_listed_skipped_or_filled(
 ):
     write_plate(tmp_path, without=without)
     message = (
-        rf"tiff_dir: {n_planes} planes are missing: .*{text}\. The argument missing"
+        rf"tiff_dir: missing planes, {n_planes} in all: .*{text}\. The argument missing"
     )
     with pytest.raises(ValueError, match=message):
         convert(tmp_path)
@@ -664,8 +664,8 @@ def test_planes_that_are_missing_are_listed_skipped_or_filled(
     assert sorted(p.name for p in (tmp_path / "plate.zarr" / "A").glob("0*")) == ["01"]
     caplog.clear()
     images = convert(tmp_path, missing="fill", plate_name="filled")
-    (warning,) = [r for r in caplog.messages if "planes are missing" in r]
-    assert f"{n_planes} planes are missing" in warning
+    (warning,) = [r for r in caplog.messages if "missing planes" in r]
+    assert f"missing planes, {n_planes} in all" in warning
     for well, image in images.items():
         expected = np.zeros((2, 2, 20, 60), np.uint16)
         for field, channel, z in np.ndindex(2, 2, 2):
@@ -679,7 +679,7 @@ def test_planes_that_are_missing_are_listed_skipped_or_filled(
 def test_each_missing_field_is_listed_where_fields_are_images(tmp_path):
     write_plate(tmp_path, without=["A02_f1"])
     fields = {"arrangement": "separate"}
-    with pytest.raises(ValueError, match=r"4 planes are missing: A02.* field 1"):
+    with pytest.raises(ValueError, match=r"missing planes, 4 in all: A02.* field 1"):
         convert(tmp_path, fields=fields)
     arguments = {"zarr_dir": str(tmp_path), "tiff_dir": str(tmp_path), "fields": fields}
     items = convert_tiffs_init(**arguments, missing="skip")["parallelization_list"]
@@ -693,7 +693,7 @@ def test_a_long_list_of_missing_planes_is_cut_in_the_error_and_whole_in_the_log(
         for z in (0, 1) if field else (0, 1, 2):
             tifffile.imwrite(tmp_path / f"A01_f{field}_z{z}.tif", STACK[0])
     with pytest.raises(
-        ValueError, match=r"39 planes .*and 19 more, which the log lists"
+        ValueError, match=r"planes, 39 in all: .*and 19 more, which the log lists"
     ):
         convert(tmp_path)
     assert all(f"field {field}" in caplog.text for field in range(1, 40))
@@ -708,7 +708,7 @@ def test_files_that_an_index_lists_are_missing(tmp_path):
         **{"field": 1, "z": 1, "channel": 1, "own": "", "x": 0, "y": 0, "height": 0},
     )
     index.write_text(text.replace("</Images>", more + "</Images>"), "utf-8")
-    with pytest.raises(ValueError, match=r"1 planes are missing: D05.* r04c05f01"):
+    with pytest.raises(ValueError, match=r"missing planes, 1 in all: D05.* r04c05f01"):
         convert(tmp_path, file_names="operetta")
     assert [*convert(tmp_path, file_names="operetta", missing="skip")] == ["B03"]
 
@@ -784,7 +784,7 @@ def test_an_acquisition_that_was_aborted_is_rejected_or_filled(tmp_path):
     options = {"photometric": "minisblack", "metadata": None}
     tifffile.imwrite(path, recorded.astype(np.uint16), description=text, **options)
     with pytest.raises(
-        ValueError, match=r"7 planes are missing: A01.*t 0 channel 1 z 2"
+        ValueError, match=r"missing planes, 7 in all: A01.*t 0 channel 1 z 2"
     ):
         convert(tmp_path)
     image = convert(tmp_path, missing="fill")["A01"]

@@ -74,7 +74,9 @@ def test_a_position_without_its_file_is_missing(
 ):
     write_set(tmp_path, names, lost=names[lost])
     line = f"A01, acquisition 0, field {first + lost}"
-    with pytest.raises(ValueError, match=rf"tiff_dir: 1 planes are missing: {line}\."):
+    with pytest.raises(
+        ValueError, match=rf"tiff_dir: missing planes, 1 in all: {line}\."
+    ):
         convert(tmp_path, pattern=pattern)
     with pytest.raises(ValueError, match="to skip all images leaves none"):
         convert(tmp_path, pattern=pattern, missing="skip")
@@ -92,7 +94,9 @@ def test_a_well_without_its_file_is_missing(tmp_path, caplog):
     names = ["A01.ome.tif", "A02.ome.tif", "B01.ome.tif"]
     write_set(tmp_path, names, lost="A02.ome.tif")
     pattern = "{row}{column}.ome.tif"
-    with pytest.raises(ValueError, match=r"1 planes .*: A02, .* of A02\.ome\.tif\."):
+    with pytest.raises(
+        ValueError, match=r"planes, 1 in all: A02, .* of A02\.ome\.tif\."
+    ):
         convert(tmp_path, pattern=pattern)
     for missing in ("skip", "fill"):
         caplog.clear()
@@ -110,7 +114,7 @@ def test_positions_of_a_set_are_counted_within_their_wells(tmp_path, lost):
     pattern = "{row}{column}_*"
     if lost:
         line = f"A02, acquisition 0, field {'pq'.index(lost[4])}"
-        with pytest.raises(ValueError, match=f"1 planes are missing: {line}"):
+        with pytest.raises(ValueError, match=f"missing planes, 1 in all: {line}"):
             convert(tmp_path, pattern=pattern)
     images = convert(tmp_path, pattern=pattern, missing="fill")
     expected = PIXELS * np.array([name != lost for name in names])[:, None, None]
@@ -162,7 +166,9 @@ def test_a_position_that_lies_in_no_file_is_missing(tmp_path, content, lost):
     images = "".join(image(n, content) for n, content in enumerate(contents))
     xml = f'{HEADER} UUID="urn:uuid:own">{images}</OME>'
     write(tmp_path / "A01.ome.tif", PIXELS[0], xml)
-    with pytest.raises(ValueError, match=f"1 planes are missing: A01, .*field {lost}"):
+    with pytest.raises(
+        ValueError, match=f"missing planes, 1 in all: A01, .*field {lost}"
+    ):
         convert(tmp_path)
     pixels = convert(tmp_path, missing="fill")["A/01/0"]
     expected = [np.zeros_like(PIXELS[0])] * 2
@@ -178,7 +184,7 @@ def test_planes_that_no_element_places_are_missing(tmp_path, axis, there):
     )
     xml = f"{HEADER}>{image(0, blocks, **{axis.lower(): 3})}</OME>"
     write(tmp_path / "A01.ome.tif", PIXELS[:2], xml)
-    with pytest.raises(ValueError, match="1 planes are missing: A01"):
+    with pytest.raises(ValueError, match="missing planes, 1 in all: A01"):
         convert(tmp_path)
     pixels = np.squeeze(convert(tmp_path, missing="fill")["A/01/0"])
     expected = np.zeros((3, 20, 30), np.uint16)
@@ -199,7 +205,7 @@ def test_a_set_with_its_metadata_in_another_file_is_whole_or_missing(tmp_path):
     assert (convert(tmp_path, pattern=pattern)["A/01/0"][:, 0] == PIXELS[:2]).all()
     (tmp_path / names[1]).unlink()
     options = {"pattern": pattern, "plate_name": "partial"}
-    with pytest.raises(ValueError, match=r"1 planes are missing: A01, .*t 1 "):
+    with pytest.raises(ValueError, match=r"missing planes, 1 in all: A01, .*t 1 "):
         convert(tmp_path, **options)
     pixels = convert(tmp_path, **options, missing="fill")["A/01/0"]
     assert (pixels[0] == PIXELS[0]).all()

@@ -189,7 +189,7 @@ def test_labels_are_measured_whole_or_block_by_block(tmp_path, axes):
     fails(measure, "combine: high is no column", combine={"high": np.maximum})
     fails(
         measure,
-        "finish: it returns 0 rows",
+        "finish: its columns have length 0",
         combine=low,
         finish=lambda *_: {"label": []},
     )

@@ -85,7 +85,7 @@ def test_a_package_of_the_official_template_is_served_as_it_is(official: Path) -
     data = read_data(official / ".nox" / "form" / "index.html")
     assert data["tasks"][0]["parts"][0]["initial"] == {"sigma": 1.5}
     said = workbench("check-manifest", cwd=official)
-    assert said == "their-tasks: nothing is wrong with its 1 tasks\n"
+    assert said == "their-tasks: nothing is wrong with its 1 task\n"
 
     step = {"task": {"pkg_name": "their-tasks", "name": "Blur"}}
     workflow = {"name": "W", "task_list": [step | {"args_parallel": {"sigma": 2}}]}

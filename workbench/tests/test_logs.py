@@ -28,8 +28,8 @@ STAMP = "2026-01-02 03:04:05,678; import_ome_zarr; INFO; "
             ["/a.py:3: UserWarning: low contrast\n  warn(text)"],
         ),
         (
-            f"{STAMP}2 planes are missing:\nA01, z 1\nA02, z 1\n{STAMP}done",
-            ["2 planes are missing:\nA01, z 1\nA02, z 1"],
+            f"{STAMP}missing planes, 2 in all:\nA01, z 1\nA02, z 1\n{STAMP}done",
+            ["missing planes, 2 in all:\nA01, z 1\nA02, z 1"],
         ),
     ],
 )

@@ -244,7 +244,7 @@ def test_channels_are_matched_by_name(page: str) -> None:
     lit = thumb(first, "B01")[:4, :4].mean((0, 1))
     both = thumb(first, "A01")[:4, :4].mean((0, 1))
     assert (both - lit).max() > 100
-    assert "1 of 4 wells have no picture" in text
+    assert "No picture of 1 of 4 wells" in text
 
 
 def test_wells_lead_to_the_last_pictures_of_their_acquisition(page: str) -> None:
@@ -441,12 +441,12 @@ def test_messages_of_successful_jobs_are_open_and_their_logs_folded(
         (
             [10, 11, 12],
             [0, 0, 0],
-            f"{1 - 3 * 1.4826 / 11:.2f}, 3 positive, 3 negative wells",
+            f"{1 - 3 * 1.4826 / 11:.2f}, wells: 3 positive, 3 negative",
         ),
         (
             [10, 11],
             [0, 0, 0],
-            "needs 3 wells of each control: 2 positive, 3 negative wells",
+            "needs 3 wells of each control: wells: 2 positive, 3 negative",
         ),
         ([1, 1, 1], [1, 1, 1], "is not defined: the medians are equal"),
         ([], [], ""),
@@ -485,7 +485,7 @@ def test_pictures_stay_within_their_limit(tmp_path: Path) -> None:
         (section,) = report.sections
         shown = [figure for figure in section.figures if figure.pictures]
         remarks = [remark for figure in section.figures for remark in figure.remarks]
-        is_told = "2 more images of these wells are not shown." in remarks
+        is_told = "Not shown: 2 more images of these wells." in remarks
         assert (len(shown), is_told) == ((1, True) if limit == 0 else (3, False))
         sizes[limit] = report._bytes
     assert sizes[0] < sizes[1e9] / 3
@@ -576,7 +576,7 @@ def test_odd_images_are_named_counted_and_never_pooled(tmp_path: Path) -> None:
     assert "area is in µm² and in pixels, in different images: do not" in text
     assert "µm² : area" not in text
     assert "Input: 4 of 4 images. Output: 3 images; 1 removed." in text
-    assert "ratio : 6 of 20 rows have no value" in text
+    assert "ratio : no value in 6 of 20 rows" in text
     (by,) = labels_of(page, "area by well or image")
     for name in ("A01", "B12", "no <size>.zarr", "gone.zarr"):
         assert f"{name}" in by

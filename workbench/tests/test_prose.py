@@ -97,6 +97,18 @@ def test_names_of_tests_are_promises() -> None:
     assert not {name for name in names if re.search(r"_what(_|$|ever)", name[1])}
 
 
+def test_log_lines_are_right_for_one_and_for_many() -> None:
+    """A number comes after the name of what it counts: `Objects in labels/nuclei: 1`."""
+    lines = [
+        line
+        for path in MODULES
+        for line in path.read_text("utf-8").splitlines()
+        if "logger." in line
+    ]
+    assert len(lines) > 50
+    assert not [line for line in lines if re.search(r"%d( more)? [a-z]+s\b", line)]
+
+
 def test_long_sentences_and_lines_are_found() -> None:
     short, long = "A word. " * 30, "word " * 26
     assert not find_long_sentences(short + f"\n```\n{long}\n```\n")

@@ -201,6 +201,7 @@ def progress_bar() -> Iterator[Callable[[int, int, float], None]]:
             bars.update(bar, completed=done)
             if done == total:
                 bars.update(bar, visible=False)
-                bars.console.print(f"  {total} units, {seconds:.1f} s", highlight=False)
+                units = rules.count_of(total, "unit")
+                bars.console.print(f"  {units}, {seconds:.1f} s", highlight=False)
 
         yield show

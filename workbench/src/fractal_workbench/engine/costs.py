@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from .rules import Resources
+from .rules import Resources, count_of
 
 MARGIN = 1.5  # of the memory that is proposed
 LEAST = 500  # megabytes
@@ -133,7 +133,7 @@ def show(costs: Sequence[Costs]) -> None:
         seconds = [unit.seconds for unit in part.units]
         used, peaks = part.processors, part.peaks
         asks = [
-            f"{part.cpus} cpus" if part.cpus else "",
+            count_of(part.cpus, "cpu") if part.cpus else "",
             f"{part.memory} MB" if part.memory else "",
         ]
         first = (

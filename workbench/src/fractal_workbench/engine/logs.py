@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from .rules import count_of
+
 MAX_LINES = 5  # of a message of several lines
 MAX_MESSAGE = 600  # characters
 # Words about a problem, or about what a task decided by itself.
@@ -64,7 +66,8 @@ def _shown(message: list[str]) -> Iterator[str]:
     """Yield a message, if there is one, in few lines."""
     if message:
         more = len(message) - MAX_LINES
-        lines = [*message[:MAX_LINES], *([f"… {more} more lines"] if more > 0 else [])]
+        lines = message[:MAX_LINES]
+        lines += [f"… {count_of(more, 'more line')}"] if more > 0 else []
         text = "\n".join(lines)
         yield text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..project import MANIFEST
 from . import dry_run, processes, rules
-from .rules import Image, Job, Package, Planned, Step, Task
+from .rules import Image, Job, Package, Planned, Step, Task, count_of
 
 Types = Mapping[str, bool]
 MAX_WELLS = 8  # that are named
@@ -48,7 +48,7 @@ def plan(
                 if not taken:
                     why = _why_none(images, wanted, job.attribute_filters)
                     raise rules.WorkflowError(f"{task.name!r} finds no image: {why}")
-                count = f"{len(taken)} of {len(images)} images"
+                count = f"{len(taken)} of {count_of(len(images), 'image')}"
             conditions = [f"{key} is {value}" for key, value in wanted.items()]
             conditions += [
                 f"{key} in {list(values)}"
@@ -122,9 +122,8 @@ def _count_jobs(step: Step, task: Task, package: Package) -> str:
             urls = {item["zarr_url"] for item in items}
         except (OSError, LookupError, TypeError, ValueError):
             return "as often as that says"
-    return (
-        f"{_count(len(items), 'job')} for {_count(len(urls), 'image')}{in_wells(urls)}"
-    )
+    jobs, images = count_of(len(items), "job"), count_of(len(urls), "image")
+    return f"{jobs} for {images}{in_wells(urls)}"
 
 
 def in_wells(urls: Iterable[str]) -> str:
@@ -136,12 +135,7 @@ def in_wells(urls: Iterable[str]) -> str:
     shown = (
         names if len(names) <= MAX_WELLS else [*names[: MAX_WELLS - 1], "…", names[-1]]
     )
-    return f" in {_count(len(wells), 'well')}: {', '.join(shown)}"
-
-
-def _count(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f" in {count_of(len(wells), 'well')}: {', '.join(shown)}"
 
 
 def _why_none(

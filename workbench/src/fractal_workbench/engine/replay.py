@@ -17,6 +17,7 @@ import numpy as np
 from ..kit import open_image, open_label, plate_images, read_table, table_names
 from ..kit.image import Image
 from ..kit.multiscale import coordinates
+from .rules import count_of
 from .runner import run_workflow
 
 RTOL = 1e-5
@@ -143,7 +144,9 @@ def _describe_blocks(array: np.ndarray) -> list[list[float]]:
 def _compare_blocks(expected: Any, found: Any, place: str) -> list[str]:
     """Compare blocks of pixels, to within rounding."""
     if np.shape(expected) != np.shape(found):
-        return [f"{place}: {len(found)} blocks, and {len(expected)} were recorded"]
+        return [
+            f"{place}: {count_of(len(found), 'block')}, not {len(expected)} as recorded"
+        ]
     recorded, new = np.asarray(expected), np.asarray(found)
     size = np.maximum(recorded[:, 4], DIM * recorded[:, 5].max(initial=0))
     # Roundings of many pixels cancel in sums with weights.
@@ -153,8 +156,8 @@ def _compare_blocks(expected: Any, found: Any, place: str) -> list[str]:
     if not wrong.any():
         return []
     return [
-        f"{place}: other pixels than were recorded in {wrong.sum()} of {len(wrong)} blocks "
-        f"of {BLOCK}x{BLOCK}, the first is number {wrong.argmax()}"
+        f"{place}: other pixels than were recorded in {wrong.sum()} of "
+        f"{count_of(len(wrong), 'block')} of {BLOCK}x{BLOCK}, the first is number {wrong.argmax()}"
     ]
 
 
@@ -178,7 +181,9 @@ def compare(expected: Any, found: Any, place: str = "") -> list[str]:
         return lines
     if isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
-            return [f"{place}: {len(found)} values, and {len(expected)} were recorded"]
+            return [
+                f"{place}: {count_of(len(found), 'value')}, not {len(expected)} as recorded"
+            ]
         pairs = enumerate(zip(expected, found, strict=True))
         return [line for i, (e, f) in pairs for line in compare(e, f, f"{place}[{i}]")]
     # Integers are labels and counts: they are not rounded.

@@ -45,6 +45,7 @@ from ..kit.publish import suggest
 from ..project import MANIFEST, Project, find_project
 
 MAX_FILE_NAME = 255  # bytes
+MAX_DIGITS = sys.int_info.default_max_str_digits  # of an integer in a text, for Python
 HOW_TO_HAVE_IMAGES = (
     "begin with a converter, or give a list by --images FILE, such as "
     '[{"zarr_url": "/data/image.zarr"}]'
@@ -98,6 +99,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things, such as `1 image` or `2 images`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def warn(text: str) -> None:
     """Print a warning about input that the server accepts."""
     print(f"  warning: {printable(text)}", flush=True)
@@ -124,7 +130,10 @@ def read_json(path: Path) -> Any:
     try:
         # Bytes may be of any encoding of Unicode, with a byte order mark or without.
         return json.loads(
-            path.read_bytes(), object_pairs_hook=_unrepeated, parse_constant=_no_number
+            path.read_bytes(),
+            object_pairs_hook=_unrepeated,
+            parse_constant=_no_number,
+            parse_int=_integer,
         )
     except UnicodeDecodeError as error:
         place = f"its byte {error.start} is not {error.encoding.upper()}"
@@ -133,8 +142,6 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: it has too many levels") from error
     except ValueError as error:
         reason = error if path.stat().st_size else "it is empty"
-        if "limit" in str(error):  # of Python, for digits
-            reason = "a number has thousands of digits: write a shorter one"
         raise ValueError(f"{path} is not JSON: {reason}") from error
 
 
@@ -144,6 +151,12 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         (key, times), *_ = Counter(key for key, _ in pairs).most_common()
         raise ValueError(f"the key {key!r} is there {times} times: leave one of them")
     return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number has thousands of digits: write a shorter one")
+    return int(text)
 
 
 def _no_number(name: str) -> None:
@@ -472,7 +485,9 @@ def drop_unknown(updates: Any, where: str) -> None:
             for key in update.keys() - ImageUpdate.model_fields.keys():
                 unknown.setdefault(key, []).append(update.pop(key))
     for key, values in unknown.items():
-        more = f", and of {len(values) - 1} more images" if values[1:] else ""
+        more = (
+            f", and of {count_of(len(values) - 1, 'more image')}" if values[1:] else ""
+        )
         warn(f"{where}: the server ignores {key}={values[0]!r}{more}")
 
 
@@ -667,7 +682,7 @@ def check_name(name: str, position: int = 0) -> Iterator[str]:
     if (size := len(f"{position}_{name.lower()}".encode())) > MAX_FILE_NAME:
         yield (
             f"{name[:40]!r}…: the name of the task is too long for a folder of the "
-            f"server: take {size - MAX_FILE_NAME} bytes less"
+            f"server: shorten it by {count_of(size - MAX_FILE_NAME, 'byte')}"
         )
 
 
@@ -711,7 +726,8 @@ def merge_units(outputs: list[TaskOutput], task: Task, urls: list[str]) -> TaskO
         updates = [ImageUpdate(zarr_url=url) for url in urls]
         return TaskOutput(image_list_updates=updates)
     if empty and task.output_types:
-        warn(f"{empty} units returned no image: those miss {task.output_types}")
+        units = count_of(empty, "unit")
+        warn(f"{units} returned no image, so that {task.output_types} is not set there")
     try:
         return merge_outputs(outputs)
     except ValueError as error:

@@ -65,7 +65,9 @@ class Run(NamedTuple):
 def print_progress(done: int, total: int, seconds: float) -> None:
     """Print about ten lines for each step."""
     if done == total or (done and done % (total // 10 + 1) == 0):
-        print(f"  {done} of {total} units, {seconds:.1f} s", flush=True)
+        print(
+            f"  {done} of {rules.count_of(total, 'unit')}, {seconds:.1f} s", flush=True
+        )
 
 
 def run_workflow(
@@ -206,7 +208,7 @@ def update_list(
     for failure in failures[:MAX_ROWS]:
         print(f"  failed: {failure.unit}: {failure.summary}")
     if len(failures) > MAX_ROWS:
-        print(f"  failed: {len(failures) - MAX_ROWS} more units")
+        print(f"  failed: {rules.count_of(len(failures) - MAX_ROWS, 'more unit')}")
     for failure in failures:
         if isinstance(failure, OutputsLost):
             raise failure
@@ -292,7 +294,8 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
     call = partial(run_unit, processes=run.processes)
     if run.finished and units:
         if known := run.finished.find(units):
-            print(f"  {known} of {total} units are reused from the last run")
+            units_of_step = rules.count_of(total, "unit")
+            print(f"  {known} of {units_of_step} reused from the last run")
         call = partial(run.finished.run, call)
     with ThreadPoolExecutor(run.job.workers) as pool:
         try:
@@ -311,9 +314,11 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
                     time.sleep(0.01)
             raise
     if noisy := sum("warning" in unit.log().lower() for unit in units):
-        warn(f"newer servers flag {noisy} units, as 'warning' occurs in their logs")
+        flagged = rules.count_of(noisy, "unit")
+        warn(f"newer servers flag {flagged}, as 'warning' occurs in the log")
     if silent := sum(not f.exception() and f.result() is None for f in futures):
-        warn(f"{silent} units wrote no output, which the server takes for an empty one")
+        affected = rules.count_of(silent, "unit")
+        warn(f"{affected} wrote no output, which the server takes for an empty one")
     return futures
 
 
@@ -383,7 +388,7 @@ def show_images(
     title: str, images: list[Image], marked: list[Image], mark: str, zarr_dir: str
 ) -> None:
     """Print an image list as a table with a column for each attribute and type."""
-    print(f"  {title}: {len(images)} images")
+    print(f"  {title}: {rules.count_of(len(images), 'image')}")
     kinds = ("attributes", "types")
     columns = sorted({(k, name) for i in images for k in kinds for name in i[k]})
     marks = {id(image) for image in marked}

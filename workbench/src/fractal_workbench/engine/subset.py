@@ -18,7 +18,7 @@ from .. import kit
 from ..kit.plate import find_in_plate
 from ..kit.publish import suggest
 from ..kit.regions import Roi, read_rois, roi_tables
-from .rules import Image, WorkflowError
+from .rules import Image, WorkflowError, count_of
 
 MARK = ".tried"  # names what a folder is a copy of; without it, none is replaced
 HOW = (
@@ -163,7 +163,7 @@ def copy_files(
             shutil.copy2(file, copy)
         target.mkdir(parents=True, exist_ok=True)
         copies[source] = str(target)
-        print(f"{len(files)} files of {source}: {target}")
+        print(f"{count_of(len(files), 'file')} of {source}: {target}")
     args = {
         key: map_texts(step.get(key), lambda value: copies.get(value, value))
         for key in parts

@@ -227,5 +227,5 @@ def write_page(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     number = sum(len(package.manifest.task_list) for package in packages)
-    tasks = "1 task" if number == 1 else f"{number} tasks"
+    tasks = rules.count_of(number, "task")
     print(f"The forms of {tasks}: {file.resolve().as_uri()}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kit
 from ..engine.history import StepDone
+from ..engine.rules import count_of
 from .agreement import Agreement, agreement
 from .background import named_channels
 from .measurements import natural
@@ -152,7 +153,7 @@ def compare(
         remark = "Some pictures are left out, to keep the page small."
         figures.append(Figure("", remarks=[remark]))
     if left_out:
-        remark = f"{left_out} more images of these wells are not shown."
+        remark = f"Not shown: {count_of(left_out, 'more image')} of these wells."
         figures.append(Figure("", remarks=[remark]))
     return overlays + figures
 
@@ -272,10 +273,9 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
         (plane,) = pixels.planes
         if labels.shape != plane.shape:
             labels = nearest(labels, (plane.shape[0], plane.shape[1]))
-        count = count_in(objects, place)
-        noun = "object" if count == 1 else "objects"
-        notes = [f"{count} {noun}", f"on {channel.name}"]
-        alt = f"{label} on {channel.name} of {name}, {title}: {count} {noun}"
+        count = count_of(count_in(objects, place), "object")
+        notes = [count, f"on {channel.name}"]
+        alt = f"{label} on {channel.name} of {name}, {title}: {count}"
         pictures.append(crop(plane, labels, window, title, notes, alt))
     return pictures
 
@@ -288,11 +288,10 @@ def point_crops(view: View, table: str, channel: Channel, name: str) -> list[Pic
     y, x = view.points[table].T
     inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
     _, window = grey_of(channel)
-    count = np.count_nonzero(inside)
-    noun = "point" if count == 1 else "points"
+    count = count_of(np.count_nonzero(inside), "point")
     plane = [channel.sharp.plane] if channel.sharp.plane else []
-    alt = f"{count} {noun} of {table} on {channel.name} of a piece of {name}"
-    notes = [f"{count} {noun}", f"on {channel.name}", *plane]
+    alt = f"{count} of {table} on {channel.name} of a piece of {name}"
+    notes = [count, f"on {channel.name}", *plane]
     picture = crop(channel.sharp.pixels, None, window, table, notes, alt)
     size = picture.height, picture.width
     picture.layers["lines"] = rings(view.points[table][inside], place, size)

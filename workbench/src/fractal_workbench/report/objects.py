@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..engine.rules import count_of
 from ..kit import Image, Table
 from .pixels import Array, Place
 
@@ -66,7 +67,7 @@ class Objects:
     def summary(self) -> str:
         """Counts of objects, and of those far from the rest, in words."""
         n = len(self)
-        text = f"{n} object{'' if n == 1 else 's'}"
+        text = count_of(n, "object")
         if self.factor > 1.01:
             text += (
                 f" at {self.factor:.3g} times fewer pixels, so that small ones may lack"

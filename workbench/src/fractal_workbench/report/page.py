@@ -24,7 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import kit
 from ..engine.history import StepDone
-from ..engine.rules import Image, Step
+from ..engine.rules import Image, Step, count_of
 from . import plots
 from .comparison import Budget, Figure, compare
 from .conditions import Conditions
@@ -459,6 +459,7 @@ class Report:
             places=places,
             now=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
             arguments=arguments,
+            count_of=count_of,
             table_of=lambda images, marked: image_table(images, marked, self.zarr_dir),
             cost_rows=cost_rows([section.done for section in self.sections]),
             as_json=as_json,

@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ..engine.rules import count_of
 from .pixels import CROP, Array, Place, nearest, resize
 from .views import Channel, View
 
@@ -184,11 +185,10 @@ def outlined(view: View, label: str, name: str, channel: Channel) -> Picture:
     """
     objects = view.objects.get(label)
     seen = len(np.unique(view.labels[label])) - int((view.labels[label] == 0).any())
-    count = len(objects) if objects else seen
-    text = objects.summary() if objects else f"{seen} objects in this picture"
+    count = count_of(len(objects) if objects else seen, "object")
+    text = objects.summary() if objects else f"{count} in this picture"
     grey, _ = grey_of(channel)
-    noun = "object" if count == 1 else "objects"
-    alt = f"Outlines of {count} {noun} of the label image {label} over {name}"
+    alt = f"Outlines of {count} of the label image {label} over {name}"
     keys = [("", "", text), ("", "", f"on {channel.name}")]
     picture = finish(view, rgb(grey), f"{channel.name} of {name}", label, keys)
     picture.layers = label_layers(view.labels[label])
@@ -402,8 +402,7 @@ def boxed(view: View, tables: list[str], name: str) -> Picture:
             corners = [left + index, top + index, right - 1 - index, bottom - 1 - index]
             if corners[0] <= corners[2] and corners[1] <= corners[3]:
                 draw.rectangle([round(n) for n in corners], outline=colour)
-        count = f"{len(boxes)} region{'' if len(boxes) == 1 else 's'}"
-        keys.append((colour, table, count))
+        keys.append((colour, table, count_of(len(boxes), "region")))
     counts = ", ".join(f"{count} of {table}" for _, table, count in keys)
     alt = f"Boxes of {counts} over {name}"
     picture = finish(view, rgb(grey(view) * 0.75), alt, "regions", keys)
@@ -415,7 +414,7 @@ def dotted(view: View, table: str, name: str, channel: Channel) -> Picture:
     """A picture of a channel with a ring around each point of a table."""
     points = view.points[table]
     grey, _ = grey_of(channel)
-    count = f"{len(points)} point{'' if len(points) == 1 else 's'}"
+    count = count_of(len(points), "point")
     alt = f"{count} of the table {table} on {channel.name} of {name}"
     keys = [("", "", count), ("", "", f"on {channel.name}")]
     picture = finish(view, rgb(grey), alt, table, keys)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine.rules import count_of
 from . import plots
 from .conditions import Condition
 from .measurements import Layer, Position, TableGroup, by_well, layers, natural
@@ -149,8 +150,8 @@ def measured_figures(
             if (factor := z_factor(by_well(group, rows, feature), layer, conditions))
         ]
         if missing and not in_table:
-            noun = "row has" if missing == 1 else "rows have"
-            factors.append(f"{missing} of {group.n_rows} {noun} no value")
+            rows_in_all = count_of(group.n_rows, "row")
+            factors.append(f"no value in {missing} of {rows_in_all}")
         text = "; ".join(filter(None, [text, *factors]))
         if text or drawn:
             figures.append(FeatureFigure(feature, text, drawn))
@@ -215,7 +216,7 @@ def z_factor(
         if condition and condition.control and np.isfinite(value):
             groups[condition.control].append(value)
     counts = (
-        f"{len(groups['positive'])} positive, {len(groups['negative'])} negative wells"
+        f"wells: {len(groups['positive'])} positive, {len(groups['negative'])} negative"
     )
     if not any(groups.values()):
         return ""
@@ -373,7 +374,7 @@ def make_sheets(
             sheets.append(make_sheet(name, urls, anchors, links, end, zarr_dir))
     if sheets and len(wells) > MAX_PLATES:
         sheets[-1].remarks.append(
-            f"{len(wells) - MAX_PLATES} more plates are not shown"
+            f"not shown: {count_of(len(wells) - MAX_PLATES, 'more plate')}"
         )
     return sheets
 
@@ -436,7 +437,7 @@ def make_sheet(
         note + in_wells(notes.count(note), len(views)) for note in dict.fromkeys(notes)
     ]
     if missing := len(wells) - len(views):
-        remarks.append(f"{missing} of {len(wells)} wells have no picture")
+        remarks.append(f"no picture of {missing} of {count_of(len(wells), 'well')}")
     return Sheet(title, [str(n + 1) for n in range(n_columns)], rows, keys, remarks)
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ..engine.rules import count_of
 from .measurements import natural
 from .pixels import Array
 from .svg import FAINT, INK, MARK, SOFT, as_svg, visible
@@ -85,7 +86,7 @@ def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
             f", {len(values) - len(known)} missing" if len(known) < len(values) else ""
         )
         middle = f"median {short(np.median(known))}, " if len(known) else ""
-        alt = f"Histogram of {label}: {middle}{len(known)} values{missing}"
+        alt = f"Histogram of {label}: {middle}{count_of(len(known), 'value')}{missing}"
         return as_svg(figure, alt)
 
 
@@ -203,7 +204,8 @@ def plate_map(
         )
         bar.outline.set_visible(False)
         bar.set_label("\n".join(lines))
-        title = f"{label} of {len(known)} wells, from {short(low)} to {short(high)}"
+        wells = count_of(len(known), "well")
+        title = f"{label} of {wells}, from {short(low)} to {short(high)}"
         titles = {}
         for well, link in links.items():
             value = short(values[well]) if np.isfinite(values[well]) else "none"

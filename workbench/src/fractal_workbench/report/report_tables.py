@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..engine.costs import Costs
 from ..engine.history import StepDone
 from ..engine.logs import clean, notable
-from ..engine.rules import Image, Step
+from ..engine.rules import Image, Step, count_of
 from ..form.model import RESERVED_ARGUMENTS
 from .views import short_name
 
@@ -107,10 +107,9 @@ def status_of(
     last, n = steps[-1], len(steps)
     left = left or [f"step {number}" for number in range(n + 1, last.total + 1)]
     jobs = sum(len(step.units or ()) for step in steps)
-    noun = "job" if jobs == 1 else "jobs"
     if last.failure is None and not left:
         which = "The step" if n == 1 else f"All {n} steps"
-        text = f"{which} succeeded, with {jobs} {noun}."
+        text = f"{which} succeeded, with {count_of(jobs, 'job')}."
         links = [
             (f"step-{step.number}-messages", f"{step.number}. {step_name(step)}")
             for step in steps
@@ -132,7 +131,7 @@ def status_of(
     ]
     text = f"Step {n} of {last.total}, {step_name(last)}, failed"
     if last.units:
-        text += f": {len(failed)} of {len(last.units)} jobs"
+        text += f": {len(failed)} of {count_of(len(last.units), 'job')}"
     if n > 1:
         text += f". {'The step' if n == 2 else f'The {n - 1} steps'} before succeeded"
     if left:

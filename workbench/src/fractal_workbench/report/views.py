@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import kit
+from ..engine.rules import count_of
 from ..kit import Image
 from ..kit.regions import read_rois
 from .objects import Objects, find_objects, length_unit
@@ -271,8 +272,9 @@ def look_at_points(image: Image, view: View) -> None:
                 parts = parts[table.columns["time_point"] == 0]
             outside = np.count_nonzero(~((parts >= 0) & (parts <= 1)).all(axis=1))
             if outside:
+                total = count_of(len(parts), "point")
                 view.remarks.append(
-                    f"{outside} of {len(parts)} points of {table_name} lie outside of the image"
+                    f"outside of the image: {outside} of {total} of {table_name}"
                 )
             view.points[table_name] = parts
             mark = hashlib.sha256(np.ascontiguousarray(parts).tobytes())

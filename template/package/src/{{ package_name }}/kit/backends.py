@@ -54,7 +54,7 @@ def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise ValueError(
-                f"row {number} has {len(row)} values for {len(header)} columns"
+                f"row {number} has length {len(row)}, and the header {len(header)}"
             )
     columns: dict[str, Array | Cells] = {}
     by_column = map(list, zip(*rows, strict=True)) if rows else ([] for _ in header)

@@ -99,7 +99,7 @@ def measure_labels(
             columns = _checked(finish(columns, label))
             if len(columns["label"]) != len(keys):
                 raise ValueError(
-                    f"finish: it returns {len(columns['label'])} rows for {len(keys)}"
+                    f"finish: its columns have length {len(columns['label'])}, not {len(keys)}"
                 )
         if "t" in label.axes:
             columns["time_point"] = time
@@ -116,7 +116,7 @@ def measure_labels(
             overwrite=overwrite,
             made_by=step,
         )
-        logger.info("%s: %d rows", path, len(columns["label"]))
+        logger.info("Rows of %s: %d", path, len(columns["label"]))
     return task_output(ImageUpdate(zarr_url=str(image.path)))
 
 

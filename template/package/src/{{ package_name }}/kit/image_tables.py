@@ -98,7 +98,7 @@ def measure_image(
         columns = _join(rows, image, channel, level, whole, rois, with_z=True)
         write_table(image, table_name, columns, overwrite=overwrite, made_by=step)
         n_rows = max(map(len, columns.values()), default=0)
-        logger.info("%s: %d rows", path, n_rows)
+        logger.info("Rows of %s: %d", path, n_rows)
     return task_output(ImageUpdate(zarr_url=str(image.path)))
 
 
@@ -195,7 +195,7 @@ def find_points(
         rois = find_rois(image, regions, level, sources=sources)
         found = _join(rows, image, channel, level, whole, rois, with_z=False)
         write_table(image, table_name, found, overwrite=overwrite, made_by=step)
-        logger.info("%s: %d points", path, len(found["x"]))
+        logger.info("Points in %s: %d", path, len(found["x"]))
     return task_output(ImageUpdate(zarr_url=str(image.path)))
 
 
@@ -326,8 +326,8 @@ def _table_of_points(result: Any, axes: str, columns: Sequence[str]) -> dict[str
     known += [f"value_{number}" for number in range(1, n_more + 1)]
     if len(known) != array.shape[1] or not {*axes} <= {*known}:
         raise ValueError(
-            f"columns: {', '.join(columns)} for an array with {array.shape[1]} columns and "
-            f"points with {', '.join(axes)}"
+            f"columns: {', '.join(columns)} for points with {', '.join(axes)} in an array of "
+            f"shape {array.shape}"
         )
     return dict(zip(known, array.T, strict=True))
 

@@ -102,8 +102,8 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
     ):
         numbers = sorted({level.ndim for level in levels})
         raise ValueError(
-            f"axes {names} of arrays with {numbers} axes: name each axis of the arrays, in "
-            "the order t, c, z, y, x"
+            f"axes {names} of arrays whose number of axes is {numbers}: name each axis of the "
+            "arrays, in the order t, c, z, y, x"
         )
     for axis in multiscale["axes"]:
         kind = axis.get("type")
@@ -139,8 +139,8 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
         )
     if channels and len(channels) != n_channels:
         raise ValueError(
-            f"omero: it describes {len(channels)} channels, and the array has {n_channels}: "
-            "describe all of them in their order, or none"
+            f"omero: the number of its channels is {len(channels)}, and {n_channels} in the "
+            "array: describe all of them in their order, or none"
         )
 
 

@@ -49,7 +49,7 @@ def check_chunk(chunk: Any) -> None:
     size = int.from_bytes(bytes(chunk[12:16]), "little")
     if len(chunk) < 16 or size != len(chunk):
         raise ValueError(
-            f"a damaged chunk: it has {len(chunk)} bytes, not {size}; copy the image again "
+            f"a damaged chunk: its size is {len(chunk)} bytes, not {size}; copy the image again "
             "from where it came, or make it again"
         )
 

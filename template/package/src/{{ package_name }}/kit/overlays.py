@@ -51,8 +51,8 @@ def _check_place(label: Image, image: Image) -> None:
             continue
         if not same_extent((n, size), (m, width)):
             raise ValueError(
-                f"{label.path} has {n} pixels of {size:g} along {axis}, and "
-                f"{image.path} has {m} of {width:g}: correct the "
+                f"{label.path} has the extent {n} along {axis}, in pixels of {size:g}, and "
+                f"{image.path} has {m}, in pixels of {width:g}: correct the "
                 "coordinateTransformations of one of them"
             )
         if abs(start - first) > max(size, width):  # nor is NaN

@@ -120,8 +120,7 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
             problems.append(f"{folder}: {_reason(error)}")
     if problems:
         raise ValueError(
-            f"{argument}: {len(problems)} wells of {path} are damaged:\n"
-            + "\n".join(problems)
+            f"{argument}: {path} has damaged wells:\n" + "\n".join(problems)
         )
     return listing
 

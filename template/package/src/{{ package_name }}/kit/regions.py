@@ -404,7 +404,7 @@ def read_rois(image: Image, name: str, argument: str = "roi_table") -> list[Roi]
         logger.info("%s: regions reach beyond the image, and are cut there", where)
     if len(rois) < len(regions):
         left_out = len(regions) - len(rois)
-        logger.info("%s: %d regions outside of the image are left out", where, left_out)
+        logger.info("%s: regions outside of the image, left out: %d", where, left_out)
     return rois
 
 
@@ -528,8 +528,8 @@ def write_roi_table(
     for value, n_times in Counter(values).items():
         if value is None or n_times > 1:
             raise ValueError(
-                f"rois: {n_times} regions for the table {name!r} have the {index} "
-                f"{value!r}; each needs one of its own"
+                f"rois: the {index} {value!r} is missing or repeated among the regions for "
+                f"the table {name!r}; each needs one of its own"
             )
     is_part = "t" in axes and any(
         roi.region[0] != slice(0, image.shape[0]) for roi in rois

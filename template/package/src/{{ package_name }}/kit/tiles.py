@@ -194,7 +194,7 @@ def label_tiles(
             f"{n_far} pairs overlap that are no neighbours: take larger tiles, or an "
             f"overlap of at most {tile // 4}"
         )
-    logger.info("%s: %d tiles", image.path, n_tiles)
+    logger.info("Tiles of %s: %d", image.path, n_tiles)
     try:
         for part in parts:
             highest += segment_part(part, highest)

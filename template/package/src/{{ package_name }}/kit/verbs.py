@@ -230,7 +230,7 @@ def label_image(
             else:
                 options["whole"] = whole
                 n_objects = label_regions(segment, image, label, rois, **options)
-        logger.info("%s: %d objects", path, n_objects)
+        logger.info("Objects in %s: %d", path, n_objects)
     if masking_roi_table:
         label = open_label(image, label_name)
         step = current_step([label])

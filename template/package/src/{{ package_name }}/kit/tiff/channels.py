@@ -22,8 +22,8 @@ def find_channels(
             n_channels = group.extent.sizes["c"]
             if len({*given} - {""}) != n_channels or len(given) > len({*given}):
                 raise ValueError(
-                    f"channel_names: {list(given)}; acquisition {key.acquisition} has "
-                    f"{n_channels} channels, each with another name"
+                    f"channel_names: {list(given)}; the number of channels of acquisition "
+                    f"{key.acquisition} is {n_channels}: give each another name"
                 )
         return {key: list(given) for key in images}
     known: dict[int, list[str]] = defaultdict(list)

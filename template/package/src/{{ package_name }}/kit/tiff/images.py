@@ -236,13 +236,14 @@ def select_images(
     ]
     texts += unclear
     if texts:
-        count = f"{n_planes} planes" if n_planes else f"{len(unclear)} files"
-        logger.warning("%s are missing:\n%s", count, "\n".join(texts))
+        what = "planes" if n_planes else "files"
+        count = f"missing {what}, {n_planes or len(unclear)} in all"
+        logger.warning("%s:\n%s", count, "\n".join(texts))
         if missing == "reject":
             more = len(texts) - LISTED
             rest = f"; and {more} more, which the log lists" if more > 0 else ""
             raise ValueError(
-                f"tiff_dir: {count} are missing: {'; '.join(texts[:LISTED])}{rest}. "
+                f"tiff_dir: {count}: {'; '.join(texts[:LISTED])}{rest}. "
                 "The argument missing can skip these images, or fill them with zeros"
             )
     left_out = lines if missing == "skip" else {}

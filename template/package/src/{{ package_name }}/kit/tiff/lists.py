@@ -57,8 +57,8 @@ def read_csv(path: str, argument: str, needed: Sequence[str]) -> list[dict[str, 
             continue
         if len(values) != len(columns):
             raise ValueError(
-                f"{argument}: line {number} of {path} has {len(values)} values for "
-                f"{len(columns)} columns"
+                f"{argument}: line {number} of {path} has length {len(values)}, and the "
+                f"first line has {len(columns)}: give each column a value, or leave it empty"
             )
         rows.append(dict(zip(columns, (v.strip() for v in values), strict=True)))
     return rows

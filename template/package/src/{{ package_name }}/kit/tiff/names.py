@@ -165,8 +165,8 @@ class Naming(NamedTuple):
             shown = [path.relative_to(self.folder).as_posix() for path in unfit[:5]]
             texts = [show_misfit(name, self.patterns) for name in shown]
             raise ValueError(
-                f"pattern: {len(unfit)} of {len(names)} file names do not fit "
-                f"{' or '.join(map(_shown, self.patterns))}: {', '.join(texts)}; the "
+                f"pattern: {' or '.join(map(_shown, self.patterns))} does not fit "
+                f"{len(unfit)} of {len(names)} file names: {', '.join(texts)}; the "
                 "argument skip leaves files out"
             )
         return [name for name in names.values() if name]

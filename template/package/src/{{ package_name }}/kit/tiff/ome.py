@@ -182,7 +182,7 @@ def ome_scenes(
             scenes.append((replace(scene, facts=facts), read))
     if not scenes:
         raise ValueError(
-            f"it has {len(file.pages)} pages, and {wanted} in its OME-XML"
+            f"the number of its pages is {len(file.pages)}, and {wanted} in its OME-XML"
             if wanted
             else "its OME-XML places no plane into it"
         )
