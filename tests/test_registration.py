@@ -17,7 +17,8 @@ from my_fractal_tasks.kit import (
     write_roi_table,
     write_table,
 )
-from my_fractal_tasks.kit.regions import Roi, read_rois
+from my_fractal_tasks.kit.blocks import Roi
+from my_fractal_tasks.kit.regions import read_rois
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.register_acquisitions_shift import align
 from package_images import write_image, write_plate

@@ -203,18 +203,11 @@ KIT = ROOT / "template" / "package" / "src" / "{{ package_name }}" / "kit"
 
 
 def relative_imports(path: Path) -> set[str]:
-    """Return the modules of its package that a module imports when it runs."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    types = [
-        node
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
-        for node in ast.walk(branch)
-    ]
+    """Return the modules of its package that a module imports."""
     return {
         "." * node.level + (node.module or "")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.level and node not in types
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
     }
 
 

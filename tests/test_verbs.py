@@ -1,6 +1,7 @@
 """A verb of the kit gives what its function gives on the whole image, and repeats no work."""
 
 import inspect
+import os
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,15 +14,18 @@ from my_fractal_tasks.kit import (
     blocks,
     filter_image,
     fractal,
+    in_threads,
     label_image,
     measure_labels,
+    ngff,
     open_image,
     open_label,
     plate_table,
     task,
     write_roi_table,
 )
-from my_fractal_tasks.kit.regions import Roi
+from my_fractal_tasks.kit.blocks import Roi
+from my_fractal_tasks.measure_features import measure_features
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
 from package_images import PACKAGE, read_table, write_image, write_plate
 from scipy import ndimage
@@ -29,7 +33,7 @@ from scipy import ndimage
 
 @pytest.fixture(autouse=True)
 def _many_small_blocks_in_threads(monkeypatch):
-    monkeypatch.setattr(blocks, "n_threads", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
     monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1000)
 
 
@@ -345,7 +349,7 @@ def test_a_task_knows_its_own_call(tmp_path):
     def outer(*, number: float, names: list[str] = []):  # noqa: B006
         seen.append(fractal.CALL.get())
         inner(number=2)
-        list(blocks.in_threads(lambda _: seen.append(fractal.CALL.get()), [0]))
+        list(in_threads(lambda _: seen.append(fractal.CALL.get()), [0]))
         seen.append(fractal.CALL.get())
 
     outer(number="3")
@@ -395,3 +399,20 @@ def test_a_task_looks_like_its_function():
     # This test, one frame of the decorator, and the function.
     frames = traceback.extract_tb(caught.value.__traceback__)
     assert [frame.name for frame in frames][1:] == ["run", "fail"]
+
+
+def test_a_job_opens_its_image_once(tmp_path, monkeypatch):
+    (path,) = write_plate(tmp_path / "p.zarr", {"B/03": [0]})
+    url = str(path)
+    opened = []
+    read = ngff._read_group
+
+    def count(path):
+        opened.append(str(path))
+        return read(path)
+
+    monkeypatch.setattr(ngff, "_read_group", count)
+    for job in (gaussian_blur, threshold_segmentation, measure_features):
+        opened.clear()
+        job(zarr_url=url)
+        assert opened.count(url) == 1, job.__name__

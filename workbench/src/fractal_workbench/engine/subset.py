@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import zarr
 
 from .. import kit
+from ..kit.blocks import Roi
 from ..kit.plate import find_in_plate
 from ..kit.publish import suggest
-from ..kit.regions import Roi, read_rois, roi_tables
+from ..kit.regions import read_rois
+from ..kit.tables import roi_tables
 from .rules import Image, WorkflowError, count_of
 
 MARK = ".tried"  # names what a folder is a copy of; without it, none is replaced

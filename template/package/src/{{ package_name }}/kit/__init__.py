@@ -36,13 +36,14 @@ What can be imported from here stays so; the modules behind it may change.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .blocks import Roi as Roi
     from .blocks import build_pyramid as build_pyramid
     from .blocks import cast as cast
     from .blocks import cut_blocks as cut_blocks
     from .blocks import each_block as each_block
-    from .blocks import in_threads as in_threads
+    from .blocks import each_roi as each_roi
     from .blocks import map_blocks as map_blocks
-    from .blocks import n_threads as n_threads
+    from .blocks import map_regions as map_regions
     from .blocks import write_levels as write_levels
     from .columns import parse_numbers as parse_numbers
     from .create import create_image as create_image
@@ -57,7 +58,9 @@ if TYPE_CHECKING:
     from .fractal import task_output as task_output
     from .image import Channel as Channel
     from .image import Image as Image
+    from .image import level_like as level_like
     from .image import open_image as open_image
+    from .image import open_label as open_label
     from .image_tables import find_points as find_points
     from .image_tables import measure_image as measure_image
     from .intensity import histogram as histogram
@@ -71,8 +74,6 @@ if TYPE_CHECKING:
     from .ngff import group_version as group_version
     from .ngff import ome_metadata as ome_metadata
     from .ngff import open_group as open_group
-    from .overlays import level_like as level_like
-    from .overlays import open_label as open_label
     from .plate import PlateImage as PlateImage
     from .plate import create_plate as create_plate
     from .plate import find_in_plate as find_in_plate
@@ -86,10 +87,7 @@ if TYPE_CHECKING:
     from .publish import check_name as check_name
     from .publish import is_zarr as is_zarr
     from .regions import Regions as Regions
-    from .regions import Roi as Roi
-    from .regions import each_roi as each_roi
     from .regions import find_rois as find_rois
-    from .regions import map_regions as map_regions
     from .regions import regions_of_labels as regions_of_labels
     from .regions import write_roi_table as write_roi_table
     from .slices import Array as Array
@@ -100,6 +98,8 @@ if TYPE_CHECKING:
     from .tables import table_names as table_names
     from .tables import write_feature_table as write_feature_table
     from .tables import write_table as write_table
+    from .threads import in_threads as in_threads
+    from .threads import n_threads as n_threads
     from .tiles import label_tiles as label_tiles
     from .units import micrometers as micrometers
     from .units import seconds as seconds

@@ -1,7 +1,7 @@
-"""Move pixels through a function, block by block and in threads.
+"""Move pixels through a function, by block or region of interest, and in threads.
 
-- `map_blocks`: an image, or a label image, from another one.
-- `each_block`: anything else, such as measurements.
+- `map_blocks`, `map_regions`: an image, or a label image, from another one.
+- `each_block`, `each_roi`: anything else, such as measurements.
 - `build_pyramid`: the smaller levels, of what was written in another way.
 
 Memory grows with a block and the number of threads, not with the image. No result depends
@@ -10,46 +10,45 @@ on either of them, as long as a function computes a pixel only from those that `
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .fractal import CALL
 from .image import Channels, Image, channels_to_read
 from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer
 from .slices import Array, Region, extents, grow, within
-from .voxels import read_voxels
+from .threads import in_threads, n_threads
+from .voxels import read_voxels, write_voxels
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def n_threads() -> int:
-    """Number of processors that this process may use; SLURM sets it per job."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """A region of interest.
 
-
-def in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Call `function` on each item, one per processor at a time; results in order.
-
-    zarr, its codecs, NumPy and SciPy release Python's lock in most of their work.
-
-    Args:
-        function: Takes an item.
-        items: What to call it on.
+    Attributes:
+        name: Name in the table, or label of the object.
+        region: One slice, in pixels, for each axis of the image but `c`.
+        label: Label of the object that it surrounds, if it does.
+        mask: Label image with that object.
     """
-    # A thread does not know by itself which task runs.
-    with ThreadPoolExecutor(
-        n_threads(), initializer=CALL.set, initargs=(CALL.get(),)
-    ) as pool:
-        yield from pool.map(function, items)
+
+    name: str
+    region: Region
+    label: int | None = None
+    mask: Image | None = None
+
+    def inside(self) -> Array:
+        """Mask of the object in the region; all true without an object."""
+        if self.mask is None:
+            return np.ones(extents(self.region), bool)
+        return np.asarray(self.mask.read(self.region, 0) == self.label)
 
 
 def cut_blocks(image: Image, whole: str = "", parts: int = 16) -> list[list[slice]]:
@@ -188,6 +187,96 @@ def map_blocks(
     cuts = cut_blocks(target, whole, parts=2 * n_threads())
     write_levels(target, cuts, make)
     fit.check()
+
+
+def each_roi(
+    function: Callable[[Roi], R], rois: Sequence[Roi]
+) -> Iterator[tuple[Roi, R]]:
+    """Call `function` on each region, some at a time; results in the order of the regions.
+
+    What is written between two results meets no other thread: regions may share chunks.
+
+    Args:
+        function: Takes a region.
+        rois: Regions, from `find_rois`.
+    """
+    size = n_threads()
+    for start in range(0, len(rois), size):
+        some = rois[start : start + size]
+        yield from zip(some, [*in_threads(function, some)], strict=True)
+
+
+def map_regions(
+    function: Callable[[Array], Array],
+    source: Image,
+    target: Image,
+    rois: Sequence[Roi],
+    *,
+    channel: Channels | None = None,
+    copy_rest: bool = True,
+) -> None:
+    """Apply `function` to the pixels of each region, and copy the rest of `source`.
+
+    As with `map_blocks`, integers are rounded, and what the data type of `target` cannot
+    hold is an error. Memory grows with a region and the number of threads.
+
+    Args:
+        function: Takes and returns an array with the axes of `target`: the region of one
+            channel. It sees all pixels around an object; those inside of it are written.
+        source: Image to read.
+        target: Image to write, with the same axes, from `derive_image`.
+        rois: Regions, from `find_rois`. Where they overlap, the later one counts.
+        channel: Channel of `source` that `function` sees, without the axis of channels, if
+            `target` has one channel; a list of them comes in front of the axes. By default
+            each in turn.
+        copy_rest: Whether the rest of the image is that of `source`; otherwise it is 0,
+            where what the function makes is no grey value of one channel.
+
+    Raises:
+        ValueError: The results do not fit the data type of `target`.
+    """
+    array, at = target.levels[0], target.axes.find("c")
+    read = None if channel is None else channels_to_read(source, channel)
+    fit = Fit(array.dtype)
+
+    def copy(region: Region) -> None:
+        if not copy_rest:
+            array[region] = 0
+        elif read is None:
+            write_voxels(array, region, cast(source.read(region), array.dtype))
+        else:
+            own = tuple(s for dim, s in enumerate(region) if dim != at)
+            pixels = cast(source.read(own, read), array.dtype)
+            pixels = pixels if at < 0 else np.expand_dims(pixels, at)
+            write_voxels(array, region, pixels)
+
+    for _ in in_threads(copy, product(*cut_blocks(target))):
+        pass
+    for position in range(target.shape[at]) if at >= 0 else range(1):
+
+        def run(roi: Roi, position: int = position) -> Array:
+            pixels = source.read(roi.region, position if read is None else read)
+            shape = extents(roi.region)
+            if read is None and at >= 0:
+                pixels = np.expand_dims(pixels, at)
+                shape = pixels.shape
+            result = np.asanyarray(function(pixels))
+            if result.shape != shape:
+                raise ValueError(
+                    f"function: it returns the shape {result.shape} for {shape}"
+                )
+            return fit(result)
+
+        for roi, found in each_roi(run, rois):
+            place: list[Any] = list(roi.region)
+            if at >= 0:
+                place.insert(at, position)
+            result = found.reshape(extents(roi.region))
+            if roi.mask:
+                result = np.where(roi.inside(), result, array[tuple(place)])
+            array[tuple(place)] = result
+    fit.check()
+    build_pyramid(target)
 
 
 def check_axes(**arguments: Iterable[str]) -> None:

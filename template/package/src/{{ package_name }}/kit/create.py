@@ -8,19 +8,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .image import Image, open_image
+from .intensity import display_window
 from .multiscale import AXES, TYPES
-from .ngff import MADE_BY, WRITTEN, NgffVersion, new_array, new_group, open_group
-from .publish import published
-from .write import display_window, keep_children
-
-if TYPE_CHECKING:
-    from .provenance import Step
+from .ngff import NgffVersion, new_array, new_group
+from .provenance import Step, recorded
+from .write import keep_children
 
 
 @contextmanager
@@ -37,7 +35,7 @@ def create_image(
     chunk_yx: int = 2048,
     min_levels: int = 1,
     overwrite: bool = False,
-    made_by: "Step | None" = None,
+    made_by: Step | None = None,
 ) -> Iterator[Image]:
     """Create an image, with a pyramid by factors of two in y and x.
 
@@ -98,8 +96,7 @@ def create_image(
     if version == "0.4":
         multiscale["version"] = version
 
-    record = made_by.record(path) if made_by else {}
-    with published(path, overwrite=overwrite, argument="overwrite") as partial:
+    with recorded(path, made_by, overwrite=overwrite, argument="overwrite") as partial:
         group = new_group(partial, version, {"multiscales": [multiscale]})
         for level, level_shape in enumerate(shapes):
             chunks = [1] * (len(axes) - 2) + [
@@ -114,13 +111,11 @@ def create_image(
                 axes=axes,
             )
         yield open_image(partial, mode="r+")
-        image = open_image(partial)
-        attributes: dict[str, Any] = open_group(partial).attrs.asdict()
+        image = open_image(partial, mode="r+")
+        attributes: dict[str, Any] = image.group.attrs.asdict()
         omero = {"channels": _describe_channels(image, channels, wavelengths)}
         attributes.get("ome", attributes)["omero"] = omero
-        if made_by:
-            attributes[MADE_BY] = record | {WRITTEN: made_by.written(partial)}
-        open_group(partial, mode="r+").update_attributes(attributes)
+        image.group.update_attributes(attributes)
         keep_children(path, partial)
 
 

@@ -8,8 +8,14 @@ import numpy as np
 
 from .blocks import cut_slabs, each_block
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, image_to_write
-from .overlays import level_like, open_label
+from .image import (
+    Channels,
+    Image,
+    channels_to_read,
+    image_to_write,
+    level_like,
+    open_label,
+)
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
 from .regions import Regions, find_rois, regions_of_labels

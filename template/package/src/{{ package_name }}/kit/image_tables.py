@@ -10,14 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blocks import check_axes, in_threads
+from .blocks import Roi, check_axes
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, image_to_write
-from .overlays import level_like, open_label
+from .image import (
+    Channels,
+    Image,
+    channels_to_read,
+    image_to_write,
+    level_like,
+    open_label,
+)
 from .provenance import current_step, is_made
-from .regions import Regions, Roi, find_rois
+from .regions import Regions, find_rois
 from .slices import Array, Region
 from .tables import write_table
+from .threads import in_threads
 
 logger = logging.getLogger(__name__)
 

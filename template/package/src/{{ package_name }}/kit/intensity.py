@@ -1,4 +1,4 @@
-"""Brightness of a channel, from a histogram of all its pixels."""
+"""Brightness of a channel: histogram, percentiles, and display range."""
 
 import logging
 from functools import reduce
@@ -101,3 +101,32 @@ def _finite_limits(_: Region, pixels: Array) -> tuple[float, float]:
     """Lowest and highest of the pixels that are neither NaN nor infinite."""
     finite = pixels[np.isfinite(pixels)].astype(float)
     return finite.min(initial=np.inf), finite.max(initial=-np.inf)
+
+
+def display_window(image: Image, channel: int) -> dict[str, float]:
+    """Display range of a channel for viewers.
+
+    Args:
+        image: An image that is written.
+        channel: Position of the channel.
+    """
+    fits = (level for level in image.levels if max(level.shape[-2:]) <= 256)
+    small = next(fits, image.levels[-1])
+    # The middle of one plane, in the middle of the stack, is enough.
+    place: dict[str, int | slice] = {"c": channel, "t": 0}
+    for axis, extent in zip(image.axes, small.shape, strict=True):
+        if axis in "yx":
+            place[axis] = slice(max(extent // 2 - 512, 0), extent // 2 + 512)
+        elif axis == "z":
+            place[axis] = extent // 2
+    pixels = np.asarray(small[tuple(place[axis] for axis in image.axes)])
+    kind = pixels.dtype.kind
+    finite = pixels[np.isfinite(pixels)].astype(float)
+    start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0.0, 1.0)
+    if kind != "f" or start == end:
+        end = max(end, start + 1)
+    low, high = 0.0, 1.0  # of booleans
+    if kind in "iuf":
+        limits = np.finfo(pixels.dtype) if kind == "f" else np.iinfo(pixels.dtype)
+        low, high = float(limits.min), float(limits.max)
+    return {"min": low, "max": high, "start": float(start), "end": float(end)}

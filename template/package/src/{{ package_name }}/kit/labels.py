@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import (
+    Roi,
     build_pyramid,
     check_axes,
     cut_blocks,
     cut_slabs,
-    in_threads,
+    each_roi,
     write_levels,
 )
 from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects, touching_labels
-from .regions import Roi, each_roi
 from .slices import Array, Region
+from .threads import in_threads
 from .voxels import read_voxels, write_voxels
 
 KEPT = 2**27  # bytes of local labels in memory; others wait in the label image

@@ -285,8 +285,7 @@ def add_to_image(path: Path) -> None:
     """Add `labels/<name>` or `tables/<name>` to the list in its image, unless it is there."""
     folder, kind, name = path.parents[1], path.parent.name, path.name
     drop_consolidated(path)
-    image = zarr.open_group(folder, mode="r", use_consolidated=False)
-    zarr_format = image.metadata.zarr_format
+    zarr_format = 3 if (folder / "zarr.json").exists() else 2
 
     def add(attributes: dict[str, Any]) -> None:
         # NGFF 0.5 keeps its own metadata under "ome"; tables are not part of NGFF.

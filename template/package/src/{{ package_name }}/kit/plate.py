@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import zarr
 
@@ -21,10 +21,8 @@ from .ngff import (
     ome_metadata,
     open_group,
 )
+from .provenance import Step
 from .publish import is_zarr, published
-
-if TYPE_CHECKING:
-    from .provenance import Step
 
 # Reasons why the metadata of a plate or well cannot be understood.
 DAMAGE = (AttributeError, LookupError, OSError, TypeError, ValueError)
@@ -234,7 +232,7 @@ def create_plate(
     overwrite: bool = False,
     extend: bool = False,
     like: Path | None = None,
-    made_by: "Step | None" = None,
+    made_by: Step | None = None,
 ) -> None:
     """Write the metadata of a plate and of all its wells; the images are written later.
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -23,12 +23,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from .blocks import in_threads
 from .fractal import CALL
-from .image import Image
+from .image import Image, open_image
 from .modules import needed_modules
 from .ngff import MADE_BY, WRITTEN, add_to_image, add_to_well, ome_metadata, open_group
-from .publish import is_zarr, remove_leftovers
+from .publish import is_zarr, published, remove_leftovers
+from .threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +235,28 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
         remove_leftovers(path.parent)
     logger.info("%s: an earlier run has made it", path)
     return True
+
+
+@contextmanager
+def recorded(
+    path: Path, step: Step | None, *, overwrite: bool, argument: str
+) -> Iterator[Path]:
+    """Publish a folder with a record of the step that made it; see `published`.
+
+    Args:
+        path: Folder of an image, label or table to make.
+        step: The step; without one, there is no record.
+        overwrite: Whether to replace an OME-Zarr that exists.
+        argument: Name of the task's argument, for the error messages.
+    """
+    record = step.record(path) if step else {}
+    with published(path, overwrite=overwrite, argument=argument) as partial:
+        yield partial
+        if step:
+            if "." in record["sources"]:  # it takes the place of its source
+                record["sources"]["."] = checksum(open_image(partial))
+            record[WRITTEN] = step.written(partial)
+            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
 
 
 def checksum(image: Image) -> str:

@@ -1,4 +1,4 @@
-"""Regions of an image: of ROI tables, of the objects of a mask, and work in them.
+"""Regions of an image: of ROI tables, and of the objects of a mask.
 
 ROI tables are in micrometers from the corner of the image. As for ngio, a region is made
 of all pixels that it touches, but for a hundredth of a pixel.
@@ -6,74 +6,26 @@ of all pixels that it touches, but for a hundredth of a pixel.
 
 import logging
 import math
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .blocks import (
-    Fit,
-    build_pyramid,
-    cast,
-    cut_blocks,
-    each_block,
-    in_threads,
-    n_threads,
-)
+from .blocks import Roi, each_block, each_roi
 from .columns import kind_of, parse_numbers
-from .image import Channels, Image, channels_to_read
-from .ngff import add_to_image, open_group
-from .overlays import level_like, open_label
+from .image import Image, level_like, open_label
+from .provenance import Step
 from .publish import suggest
-from .slices import Array, Region, common, extents, union
-from .tables import (
-    Table,
-    check_links,
-    read_table,
-    table_files,
-    table_names,
-    write_table,
-)
-from .voxels import write_voxels
-
-if TYPE_CHECKING:
-    from .provenance import Step
+from .slices import Array, Region, common, union
+from .tables import COLUMNS, Table, read_table, table_files, table_names, write_table
 
 logger = logging.getLogger(__name__)
-R = TypeVar("R")
-
-COLUMNS = {axis: (f"{axis}_micrometer", f"len_{axis}_micrometer") for axis in "zyx"}
-COLUMNS["t"] = ("t_second", "len_t_second")
 FARTHEST = 1e300  # what is no number is not below it either
-
-
-@dataclass(frozen=True, eq=False)
-class Roi:
-    """A region of interest.
-
-    Attributes:
-        name: Name in the table, or label of the object.
-        region: One slice, in pixels, for each axis of the image but `c`.
-        label: Label of the object that it surrounds, if it does.
-        mask: Label image with that object.
-    """
-
-    name: str
-    region: Region
-    label: int | None = None
-    mask: Image | None = None
-
-    def inside(self) -> Array:
-        """Mask of the object in the region; all true without an object."""
-        if self.mask is None:
-            return np.ones(extents(self.region), bool)
-        return np.asarray(self.mask.read(self.region, 0) == self.label)
 
 
 class Regions(BaseModel):
@@ -219,96 +171,6 @@ def label_rois(label: Image) -> list[Roi]:
         for number, box in boxes.items():
             found[number] = union(found.get(number, box), box)
     return [Roi(str(n), found[n], n) for n in sorted(found)]
-
-
-def each_roi(
-    function: Callable[[Roi], R], rois: Sequence[Roi]
-) -> Iterator[tuple[Roi, R]]:
-    """Call `function` on each region, some at a time; results in the order of the regions.
-
-    What is written between two results meets no other thread: regions may share chunks.
-
-    Args:
-        function: Takes a region.
-        rois: Regions, from `find_rois`.
-    """
-    size = n_threads()
-    for start in range(0, len(rois), size):
-        some = rois[start : start + size]
-        yield from zip(some, [*in_threads(function, some)], strict=True)
-
-
-def map_regions(
-    function: Callable[[Array], Array],
-    source: Image,
-    target: Image,
-    rois: Sequence[Roi],
-    *,
-    channel: Channels | None = None,
-    copy_rest: bool = True,
-) -> None:
-    """Apply `function` to the pixels of each region, and copy the rest of `source`.
-
-    As with `map_blocks`, integers are rounded, and what the data type of `target` cannot
-    hold is an error. Memory grows with a region and the number of threads.
-
-    Args:
-        function: Takes and returns an array with the axes of `target`: the region of one
-            channel. It sees all pixels around an object; those inside of it are written.
-        source: Image to read.
-        target: Image to write, with the same axes, from `derive_image`.
-        rois: Regions, from `find_rois`. Where they overlap, the later one counts.
-        channel: Channel of `source` that `function` sees, without the axis of channels, if
-            `target` has one channel; a list of them comes in front of the axes. By default
-            each in turn.
-        copy_rest: Whether the rest of the image is that of `source`; otherwise it is 0,
-            where what the function makes is no grey value of one channel.
-
-    Raises:
-        ValueError: The results do not fit the data type of `target`.
-    """
-    array, at = target.levels[0], target.axes.find("c")
-    read = None if channel is None else channels_to_read(source, channel)
-    fit = Fit(array.dtype)
-
-    def copy(region: Region) -> None:
-        if not copy_rest:
-            array[region] = 0
-        elif read is None:
-            write_voxels(array, region, cast(source.read(region), array.dtype))
-        else:
-            own = tuple(s for dim, s in enumerate(region) if dim != at)
-            pixels = cast(source.read(own, read), array.dtype)
-            pixels = pixels if at < 0 else np.expand_dims(pixels, at)
-            write_voxels(array, region, pixels)
-
-    for _ in in_threads(copy, product(*cut_blocks(target))):
-        pass
-    for position in range(target.shape[at]) if at >= 0 else range(1):
-
-        def run(roi: Roi, position: int = position) -> Array:
-            pixels = source.read(roi.region, position if read is None else read)
-            shape = extents(roi.region)
-            if read is None and at >= 0:
-                pixels = np.expand_dims(pixels, at)
-                shape = pixels.shape
-            result = np.asanyarray(function(pixels))
-            if result.shape != shape:
-                raise ValueError(
-                    f"function: it returns the shape {result.shape} for {shape}"
-                )
-            return fit(result)
-
-        for roi, found in each_roi(run, rois):
-            place: list[Any] = list(roi.region)
-            if at >= 0:
-                place.insert(at, position)
-            result = found.reshape(extents(roi.region))
-            if roi.mask:
-                result = np.where(roi.inside(), result, array[tuple(place)])
-            array[tuple(place)] = result
-    fit.check()
-    build_pyramid(target)
 
 
 def regions_of_labels(label: Image, rois: Sequence[Roi]) -> dict[tuple[int, int], str]:
@@ -503,7 +365,7 @@ def write_roi_table(
     *,
     label_name: str = "",
     overwrite: bool = False,
-    made_by: "Step | None" = None,
+    made_by: Step | None = None,
 ) -> None:
     """Write a table of regions.
 
@@ -555,51 +417,3 @@ def write_roi_table(
         overwrite=overwrite,
         made_by=made_by,
     )
-
-
-def roi_tables(image: Image) -> list[str]:
-    """Names of the ROI and condition tables of an image, which its copies get.
-
-    Raises:
-        ValueError: One has links, or its name leads elsewhere.
-    """
-    names = []
-    for name in table_names(image):
-        path = image.path / "tables" / name
-        kept = ("roi_table", "generic_roi_table", "condition_table")
-        if path.is_dir() and open_group(path).attrs.get("type") in kept:
-            check_links(path, "zarr_url")
-            names.append(name)
-    return names
-
-
-def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
-    """Copy the ROI and condition tables of a source to a new image.
-
-    Tables of labels stay behind, as labels do.
-
-    Args:
-        image: Image that has the tables.
-        path: Folder of the new image; what it has already stays.
-        sizes: Number of pixels along the axes that have changed, which regions then cover.
-
-    Raises:
-        ValueError: As `roi_tables`.
-    """
-    for name in roi_tables(image):
-        source, target = (folder / "tables" / name for folder in (image.path, path))
-        if target.exists():
-            continue
-        table = read_table(image, name) if sizes else None
-        if table and table.type != "condition_table":
-            for axis, size in sizes.items():
-                first, length = (table.columns.get(column) for column in COLUMNS[axis])
-                if first is not None and length is not None:
-                    whole = size * image.physical_scale[axis]
-                    ends = np.zeros(len(first)), np.full(len(first), whole)
-                    table.columns.update(zip(COLUMNS[axis], ends, strict=True))
-            write_table(path, name, table.columns, type=table.type, index=table.index)
-        else:
-            junk = shutil.ignore_patterns(".*.partial")  # being written
-            shutil.copytree(source, target, symlinks=True, ignore=junk)
-            add_to_image(target)

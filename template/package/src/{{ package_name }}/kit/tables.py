@@ -5,30 +5,25 @@ reads CSV, and it needs no library. Tables of ROIs are written and understood by
 """
 
 import csv
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
 import zarr
 
 from .backends import KINDS, READERS, WRITERS, checked
-from .columns import (
-    INTEGER,
-    Cells,
-    kind_of,
-    make_column,
-    texts,
-    unify,
-    with_nan,
-)
+from .columns import INTEGER, Cells, kind_of, make_column, texts, unify, with_nan
 from .image import Image
-from .ngff import MADE_BY, WRITTEN, add_to_image, find_group, inside, open_group
-from .publish import check_name, is_zarr, published, suggest
+from .ngff import add_to_image, find_group, inside, open_group
+from .provenance import Step, recorded
+from .publish import check_name, is_zarr, suggest
 from .slices import Array
 
-if TYPE_CHECKING:
-    from .provenance import Step
+COLUMNS = {axis: (f"{axis}_micrometer", f"len_{axis}_micrometer") for axis in "zyx"}
+COLUMNS["t"] = ("t_second", "len_t_second")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +53,7 @@ def table_names(holder: Image | Path, argument: str = "zarr_url") -> list[str]:
     """
     path = _folder(holder)
     folder = path / "tables"
-    if not is_zarr(folder):
+    if isinstance(holder, Path) and not is_zarr(folder):
         folder = find_group(path, argument, "r")[0] / "tables"
     names: Any = open_group(folder).attrs.get("tables", []) if is_zarr(folder) else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -242,7 +237,7 @@ def write_table(
     label_name: str = "",
     backend: Literal["csv", "parquet"] = "csv",
     overwrite: bool = False,
-    made_by: "Step | None" = None,
+    made_by: Step | None = None,
 ) -> None:
     """Write a table: it appears complete or not at all, and in the list of tables.
 
@@ -293,18 +288,14 @@ def write_table(
             key: kind_of(values) or ("str" if values.dtype.kind in "UO" else "float")
             for key, values in arrays.items()
         }
-    record = made_by.record(path) if made_by else {}
     group = holder.group if isinstance(holder, Image) else open_group(holder)
-    with published(path, overwrite=overwrite, argument="table_name") as partial:
+    with recorded(path, made_by, overwrite=overwrite, argument="table_name") as partial:
         zarr_format = group.metadata.zarr_format
-        table = zarr.create_group(partial, zarr_format=zarr_format, attributes=metadata)
+        zarr.create_group(partial, zarr_format=zarr_format, attributes=metadata)
         try:
             WRITERS[backend](partial, arrays)
         except ValueError as error:
             raise ValueError(f"columns: {path}: {error}; choose csv") from error
-        if made_by:
-            record[WRITTEN] = made_by.written(partial)
-            table.update_attributes({MADE_BY: record})
     add_to_image(path)
 
 
@@ -315,7 +306,7 @@ def write_feature_table(
     *,
     label_name: str,
     overwrite: bool = False,
-    made_by: "Step | None" = None,
+    made_by: Step | None = None,
 ) -> None:
     """Write features of labels as a table.
 
@@ -341,3 +332,51 @@ def write_feature_table(
         overwrite=overwrite,
         made_by=made_by,
     )
+
+
+def roi_tables(image: Image) -> list[str]:
+    """Names of the ROI and condition tables of an image, which its copies get.
+
+    Raises:
+        ValueError: One has links, or its name leads elsewhere.
+    """
+    names = []
+    for name in table_names(image):
+        path = image.path / "tables" / name
+        kept = ("roi_table", "generic_roi_table", "condition_table")
+        if path.is_dir() and open_group(path).attrs.get("type") in kept:
+            check_links(path, "zarr_url")
+            names.append(name)
+    return names
+
+
+def copy_roi_tables(image: Image, path: Path, sizes: Mapping[str, int]) -> None:
+    """Copy the ROI and condition tables of a source to a new image.
+
+    Tables of labels stay behind, as labels do.
+
+    Args:
+        image: Image that has the tables.
+        path: Folder of the new image; what it has already stays.
+        sizes: Number of pixels along the axes that have changed, which regions then cover.
+
+    Raises:
+        ValueError: As `roi_tables`.
+    """
+    for name in roi_tables(image):
+        source, target = (folder / "tables" / name for folder in (image.path, path))
+        if target.exists():
+            continue
+        table = read_table(image, name) if sizes else None
+        if table and table.type != "condition_table":
+            for axis, size in sizes.items():
+                first, length = (table.columns.get(column) for column in COLUMNS[axis])
+                if first is not None and length is not None:
+                    whole = size * image.physical_scale[axis]
+                    ends = np.zeros(len(first)), np.full(len(first), whole)
+                    table.columns.update(zip(COLUMNS[axis], ends, strict=True))
+            write_table(path, name, table.columns, type=table.type, index=table.index)
+        else:
+            junk = shutil.ignore_patterns(".*.partial")  # being written
+            shutil.copytree(source, target, symlinks=True, ignore=junk)
+            add_to_image(target)

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
-from .blocks import build_pyramid, cut_blocks, cut_slabs
+from .blocks import Roi, build_pyramid, cut_blocks, cut_slabs
 from .image import Channels, Image, channels_to_read
 from .objects import Runs, checked_labels, number_objects
-from .regions import Roi
 from .slices import Array, Region, common, extents, within
 from .voxels import read_voxels, write_voxels
 

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .blocks import cut_slabs, map_blocks
+from .blocks import cut_slabs, map_blocks, map_regions
 from .fractal import ImageUpdate, task_output
-from .image import Channels, Image, channels_to_read, image_to_write
+from .image import Channels, Image, channels_to_read, image_to_write, open_label
 from .labels import label_blocks, label_regions
 from .models import model_sources
-from .overlays import open_label
 from .plate import sibling_path
 from .provenance import current_step, is_made
 from .publish import check_free, check_name
-from .regions import Regions, find_rois, label_rois, map_regions, write_roi_table
+from .regions import Regions, find_rois, label_rois, write_roi_table
 from .slices import Array
 from .tiles import label_tiles
 from .write import derive_image, derive_label

@@ -18,9 +18,9 @@ import zarr
 from numpy.typing import DTypeLike
 
 from .image import Image, open_image
+from .intensity import display_window
 from .ngff import (
     MADE_BY,
-    WRITTEN,
     add_to_image,
     add_to_well,
     drop_consolidated,
@@ -29,10 +29,9 @@ from .ngff import (
     ome_metadata,
     open_group,
 )
-from .provenance import Step, checksum
-from .publish import check_name, is_zarr, published
-from .regions import copy_roi_tables, roi_tables
-from .tables import table_names
+from .provenance import Step, recorded
+from .publish import check_name, is_zarr
+from .tables import copy_roi_tables, roi_tables, table_names
 
 
 def _channel(channels: list[dict[str, Any]], channel: int | str) -> dict[str, Any]:
@@ -85,8 +84,7 @@ def derive_image(
     if not in_place:
         roi_tables(image)  # before the work
     attributes: dict[str, Any] = deepcopy(image.group.attrs.asdict())
-    record = made_by.record(path) if made_by else None
-    with published(path, overwrite=overwrite, argument="overwrite") as partial:
+    with recorded(path, made_by, overwrite=overwrite, argument="overwrite") as partial:
         # From here on no other task can publish; one may have, since `image` was opened.
         if in_place and open_group(path).attrs.asdict() != attributes:
             raise RuntimeError(f"zarr_url: another task has overwritten {path}")
@@ -111,11 +109,6 @@ def derive_image(
         yield derived
         if derived.levels[0].dtype != image.levels[0].dtype or channel is not None:
             _renew_windows(derived)
-        if made_by and record:
-            if in_place:
-                record["sources"]["."] = checksum(open_image(partial))
-            record[WRITTEN] = made_by.written(partial)
-            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
         keep_children(path, partial)
         if not in_place:
             copy_roi_tables(image, partial, sizes or {})
@@ -135,35 +128,6 @@ def _renew_windows(image: Image) -> None:
         if "window" in channel:
             channel["window"] = display_window(image, index)
     image.group.update_attributes(attributes)
-
-
-def display_window(image: Image, channel: int) -> dict[str, float]:
-    """Display range of a channel for viewers.
-
-    Args:
-        image: An image that is written.
-        channel: Position of the channel.
-    """
-    fits = (level for level in image.levels if max(level.shape[-2:]) <= 256)
-    small = next(fits, image.levels[-1])
-    # The middle of one plane, in the middle of the stack, is enough.
-    place: dict[str, int | slice] = {"c": channel, "t": 0}
-    for axis, extent in zip(image.axes, small.shape, strict=True):
-        if axis in "yx":
-            place[axis] = slice(max(extent // 2 - 512, 0), extent // 2 + 512)
-        elif axis == "z":
-            place[axis] = extent // 2
-    pixels = np.asarray(small[tuple(place[axis] for axis in image.axes)])
-    kind = pixels.dtype.kind
-    finite = pixels[np.isfinite(pixels)].astype(float)
-    start, end = np.percentile(finite, [1, 99.9]) if finite.size else (0.0, 1.0)
-    if kind != "f" or start == end:
-        end = max(end, start + 1)
-    low, high = 0.0, 1.0  # of booleans
-    if kind in "iuf":
-        limits = np.finfo(pixels.dtype) if kind == "f" else np.iinfo(pixels.dtype)
-        low, high = float(limits.min), float(limits.max)
-    return {"min": low, "max": high, "start": float(start), "end": float(end)}
 
 
 def _array_like(
@@ -236,8 +200,7 @@ def derive_label(
         "image-label": {"version": image.version, "source": {"image": "../../"}},
     }
     path = image.path / "labels" / name
-    record = made_by.record(path) if made_by else {}
-    with published(path, overwrite=overwrite, argument="label_name") as partial:
+    with recorded(path, made_by, overwrite=overwrite, argument="label_name") as partial:
         group = new_group(partial, image.version, metadata)
         for dataset, level in zip(multiscale["datasets"], image.levels, strict=True):
             shards = level.shards and [level.shards[dim] for dim in kept]
@@ -252,9 +215,6 @@ def derive_label(
                 shuffle=False,
             )
         yield open_image(partial, mode="r+")
-        if made_by:
-            record[WRITTEN] = made_by.written(partial)
-            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
     add_to_image(path)
 
 

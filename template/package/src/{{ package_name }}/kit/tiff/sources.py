@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..blocks import in_threads
+from ..threads import in_threads
 from .files import Content, read_content
 from .index import Index
 from .metadata import Facts, merged
