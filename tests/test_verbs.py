@@ -405,13 +405,13 @@ def test_a_job_opens_its_image_once(tmp_path, monkeypatch):
     (path,) = write_plate(tmp_path / "p.zarr", {"B/03": [0]})
     url = str(path)
     opened = []
-    read = ngff._read_group
+    load = ngff._load_group
 
-    def count(path):
+    def count(path, mode):
         opened.append(str(path))
-        return read(path)
+        return load(path, mode)
 
-    monkeypatch.setattr(ngff, "_read_group", count)
+    monkeypatch.setattr(ngff, "_load_group", count)
     for job in (gaussian_blur, threshold_segmentation, measure_features):
         opened.clear()
         job(zarr_url=url)

@@ -24,7 +24,7 @@ from .ngff import (
     ome_metadata,
     open_group,
 )
-from .publish import is_zarr, repair, suggest
+from .publish import is_zarr, suggest
 from .slices import Array, Region
 from .voxels import read_voxels
 
@@ -312,10 +312,7 @@ def image_to_write(image: Image | str) -> Image:
     Args:
         image: The image, or its `zarr_url`.
     """
-    if isinstance(image, Image):
-        return image
-    repair(Path(image), "zarr_url")
-    return open_image(image)
+    return image if isinstance(image, Image) else open_image(image, mode="r+")
 
 
 def open_label(image: Image, name: str, argument: str = "label_name") -> Image:

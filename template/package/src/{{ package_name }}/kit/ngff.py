@@ -145,10 +145,7 @@ def find_group(
     if not path.exists():
         raise FileNotFoundError(f"{argument}: there is nothing at {path}")
     try:
-        # Consolidated metadata would hide labels that were added after it was written.
-        if mode == "r+":
-            return path, zarr.open_group(path, mode=mode, use_consolidated=False)
-        return path, _read_group(path)
+        return path, _load_group(path, mode)
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(
             f"{argument}: {path} is not an OME-Zarr image: give the folder with its "
@@ -156,11 +153,12 @@ def find_group(
         ) from error
 
 
-def _read_group(path: Path) -> zarr.Group:
-    """Open a group to read it, in a tenth of the time that `zarr.open_group` takes.
+def _load_group(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
+    """Open a group in a tenth of the time that `zarr.open_group` takes.
 
     That one looks for each file of the metadata in a thread of its own; a task opens many
-    groups of a plate.
+    groups of a plate. Consolidated metadata are left out: they would hide labels that were
+    added after they were written.
     """
     if (path / "zarr.json").exists():
         metadata = json.loads((path / "zarr.json").read_bytes())
@@ -169,7 +167,7 @@ def _read_group(path: Path) -> zarr.Group:
         metadata = json.loads((path / ".zgroup").read_bytes())
         with suppress(FileNotFoundError):
             metadata["attributes"] = json.loads((path / ".zattrs").read_bytes())
-    store = StorePath(CheckedStore(path, read_only=True))
+    store = StorePath(CheckedStore(path, read_only=mode == "r"))
     return zarr.Group(zarr.AsyncGroup.from_dict(store, metadata))
 
 

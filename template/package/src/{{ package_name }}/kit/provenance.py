@@ -115,14 +115,15 @@ class Step:
         return total.hexdigest()[:16]
 
     @staticmethod
-    def written(result: Path) -> str:
+    def written(result: Path, ome: Mapping[str, Any]) -> str:
         """Checksum of the names and sizes of the files of a result, but for its metadata.
 
         Args:
             result: Folder of an image, without its labels and tables; or of one of these.
+            ome: Its OME metadata.
         """
         total = hashlib.sha256()
-        pyramids = ome_metadata(open_group(result)).get("multiscales")
+        pyramids = ome.get("multiscales")
         levels = pyramids[0]["datasets"] if pyramids else [{"path": ""}]
         start = len(f"{result}/")
         for file in _files([(str(result / level["path"]), ()) for level in levels]):
@@ -204,7 +205,8 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
         return False
     expected = step.record(path)
     try:
-        made_by: Any = open_group(path).attrs.asdict().get(MADE_BY)
+        group = open_group(path)
+        made_by: Any = group.attrs.asdict().get(MADE_BY)
     except (FileNotFoundError, ValueError):
         return False
     if not isinstance(made_by, dict) or not isinstance(made_by.get("sources"), dict):
@@ -218,7 +220,7 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
     uncounted = {"version": None, WRITTEN: None}
     if made_by | uncounted != expected | uncounted:
         return False
-    if written not in (None, step.written(path)):
+    if written not in (None, step.written(path, ome_metadata(group))):
         logger.warning("%s: its files were changed or deleted after it was made", path)
         return False
     here = path.resolve()
@@ -255,8 +257,9 @@ def recorded(
         if step:
             if "." in record["sources"]:  # it takes the place of its source
                 record["sources"]["."] = checksum(open_image(partial))
-            record[WRITTEN] = step.written(partial)
-            open_group(partial, mode="r+").update_attributes({MADE_BY: record})
+            group = open_group(partial, mode="r+")
+            record[WRITTEN] = step.written(partial, ome_metadata(group))
+            group.update_attributes({MADE_BY: record})
 
 
 def checksum(image: Image) -> str:
