@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from .images import Extent, Group, Key, first_plane
+from .images import Extent, Group, Key, first_plane, is_number
 from .sources import Source
 
 
@@ -89,7 +89,7 @@ def find_labels(sources: Sequence[Source], extent: Extent) -> list[str | None]:
     """
     n_channels = extent.sizes["c"]
     said = any("channel" in source.name.says for source in sources)
-    if said and not all(channel.isdigit() for channel in extent.channels):
+    if said and not all(map(is_number, extent.channels)):
         same = len(extent.channels) == n_channels
         return [*extent.channels] if same else [""] * n_channels
     found: dict[int, tuple[str, Path]] = {}

@@ -219,12 +219,16 @@ def plain_scene(file: tifffile.TiffFile, *, resolution: bool) -> tuple[Scene, Re
     sizes = dict(zip(axes, first.shape, strict=True))
     sizes |= {"Z": len(file.series)} if others else {}
     shape = tuple(sizes.get(axis, 1) for axis in "TCZYX")
+    known: Any = file.imagej_metadata or {}
+    # ImageJ writes signed numbers as unsigned ones, with a line that shifts them back.
+    line = [known.get(key) for key in ("cf", "c0", "c1")]
+    is_signed = first.dtype == np.uint16 and line == [0, -(2**15), 1]
     scene = Scene(
         number=0,
         start=(0, 0, 0),
         end=shape[:3],
         shape=shape,
-        dtype=pixel_type(first.dtype),
+        dtype=pixel_type(np.int16 if is_signed else first.dtype),
         facts=merged(*plain_facts(file, resolution=resolution)),
     )
     wholes: dict[int, Array] = {}
@@ -249,6 +253,8 @@ def plain_scene(file: tifffile.TiffFile, *, resolution: bool) -> tuple[Scene, Re
                 wholes[number] = series.asarray(out=mapped)
             pixels = wholes[number]
         plane = np.asarray(pixels)[tuple(index)]
+        if is_signed:
+            plane = (plane.astype(np.int32) - 2**15).astype(np.int16)
         return np.asarray(plane.T if axes.index("X") < axes.index("Y") else plane)
 
     return scene, read

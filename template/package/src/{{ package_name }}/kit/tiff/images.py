@@ -14,6 +14,7 @@ from .sources import Source
 logger = logging.getLogger(__name__)
 
 LISTED = 20  # lines of an error; the log has all
+SPARSE = 1000  # times as many numbers as files have: they are no numbers of planes
 
 
 class Key(NamedTuple):
@@ -123,25 +124,52 @@ def find_extent(sources: Sequence[Source]) -> Extent:
     """Channels, z planes, time points and fields of an acquisition.
 
     Raises:
-        ValueError: Both the names and the pages of the files count them.
+        ValueError: Both the names and the pages of the files count them. Or only some names
+            say one of them, or numbers lie far apart.
     """
+    _reject_some(sources)
     starts, steps, sizes = {}, {}, {}
     for dim, axis in enumerate("tz"):
         numbers = sorted({getattr(source.name, axis) for source in sources})
         starts[axis] = numbers[0]
         steps[axis] = gcd(*(n - numbers[0] for n in numbers)) or 1
         in_names = (numbers[-1] - numbers[0]) // steps[axis] + 1
+        if in_names > SPARSE * len(numbers):
+            raise ValueError(
+                f"pattern: {axis} is {', '.join(map(str, numbers[:3]))} and so on to "
+                f"{numbers[-1]}, in the names of files: as numbers of planes, these would "
+                f"be {in_names} planes. Write * in place of {{{axis}}}, or rename the files"
+            )
         in_files = max(_span(source, 2 * dim, axis) for source in sources)
         _reject_both(sources, 2 * dim, axis, in_names, in_files)
         sizes[axis] = max(in_names, in_files)
     channels = sorted({source.name.channel for source in sources})
-    if all(channel.isdigit() for channel in channels):
+    if all(map(is_number, channels)):
         channels.sort(key=int)
     in_files = max(_span(source, 1, "channel") for source in sources)
     _reject_both(sources, 1, "channel", len(channels), in_files)
     sizes["c"] = max(len(channels), in_files)
     fields = sorted({source.field for source in sources})
     return Extent(channels, starts, steps, sizes, fields)
+
+
+def is_number(channel: str) -> bool:
+    """Whether a channel is but a number in the names of files."""
+    return channel.isascii() and channel.isdigit()
+
+
+def _reject_some(sources: Sequence[Source]) -> None:
+    """Reject names of which only some say a number: a projection is no plane 0."""
+    for part in ("z", "t", "channel", "field"):
+        first: dict[bool, Source] = {}
+        for source in sources:
+            first.setdefault(part in source.name.says, source)
+        if len(first) > 1:
+            raise ValueError(
+                f"pattern: {first[True].path} says its {part} in its name, and "
+                f"{first[False].path} does not: leave out one kind by the argument skip, or "
+                "rename the files"
+            )
 
 
 def _span(source: Source, dim: int, axis: str) -> int:

@@ -10,7 +10,7 @@ The stages of Operetta and Yokogawa CV count upwards, and images downwards.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -233,7 +233,10 @@ def _cellvoyager(folder: Path) -> Iterator[tuple[str, Facts]]:
         moment = known.get("Time", "")
         time: Value = None
         try:
-            time = datetime.fromisoformat(moment).timestamp() if moment else None
+            if moment:
+                at = datetime.fromisoformat(moment)
+                # Without a time zone, it must not be that of this machine.
+                time = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
         except ValueError:
             time = Unclear(f"{data.name}: Time is {moment!r}, which is no time")
         yield (

@@ -141,6 +141,20 @@ def parse_xml(text: str) -> ElementTree.Element:
         raise ValueError(f"its XML is damaged: {error}") from error
 
 
+def count_of(element: ElementTree.Element, key: str, least: int = 0) -> int:
+    """A number in OME-XML; the least one if it is not said.
+
+    Raises:
+        ValueError: It is none, or lower.
+    """
+    text = element.get(key, str(least))
+    if not (text.isascii() and text.isdigit() and least <= int(text) < 2**31):
+        raise ValueError(
+            f"{key} is {text!r} in its OME-XML, and not a whole number from {least}"
+        )
+    return int(text)
+
+
 def ome_facts(
     image: ElementTree.Element,
     pixels: ElementTree.Element,
@@ -158,7 +172,7 @@ def ome_facts(
         shape: Number of time points and of z planes in the file.
     """
     planes = {
-        tuple(int(plane.get(f"The{axis}", 0)) for axis in "TCZ"): plane
+        tuple(count_of(plane, f"The{axis}") for axis in "TCZ"): plane
         for plane in pixels.iterfind("{*}Plane")
     }
     places = [(plane, "Position") for plane in planes.values()]

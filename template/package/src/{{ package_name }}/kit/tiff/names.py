@@ -26,9 +26,9 @@ DEFAULT_PATTERN = (
 ALLOWED = f"allowed are well, {', '.join(FIELDS)}, each in braces"
 WELL = re.compile("([A-Za-z]{1,2})[-_ ]?([0-9]{1,3})")
 
-ENDINGS = (".tif", ".tiff", ".stk")
+ENDINGS = (".tif", ".tiff", ".stk", ".btf", ".tf2", ".tf8")  # the last, of BigTIFF
 ENDING = "{ending}"  # of a pattern that has none
-ANY_ENDING = r"(?:\.ome\.tiff?|(?<!\.ome)\.(?:tiff?|stk))"
+ANY_ENDING = r"(?:\.ome\.(?:tiff?|btf|tf[28])|(?<!\.ome)\.(?:tiff?|stk|btf|tf[28]))"
 
 Microscope = Literal[
     "pattern", "yokogawa_cv", "operetta", "imagexpress", "incell", "micromanager"
@@ -149,7 +149,9 @@ class Naming(NamedTuple):
                 f"pattern: {pattern!r}; needed are row (or row_number) and column, unless "
                 f"the argument well is given; {ALLOWED}"
             )
-        has_ending = re.search(r"\*|\.(tiff?|stk)", pattern.rpartition("}")[2], re.I)
+        has_ending = re.search(
+            r"\*|\.(tiff?|stk|btf|tf[28])", pattern.rpartition("}")[2], re.I
+        )
         whole = pattern if has_ending else pattern + ENDING
         return cls(Path(tiff_dir), [whole], (), "/" in pattern, known)
 
@@ -214,11 +216,19 @@ def find_tiffs(naming: Naming, skip: Sequence[str]) -> list[Path]:
     """
     folder, below = naming.folder, naming.below
     globs = {glob.lower(): glob for glob in [*naming.skip, *skip]}
-    used = set()
+    used, walked = set(), {folder.resolve()}
     paths = []
-    for parent, folders, names in os.walk(folder):
+    # A folder may be a link, such as to another disk.
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if below and not name.startswith(".")]
         folders[:] = [name for name in folders if not name.endswith(".zarr")]
+        for name in filter(lambda name: Path(parent, name).is_symlink(), [*folders]):
+            if (place := Path(parent, name).resolve()) in walked:
+                raise ValueError(
+                    f"tiff_dir: {Path(parent, name)} is a link to {place}, whose files are "
+                    "read already: remove the link"
+                )
+            walked.add(place)
         paths += [
             Path(parent, name)
             for name in names

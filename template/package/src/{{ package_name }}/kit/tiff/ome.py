@@ -1,7 +1,14 @@
 """OME-XML: the positions in a TIFF file, and those that are in other files or missing."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -14,7 +21,7 @@ import numpy as np
 import tifffile
 
 from ..slices import Array
-from .metadata import Facts, merged, ome_facts, page_facts, parse_xml
+from .metadata import Facts, count_of, merged, ome_facts, page_facts, parse_xml
 
 Plane = tuple[int, ...]
 """Place of a plane, t, c and z."""
@@ -63,12 +70,15 @@ class Absent(NamedTuple):
 
 
 def pixel_type(dtype: Any) -> str:
-    """Data type of the pixels in the image: masks are integers."""
-    return (
-        "uint8"
-        if np.dtype(dtype).kind == "b"
-        else np.dtype(dtype).newbyteorder("=").name
-    )
+    """Data type of the pixels in the image: masks are integers.
+
+    Raises:
+        ValueError: They are no real numbers.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"its pixels are of {dtype}: write integers or floats")
+    return "uint8" if dtype.kind == "b" else str(dtype.newbyteorder("=").name)
 
 
 class Ome(NamedTuple):
@@ -240,8 +250,13 @@ def absent_scenes(file: tifffile.TiffFile, ome: Ome) -> Iterator[Absent]:
 def ome_sizes(pixels: ElementTree.Element) -> tuple[int, dict[str, int]]:
     """Samples of a page, and the number of pages along T, C and Z, of a position."""
     channels = pixels.findall("{*}Channel")
-    samples = max([1, *(int(one.get("SamplesPerPixel", 1)) for one in channels)])
-    sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in "TCZ"}
+    samples = max([1, *(count_of(one, "SamplesPerPixel", 1) for one in channels)])
+    sizes = {axis: count_of(pixels, f"Size{axis}", 1) for axis in "TCZ"}
+    if len(channels) > sizes["C"]:
+        raise ValueError(
+            f"its OME-XML describes {len(channels)} channels, and SizeC is {sizes['C']}: "
+            "correct one of them"
+        )
     sizes["C"] = max(1, sizes["C"] // samples)
     return samples, sizes
 
@@ -259,19 +274,33 @@ def ome_pages(
     Args:
         pixels: Element of the position.
         blocks: Elements in it that place planes into a file.
+
+    Raises:
+        ValueError: The order of the planes, or a place, is none.
     """
     _, sizes = ome_sizes(pixels)
-    order = [axis for axis in pixels.get("DimensionOrder", "XYZCT")[:1:-1]]
+    known = pixels.get("DimensionOrder", "XYZCT")
+    if known[:2] != "XY" or sorted(known[2:]) != ["C", "T", "Z"]:
+        raise ValueError(f"its DimensionOrder is {known!r}, and not such as XYZCT")
+    order = [*known[:1:-1]]
     shape = [sizes[axis] for axis in order]
     pages = {}
     for block in blocks:
-        place = [int(block.get(f"First{axis}", 0)) for axis in order]
-        first = int(np.ravel_multi_index(place, shape))
-        rest = 1 if "IFD" in block.attrib else prod(shape) - first
-        for n in range(int(block.get("PlaneCount", rest))):
-            place = [int(i) for i in np.unravel_index(first + n, shape)]
-            plane = tuple(place[order.index(axis)] for axis in "TCZ")
-            pages[plane] = int(block.get("IFD", 0)) + n
+        place = [count_of(block, f"First{axis}") for axis in order]
+        n_planes = 1 if "IFD" in block.attrib else None
+        if "PlaneCount" in block.attrib:
+            n_planes = count_of(block, "PlaneCount")
+        try:
+            first = int(np.ravel_multi_index(place, shape))
+            last = first + (prod(shape) - first if n_planes is None else n_planes)
+            places = np.unravel_index(np.arange(first, last), shape)
+        except ValueError as error:
+            raise ValueError(
+                f"its OME-XML places planes beyond its sizes, {sizes}: correct its TiffData"
+            ) from error
+        for n, at in enumerate(np.transpose(places).tolist()):
+            plane = tuple(at[order.index(axis)] for axis in "TCZ")
+            pages[plane] = count_of(block, "IFD") + n
     return pages
 
 
@@ -291,7 +320,7 @@ def planned_scene(ome: Ome, number: int, planes: Sequence[Plane]) -> Scene:
         number=number,
         start=(t0, c0 * samples, z0),
         end=(t1, c1 * samples, z1),
-        shape=(*shape, int(pixels.get("SizeY", 0)), int(pixels.get("SizeX", 0))),
+        shape=(*shape, count_of(pixels, "SizeY"), count_of(pixels, "SizeX")),
         dtype="",
         facts=ome_facts(
             ome.images[number],
@@ -316,6 +345,38 @@ def ome_channels(
     """Names of some channels of a position; none if pages have several."""
     names = [channel.get("Name", "") for channel in pixels.iterfind("{*}Channel")]
     return tuple(names[first:end]) if samples == 1 and len(names) >= end else ()
+
+
+OME_TYPES = {"float": "float32", "double": "float64"}
+OME_TYPES |= {f"{sign}int{bits}": "" for sign in ("", "u") for bits in (8, 16, 32)}
+
+
+def reject_other_pixels(
+    pixels: ElementTree.Element, sizes: Mapping[str, int], dtype: Any
+) -> None:
+    """Reject pages that are not as OME-XML says: its other values may be wrong too.
+
+    Args:
+        pixels: Element of the position.
+        sizes: Number of pixels of a page along Y, X and S.
+        dtype: Their data type.
+    """
+    samples, _ = ome_sizes(pixels)
+    said: dict[str, Any] = {"SamplesPerPixel": samples}
+    found: dict[str, Any] = {"SamplesPerPixel": sizes.get("S", 1)}
+    for axis in "XY":
+        if f"Size{axis}" in pixels.attrib:
+            said[f"Size{axis}"] = count_of(pixels, f"Size{axis}", 1)
+            found[f"Size{axis}"] = sizes[axis]
+    if (kind := pixels.get("Type", "")) in OME_TYPES:
+        said["Type"] = OME_TYPES[kind] or kind
+        found["Type"] = np.dtype(dtype).newbyteorder("=").name
+    if said != found:
+        key = next(key for key in said if said[key] != found[key])
+        raise ValueError(
+            f"{key} is {said[key]} in its OME-XML, and its pages have {found[key]}: write "
+            "the file again with its own metadata"
+        )
 
 
 def ome_scene(
@@ -343,6 +404,7 @@ def ome_scene(
     samples = sizes.get("S", 1)
     if not {"Y", "X"} <= sizes.keys() <= {"Y", "X", "S"}:
         raise ValueError(f"its pages have the axes {first.axes}")
+    reject_other_pixels(pixels, sizes, first.dtype)
     missing = [
         (t - t0, (c - c0) * samples + sample, z - z0)
         for t, c, z in product(range(t0, t1), range(c0, c1), range(z0, z1))
