@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
 from my_fractal_tasks.kit import (
     build_pyramid,
+    derive_label,
     open_image,
     plate_images,
     write_table,
@@ -487,3 +489,45 @@ def test_tables_with_odd_columns_are_aggregated(tmp_path, file_format):
     good = columns["good_mean"].tolist()
     assert good[0] == 0.5
     assert np.isnan(good[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "odd"), [("float32", np.inf), ("float32", 1e20), ("uint64", 2**62)]
+)
+def test_an_extreme_pixel_changes_no_other_object(tmp_path, dtype, odd):
+    path = tmp_path / "i.zarr"
+    pixels = np.full((101, 83), 7, dtype)
+    pixels[10:12, 10:12] = [[3, 5], [7, 9]]
+    pixels[50, 41] = odd
+    write_image(path, "yx", pixels=pixels)
+    labels = np.zeros(pixels.shape, np.uint32)
+    labels[10:12, 10:12] = 1
+    with derive_label(open_image(path), "objects") as label:
+        label.levels[0][...] = labels
+        build_pyramid(label)
+    measure_features(zarr_url=str(path))
+    (row,) = read_table(path, "features")
+    found = [row[f"{name}_DAPI"] for name in ("mean", "min", "max")]
+    assert found == [6, 3, 9]
+    assert row["std_DAPI"] == pytest.approx(math.sqrt(5))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_a_blur_that_no_integer_holds_is_rejected(tmp_path, dtype):
+    path = tmp_path / "i.zarr"
+    highest = np.iinfo(dtype).max
+    write_image(path, "yx", pixels=np.full((101, 83), highest, dtype))
+    with pytest.raises(ValueError, match=f"do not fit into {dtype}"):
+        gaussian_blur(zarr_url=str(path))
+    assert [p.name for p in tmp_path.iterdir()] == ["i.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "is_valid"), [(0.5, True), (1, False), (-1, False)]
+)
+def test_a_threshold_of_a_mask_is_between_its_values(tmp_path, threshold, is_valid):
+    path = str(tmp_path / "i.zarr")
+    write_image(tmp_path / "i.zarr", "yx", pixels=np.eye(101, 83) > 0)
+    expected = pytest.raises(ValueError, match=r"threshold: .* is outside of bool")
+    with nullcontext() if is_valid else expected:
+        threshold_segmentation(zarr_url=path, threshold=threshold)
