@@ -260,7 +260,8 @@ def test_columns_of_positions_are_used_or_named(tmp_path, caplog):
         ("a,a\n1,2\n", "there are two columns 'a'"),
         ("a,b\n1\n", "row 1 has length 1, and the header 2"),
         ("a,b\n1,2\n3,4,5\n", "row 2 has length 3"),
-        ("a;b\n1;2\n", "no commas between its columns"),
+        ("label;area, um\n1;2,5\n2;3,5\n", "';' between its columns"),
+        ("a;b\n1;2\n", "';' between its columns: write commas"),
         ('a,b\n1,"2\n', "unexpected end of data"),
         ('a,b\n1,"2"x\n', "expected after"),
         (b"a\n\xff\n", "codec can't decode"),
@@ -461,3 +462,45 @@ def test_a_table_is_not_written_through_a_link_out_of_its_image(tmp_path):
     with pytest.raises(ValueError, match=r"table_name: .* is a link out of"):
         write_table(open_image(tmp_path / "image.zarr"), "new", {"a": [1]})
     assert not [*(tmp_path / "elsewhere").iterdir()]
+
+
+@pytest.mark.parametrize("kinds", [{"a": "complex"}, ["a"], {"a": None}])
+def test_a_kind_of_column_that_is_not_known_is_rejected(image, kinds):
+    write_csv(image, "a\n1\n", column_kinds=kinds)
+    with pytest.raises(ValueError, match=r"column_kinds are .*; allowed are str"):
+        read_table(image, "foreign")
+
+
+@pytest.mark.parametrize("values", [{"0": 5, "1": 6}, "ab", {5, 6}], ids=repr)
+def test_a_column_is_a_list(image, values):
+    with pytest.raises(ValueError, match=r"columns: .*'a': its values are"):
+        write_table(image, "no_list", {"a": values})
+    if isinstance(values, set):
+        return
+    write_csv(image, "", backend="json")
+    path = image.path / "tables" / "foreign" / "table"
+    zarr.create_group(path, zarr_format=2, attributes={"a": values}, overwrite=True)
+    with pytest.raises(ValueError, match=r"foreign cannot be read: .*its values are"):
+        read_table(image, "foreign")
+    shutil.rmtree(path)
+
+
+def test_categories_of_old_anndata_are_read(image):
+    """Before version 0.8, a group beside the codes has them."""
+    path = image.path / "tables" / "foreign"
+    write_csv(image, "", backend="anndata")
+    group = zarr.create_group(path, zarr_format=2, overwrite=True)
+    group.attrs.put({"type": "generic_table", "backend": "anndata"})
+    observed = group.create_group("obs")
+    observed.attrs.put({"_index": "row", "column-order": ["dose"]})
+    observed["row"] = np.arange(3)
+    observed["dose"] = np.array([1, -1, 0], np.int8)
+    observed["dose"].attrs["categories"] = "__categories/dose"
+    observed.create_group("__categories")["dose"] = np.array([10, 20])
+    group.create_group("var", attributes={"_index": "name"})["name"] = np.zeros(0, int)
+    assert read_table(image, "foreign").columns["dose"].tolist()[::2] == [20, 10]
+
+
+def test_a_table_has_no_name_of_a_file(image):
+    with pytest.raises(ValueError, match=r"table_name: 'zarr.json' cannot be"):
+        write_table(image, "zarr.json", {"a": [1]})

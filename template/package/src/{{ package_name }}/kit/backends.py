@@ -42,6 +42,11 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
     kinds: Any = group.attrs.get(KINDS, {})
+    known = ("str", "bool", "int", "float")
+    if not isinstance(kinds, dict) or not all(kind in known for kind in kinds.values()):
+        raise ValueError(
+            f"its {KINDS} are {kinds!r:.80}; allowed are {', '.join(known)}"
+        )
     with (path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         lines = [line for line in reader if line or reader.line_num == 1]
@@ -49,8 +54,14 @@ def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
         raise ValueError("table.csv is empty: make the table again")
     header, *rows = lines
     _check_names(header)
-    if len(header) == 1 and set(header[0]) & set(";\t") and header[0] not in kinds:
-        raise ValueError("table.csv has no commas between its columns")
+    for mark in {*";\t"} & {*"".join(() if kinds else header)}:
+        # Decimal commas make columns too; then, all lines have as many of these marks.
+        same = len({",".join(line).count(mark) for line in lines}) == 1 < len(lines)
+        if same or len(header) == 1:
+            raise ValueError(
+                f"table.csv has {mark!r} between its columns: write commas, and a point in "
+                "numbers"
+            )
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise ValueError(
@@ -101,7 +112,7 @@ def _read_anndata(group: Any, path: Path) -> dict[str, Array | Cells]:
     of_matrix = _read_element(variables[variables.attrs["_index"]]).tolist()
     _check_names([*names, *of_matrix])
     columns: dict[str, Array | Cells] = {
-        name: checked(name, _read_element(observed[name])) for name in names
+        name: checked(name, _read_element(observed[name], observed)) for name in names
     }
     if of_matrix:
         if not isinstance(group["X"], zarr.Array):
@@ -117,12 +128,20 @@ def _read_anndata(group: Any, path: Path) -> dict[str, Array | Cells]:
     return columns
 
 
-def _read_element(element: Any) -> Array:
-    """A column of anndata: an array, or a group of codes and categories."""
+def _read_element(element: Any, holder: Any = None) -> Array:
+    """A column of anndata: an array, or a group of codes and categories.
+
+    Args:
+        element: The array or group.
+        holder: Group of the column. Before anndata 0.8, it also has the categories.
+    """
     kind = element.attrs.get("encoding-type", "array")
-    if kind == "categorical":
-        categories = _read_element(element["categories"]).tolist()
-        codes = _values(element["codes"]).tolist()
+    old = element.attrs.get("categories")
+    if kind == "categorical" or old:
+        categories = _read_element(
+            holder[old] if old else element["categories"]
+        ).tolist()
+        codes = _values(element if old else element["codes"]).tolist()
         return make_column(categories[code] if code >= 0 else None for code in codes)
     if kind.startswith("nullable-"):
         values, masks = (_values(element[part]) for part in ("values", "mask"))

@@ -6,7 +6,7 @@ A text is a number by the grammar below alone. Python takes more for one: `1_2`,
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, time
 from typing import Any
 
@@ -57,6 +57,10 @@ def make_column(values: Iterable[Any]) -> Array:
     Raises:
         ValueError: A value is neither a text, a number nor a boolean.
     """
+    if isinstance(values, str | bytes | Mapping | Set):
+        raise ValueError(
+            f"its values are {values!r:.50}, and not a list with one a row"
+        )
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise ValueError(f"its values have the shape {values.shape}, not one a row")

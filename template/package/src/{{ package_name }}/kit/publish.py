@@ -229,9 +229,14 @@ def check_name(name: str, argument: str) -> None:
     """Reject a name that no folder can have, or that hides it.
 
     Raises:
-        ValueError: It has a slash, begins with a dot, or is too long.
+        ValueError: It has a slash, begins with a dot, is that of a file, or is too long.
     """
-    if not 0 < len(name) <= 200 or name[0] == "." or set(name) & set("/\\\0"):
+    if (
+        not 0 < len(name) <= 200
+        or name[0] == "."
+        or set(name) & set("/\\\0")
+        or name == "zarr.json"
+    ):
         raise ValueError(f"{argument}: {name!r} cannot be the name of a folder")
 
 
