@@ -14,6 +14,7 @@ import yaozarrs
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from my_fractal_tasks.aggregate_tables import aggregate_tables
 from my_fractal_tasks.check_images import check_images
 from my_fractal_tasks.gaussian_blur import gaussian_blur
 from my_fractal_tasks.import_ome_zarr import import_ome_zarr
@@ -25,7 +26,9 @@ from my_fractal_tasks.kit import (
     open_image,
     open_label,
     plate_position,
+    write_table,
 )
+from my_fractal_tasks.kit import read_table as read_any_table
 from my_fractal_tasks.kit.chunks import check_chunks
 from my_fractal_tasks.kit.image import unique_names
 from my_fractal_tasks.kit.multiscale import check_scales
@@ -931,6 +934,12 @@ def test_wells_may_lie_in_a_folder_of_their_acquisition(tmp_path, acquisitions):
     assert [plate_position(url) for url in urls] == attributes
     checked = check_images(zarr_urls=urls, zarr_dir=str(tmp_path))["image_list_updates"]
     assert [update["attributes"] for update in checked] == attributes
+    for url in urls:
+        write_table(open_image(url), "features", {"label": [1]})
+    aggregate_tables(zarr_urls=urls, zarr_dir=str(tmp_path))
+    columns = read_any_table(plate, "features").columns
+    assert columns["acquisition"].tolist() == numbers
+    assert columns["image"].tolist() == ["0/A/3/0", "1/A/3/0"]
     with pytest.raises(ValueError, match=r"zarr_urls: .* would both become"):
         project_image_init(zarr_urls=urls, zarr_dir=str(tmp_path))
     (item,) = project_image_init(zarr_urls=urls[1:], zarr_dir=str(tmp_path))[
@@ -1241,3 +1250,96 @@ def test_metadata_of_a_wrong_type_are_named(tmp_path, part, value):
 
     with pytest.raises(ValueError, match=f"{folder.parent}"):
         use_it()
+
+
+def old_axes(ome):
+    ome["multiscales"][0]["axes"] = ["c", "y", "x"]
+
+
+def no_pyramid(ome):
+    ome["multiscales"].clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(old_axes, r"axes \['c', 'y', 'x'\]: since NGFF 0.4"), (no_pyramid, "are empty")],
+)
+def test_an_image_of_an_old_format_is_named(tmp_path, change, message):
+    write_image(tmp_path / "i.zarr", "cyx")
+    edit(tmp_path / "i.zarr", change)
+    with pytest.raises(
+        ValueError, match=f"zarr_name: .*i.zarr is not an image: .*{message}"
+    ):
+        import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="i.zarr")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "S3", "datetime64[s]"])
+def test_pixels_are_numbers(tmp_path, dtype):
+    path = tmp_path / "i.zarr"
+    write_image(path, "yx")
+    group = zarr.open_group(path, mode="r+")
+    for name in [*group.array_keys()]:
+        shape = group[name].shape
+        group.create_array(name, shape=shape, dtype=dtype, overwrite=True)
+    with pytest.raises(ValueError, match=r"i.zarr is not an image: its pixels are of"):
+        import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="i.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_paths_of_a_plate_may_be_written_in_several_ways(tmp_path, version):
+    plate = tmp_path / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]}, version)
+    edit(plate, lambda ome: ome["plate"]["wells"][0].update(path="./A//01/"))
+    edit(path.parent, lambda ome: ome["well"]["images"][0].update(path="./0/"))
+    output = import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="plate.zarr")
+    (update,) = output["image_list_updates"]
+    assert update["zarr_url"] == str(path)
+    assert update["attributes"] == plate_position(path)
+    assert update["attributes"]["well"] == "A01"
+    gaussian_blur(zarr_url=str(path))
+    assert plate_position(path.with_name("0blurred"))["well"] == "A01"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("fields/0", "lies in a folder of its own"), (0, "names 0"), (None, "names None")],
+)
+def test_an_image_lies_in_the_folder_of_its_well(tmp_path, value, message):
+    plate = tmp_path / "plate.zarr"
+    (path,) = write_plate(plate, {"A/01": [0]})
+    edit(path.parent, lambda ome: ome["well"]["images"][0].update(path=value))
+    with pytest.raises(
+        ValueError, match=rf"(?s)zarr_name: .*{plate}/A/01: .*{message}"
+    ):
+        import_ome_zarr(zarr_dir=str(tmp_path), zarr_name="plate.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_new_image_lists_no_array_or_plane_that_it_lacks(tmp_path, version):
+    path = tmp_path / "i.zarr"
+    write_image(path, "czyx", version)
+
+    def add(ome):
+        ome["multiscales"].append(ome["multiscales"][0] | {"name": "other"})
+        ome["omero"]["rdefs"] = {"defaultZ": 3, "defaultT": 0, "model": "color"}
+
+    edit(path, add)
+    for item in project_image_init(zarr_urls=[str(path)], zarr_dir=str(tmp_path))[
+        "parallelization_list"
+    ]:
+        project_image_compute(**item)
+    metadata = open_image(tmp_path / "i_projected.zarr").metadata
+    assert len(metadata["multiscales"]) == 1
+    assert metadata["omero"]["rdefs"] == {"defaultT": 0, "model": "color"}
+
+
+def test_the_file_to_correct_is_that_of_the_array(tmp_path):
+    path = tmp_path / "i.zarr"
+    write_image(path, "yx", "0.5")
+    (path / "0" / ".zarray").write_text("{}")
+    (path / "0" / "c" / "0").rename(path / "0" / "0")
+    (path / "0" / "c").rmdir()
+    with pytest.raises(
+        ValueError, match=rf"set chunk_key_encoding .* in {path}/0/zarr.json"
+    ):
+        open_image(path)

@@ -242,6 +242,21 @@ def test_a_poor_match_is_a_warning_also_when_the_unit_is_run_again(tmp_path, cap
         assert all(text in message for text in (str(image), str(reference), "match"))
 
 
+@pytest.mark.parametrize(
+    ("names", "is_warned"),
+    [(("DAPI", "GFP"), True), (("DAPI", "DAPI"), False), (("DAPI", None), False)],
+)
+def test_channels_of_different_names_are_aligned_with_a_warning(
+    tmp_path, caplog, names, is_warned
+):
+    reference, image, *_ = make_images(tmp_path)
+    for path, name in zip((reference, image), names, strict=True):
+        omero = {"channels": [{} if name is None else {"label": name}]}
+        zarr.open_group(path, mode="r+").update_attributes({"omero": omero})
+    register(image, reference)
+    assert ("its channel GFP is aligned with DAPI" in caplog.text) == is_warned
+
+
 def test_a_poor_match_is_rejected_if_asked_for(tmp_path):
     reference, image, moving, _ = make_images(tmp_path, related=False)
     for overwrite_input in (False, True):

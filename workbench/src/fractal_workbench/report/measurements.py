@@ -105,7 +105,7 @@ def find_positions(
     is_plate = cache(lambda folder: "plate" in metadata_of(folder))
     listed = cache(
         lambda folder: {
-            image["path"].rstrip("/"): image.get("acquisition")
+            Path(image["path"]).name: image.get("acquisition")
             for image in metadata_of(folder).get("well", {})["images"]
         }
     )

@@ -49,7 +49,7 @@ def check_chunks(array: "zarr.Array[Any]", folder: Path) -> bool:
     for axis, end in enumerate(grid):  # the first chunk behind the end
         behind = encode((*origin[:axis], end, *origin[axis + 1 :]))
         if (folder / behind).exists():
-            raise ValueError(_beyond(folder, behind, grid))
+            raise ValueError(_beyond(array, folder, behind, grid))
     names, odd = _names(folder)
     by_form = defaultdict(list)  # of each form, one file is enough
     for name in names:
@@ -66,7 +66,7 @@ def check_chunks(array: "zarr.Array[Any]", folder: Path) -> bool:
             if len(place) != len(grid) or encode(place) != key:
                 raise ValueError(_other_key(array, folder, key))
             if not _fits(place, grid):
-                raise ValueError(_beyond(folder, key, grid))
+                raise ValueError(_beyond(array, folder, key, grid))
     # A large folder may have chunks that were not looked at.
     if not is_stored and not (folder / encode(origin)).exists():
         key, _ = _find_key(folder, odd, with_odd=True)
@@ -155,18 +155,18 @@ def dangling(path: Path) -> str:
     )
 
 
-def _beyond(folder: Path, key: str, grid: list[int]) -> str:
+def _beyond(array: "zarr.Array[Any]", folder: Path, key: str, grid: list[int]) -> str:
     counts = " x ".join(map(str, grid))
     return (
         f"{folder} has the chunk {key}, which lies outside of its {counts} chunks: correct "
-        f"the shape or the chunks in {_metadata_file(folder)}, or remove the chunk"
+        f"the shape or the chunks in {_metadata_file(array, folder)}, or remove the chunk"
     )
 
 
 def _other_key(array: "zarr.Array[Any]", folder: Path, key: str) -> str:
     """Describe the mistake in the key of a chunk, and its remedy."""
     expected = array.metadata.encode_chunk_key((0,) * array.ndim)
-    place, file = _numbers(key)[: array.ndim], _metadata_file(folder)
+    place, file = _numbers(key)[: array.ndim], _metadata_file(array, folder)
     remedy = f"rename the chunks, or correct {file}"
     separator = "." if "." in key else "/"
     prefix = ["c"] * (key[0] == "c")
@@ -186,7 +186,6 @@ def _other_key(array: "zarr.Array[Any]", folder: Path, key: str) -> str:
     )
 
 
-def _metadata_file(folder: Path) -> Path:
+def _metadata_file(array: "zarr.Array[Any]", folder: Path) -> Path:
     """File of the metadata of an array."""
-    names = (".zarray", "zarr.json")
-    return next(folder / name for name in names if (folder / name).exists())
+    return folder / (".zarray" if array.metadata.zarr_format == 2 else "zarr.json")

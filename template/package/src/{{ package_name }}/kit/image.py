@@ -290,6 +290,8 @@ def open_image(
         if kind in metadata:
             raise ValueError(f"{argument}: {path} is a {kind}, not one of its images")
     try:
+        if metadata["multiscales"] == []:
+            raise ValueError("its multiscales are empty: list its pyramid there")
         check_version(group, metadata["multiscales"][0])
         levels: list[Any] = []
         folders = []

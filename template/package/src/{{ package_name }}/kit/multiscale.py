@@ -96,6 +96,13 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
         ValueError: They do not agree.
     """
     multiscale = metadata["multiscales"][0]
+    if not all(
+        isinstance(axis, dict) and "name" in axis for axis in multiscale["axes"]
+    ):
+        raise ValueError(
+            f"axes {multiscale['axes']!r:.80}: since NGFF 0.4, each is an object with a name "
+            "and a type; convert the image by a newer program"
+        )
     names = [axis["name"] for axis in multiscale["axes"]]
     if "".join(map(str, names)) not in AXES or any(
         level.ndim != len(names) for level in levels
@@ -113,6 +120,8 @@ def check_multiscale(metadata: Mapping[str, Any], levels: Sequence[Any]) -> None
                 f"{TYPES[axis['name']]!r}"
             )
     _check_units(multiscale["axes"], levels[0].shape)
+    if (dtype := levels[0].dtype).kind not in "biuf":
+        raise ValueError(f"its pixels are of {dtype}: write integers or floats")
     if len({level.dtype for level in levels}) > 1:
         types = ", ".join(str(level.dtype) for level in levels)
         raise ValueError(

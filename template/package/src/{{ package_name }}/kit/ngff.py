@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numcodecs
@@ -246,6 +246,17 @@ def inside(root: Path, *names: Any, argument: str, links: bool = False) -> Path:
     return path
 
 
+def plain_path(name: Any) -> str:
+    """A path in the metadata of a plate or well in its shortest form: `./A/01/` is `A/01`.
+
+    Raises:
+        ValueError: It is no text.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"its path is {name!r}, and not a text: write it in quotes")
+    return PurePosixPath(name).as_posix()
+
+
 # --- lists that tasks share ---
 
 
@@ -309,7 +320,7 @@ def add_to_well(path: Path, like: str) -> None:
 
     def add(attributes: dict[str, Any]) -> None:
         images = attributes.get("ome", attributes)["well"]["images"]
-        entries = {entry["path"]: entry for entry in images}
+        entries = {plain_path(entry["path"]): entry for entry in images}
         if like in entries and path.name not in entries:
             images.append(entries[like] | {"path": path.name})
 

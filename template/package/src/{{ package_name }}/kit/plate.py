@@ -20,6 +20,7 @@ from .ngff import (
     new_group,
     ome_metadata,
     open_group,
+    plain_path,
 )
 from .provenance import Step
 from .publish import is_zarr, published
@@ -79,9 +80,9 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
     problems = []
     try:
         plate = _metadata(open_group(path), "plate")
-        wells = {well["path"]: well for well in plate["wells"]}
-        if len(wells) < len(plate["wells"]):
-            names = [well["path"] for well in plate["wells"]]
+        names = [plain_path(well["path"]) for well in plate["wells"]]
+        wells = dict(zip(names, plate["wells"], strict=True))
+        if len(wells) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(
                 f"it lists twice: {', '.join(twice)}; remove one entry of each"
@@ -108,6 +109,11 @@ def list_plate(path: Path, argument: str = "zarr_url") -> Listing:
                 listing.empty.append(folder)
             for image in images:
                 place = inside(folder, image["path"], argument=argument, links=True)
+                if place.parent != folder:
+                    raise ValueError(
+                        f"the image {image['path']} lies in a folder of its own: an image of "
+                        "a well lies in the folder of the well"
+                    )
                 if place in listing.images:
                     raise ValueError(
                         f"it lists {image['path']} twice: remove one of the entries"
@@ -136,7 +142,7 @@ def listed_image(path: Path) -> dict[str, Any] | None:
         if "well" not in ome_metadata(group):
             return None
         images = _metadata(group, "well")["images"]
-        entries = [one for one in images if one["path"].rstrip("/") == path.name]
+        entries = [one for one in images if plain_path(one["path"]) == path.name]
     except DAMAGE as error:
         reason = f"the well {path.parent} is damaged: {_reason(error)}"
         raise ValueError(reason) from error
@@ -160,7 +166,7 @@ def find_in_plate(path: Path | str) -> PlateImage | None:
             continue
         name = path.parent.relative_to(folder).as_posix()
         try:
-            listed = [well for well in plate["wells"] if well["path"] == name]
+            listed = [w for w in plate["wells"] if plain_path(w["path"]) == name]
             if len(listed) != 1:
                 raise ValueError(f"it lists the well {len(listed)} times")
             row, column = _row_and_column(plate, listed[0])
@@ -318,7 +324,7 @@ def _add_wells(
         well = _ome(attributes, version).setdefault("well", {})
         if version == "0.4":
             well["version"] = version
-        listed = {image["path"]: image for image in well.get("images", [])}
+        listed = {plain_path(one["path"]): one for one in well.get("images", [])}
         for name, number in images.items():
             listed.setdefault(name, {"path": name, "acquisition": number})
         well["images"] = list(listed.values())
@@ -335,7 +341,7 @@ def _add_wells(
             new = sorted({place[part] for place in wells}.difference(listed))
             plate[key] = [*plate[key], *({"name": name} for name in new)]
             indices.append({name: index for index, name in enumerate(listed + new)})
-        paths = {well["path"] for well in plate["wells"]}
+        paths = {plain_path(well["path"]) for well in plate["wells"]}
         for row, column in sorted(wells):
             name = f"{row}/{column}"
             if name not in paths:
@@ -392,7 +398,7 @@ def _row_and_column(plate: Mapping[str, Any], well: Mapping[str, Any]) -> list[s
     Raises:
         ValueError: They differ.
     """
-    parts: list[str] = well["path"].rstrip("/").split("/")[-2:]
+    parts: list[str] = plain_path(well["path"]).split("/")[-2:]
     if len(parts) < 2:
         raise ValueError(
             f"the path {well['path']!r} has not a row and a column: write B/03, for example"
@@ -426,7 +432,7 @@ def _acquisition(
     acquisitions = plate.get("acquisitions") or []
     known = [acquisition["id"] for acquisition in acquisitions]
     number = image.get("acquisition")
-    folder = "/".join(well["path"].rstrip("/").split("/")[:-2])
+    folder = "/".join(plain_path(well["path"]).split("/")[:-2])
     if number is None and folder:  # older plates of OMERO: acquisition/row/column
         names = [str(one.get("path", one["id"])) for one in acquisitions]
         if names.count(folder) == 1:
@@ -440,7 +446,7 @@ def _acquisition(
     if number is not None and not (is_number and (not known or number in known)):
         raise ValueError(
             f"the image {image['path']} of the well {well['path']} has the acquisition "
-            f"{number}, and the plate has {known or 'none'}: add it to the plate, or "
+            f"{number!r}, and the plate has {known or 'none'}: add it to the plate, or "
             "correct it"
         )
     return number

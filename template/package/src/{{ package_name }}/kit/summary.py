@@ -11,7 +11,7 @@ import numpy as np
 from .columns import join_columns, make_column
 from .fractal import task_output
 from .image import open_image
-from .plate import plate_position
+from .plate import PlateImage, find_in_plate
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
 from .slices import Array
@@ -27,12 +27,12 @@ class Source(NamedTuple):
 
     Attributes:
         path: Folder of the image.
-        position: Its plate, well and acquisition.
+        place: Its place in a plate.
         tables: Names of all its tables.
     """
 
     path: Path
-    position: dict[str, Any]
+    place: PlateImage
     tables: list[str]
 
 
@@ -106,20 +106,20 @@ def plate_table(
     plates: dict[Path, list[Source]] = defaultdict(list)
     for zarr_url in sorted(set(zarr_urls)):
         path = Path(zarr_url)
-        image = Source(path, plate_position(path), table_names(path, "zarr_urls"))
-        if not image.position:
+        place, tables = find_in_plate(path), table_names(path, "zarr_urls")
+        if place is None:
             open_image(path, "zarr_urls")  # unless it is no image at all
             raise ValueError(
                 f"zarr_urls: {zarr_url} belongs to no well of a plate: give images of plates"
             )
-        if feature_table in image.tables:
-            plates[path.parents[2]].append(image)
+        if feature_table in tables:
+            plates[place.plate].append(Source(path, place, tables))
         elif missing == "skip":
             logger.info("%s has no table %r, and is left out", zarr_url, feature_table)
         else:
             raise ValueError(
                 f"feature_table: {zarr_url} has no table {feature_table!r}; "
-                f"{suggest(feature_table, image.tables)}"
+                f"{suggest(feature_table, tables)}"
             )
     if not plates:
         raise ValueError(
@@ -178,8 +178,8 @@ def _read_parts(
         [image.path for image in images], feature_table, "feature_table"
     )
     for image, table in zip(images, tables, strict=True):
-        *_, row, column, name = image.path.parts
-        position = image.position
+        _, row, column, _ = image.place
+        position = image.place.attributes()
         place = {
             "plate": position["plate"],
             "well": position["well"],
@@ -191,7 +191,7 @@ def _read_parts(
         features = table.columns
         key: tuple[Any, ...] = (place["well"], place["acquisition"], *own.items())
         if per == "image":
-            place["image"] = f"{row}/{column}/{name}"
+            place["image"] = image.path.relative_to(image.place.plate).as_posix()
             key = (image.path,)
         elif table.index and table.index != "label":
             features = {"label": features[table.index]} | features

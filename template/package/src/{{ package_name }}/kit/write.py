@@ -89,10 +89,15 @@ def derive_image(
         if in_place and open_group(path).attrs.asdict() != attributes:
             raise RuntimeError(f"zarr_url: another task has overwritten {path}")
         attributes.pop(MADE_BY, None)
-        omero = attributes.get("ome", attributes).get("omero") or {}
+        ome: Any = attributes.get("ome", attributes)
+        del ome["multiscales"][1:]  # of other arrays, which the new image does not have
+        omero = ome.get("omero") or {}
         if channel is not None and omero.get("channels"):
             omero["channels"] = [_channel(omero["channels"], channel)]
         extents = dict(sizes or {}) | ({} if channel is None else {"c": 1})
+        shown: Any = omero.get("rdefs")  # by viewers, at first
+        for axis in extents if isinstance(shown, dict) else ():
+            shown.pop(f"default{axis.upper()}", None)
         group = zarr.create_group(
             partial, zarr_format=image.group.metadata.zarr_format, attributes=attributes
         )
