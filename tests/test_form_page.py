@@ -411,7 +411,7 @@ def test_a_workflow_is_built_of_forms_and_runs(ask, folder, page, tmp_path):
         page, BUILD
     )
     whole = "The whole workflow"
-    assert fresh == [f"{whole}empty"]
+    assert fresh == [f"{whole}empty", "Open workflow.json"]
     first, second = "1. Gaussian Blur", "2. Import OME-Zarr"
     assert added == [first, f"{second}1 to fill in", whole]
     assert (wrong, todo, filled) == ([], ["zarr_name is required"], [])
@@ -473,6 +473,31 @@ def test_a_workflow_is_opened_and_nothing_of_it_is_lost(ask, folder, page, tmp_p
     for problems, still, _ in bad:
         assert problems[0].startswith("a.json is no workflow: ")
         assert still["task_list"][1] == other
+
+
+def test_the_workflow_of_the_package_is_offered(ask, folder, page, tmp_path):
+    """A file that is no workflow is named there, and the page still has the forms."""
+    read = """
+    press("Open workflow.json");
+    await turn();
+    found.push(JSON.parse(texts("#workflow pre")[0]), texts("#workflow li"), texts("#steps button"));
+    """
+    opened, mistakes, steps = ask(page, read)
+    file = import_folder(folder / "package") / "workflow.json"
+    own = json.loads(file.read_text("utf-8"))["data"]
+    assert opened["name"] == own["name"]
+    assert [step["task"] for step in opened["task_list"]] == [
+        step["task"] for step in own["task_list"]
+    ]
+    assert mistakes == []
+    assert len(steps) == len(opened["task_list"]) + 1, "and nothing more is offered"
+
+    package = make_package(tmp_path / "odd", {"name": "Odd"})
+    (package / "src" / "odd_tasks" / "workflow.json").write_text("</script>{")
+    workbench("form", "page.html", cwd=package)
+    _, mistakes, steps = ask((package / "page.html").read_text("utf-8"), read)
+    assert mistakes[0].startswith("workflow.json is no workflow: ")
+    assert steps == ["The whole workflowempty", "Open workflow.json"]
 
 
 def test_a_page_of_a_workflow_has_its_packages_and_its_steps(ask, folder, tmp_path):

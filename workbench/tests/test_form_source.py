@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -110,6 +111,36 @@ def test_a_package_in_a_folder_or_installed_is_read_and_not_imported(
     assert find_package("Their_Tasks").root == official / "src" / "their_tasks"
 
 
+def test_a_wheel_is_read_by_its_path(official: Path, tmp_path: Path) -> None:
+    """None of its code runs, also if it is called as its package in the current folder."""
+    about = "Metadata-Version: 2.1\nName: their-tasks\nVersion: 7.0\n"
+    files = {
+        "their_tasks/__init__.py": "raise RuntimeError('imported')",
+        "their_tasks/__FRACTAL_MANIFEST__.json": json.dumps(MANIFEST),
+        "their_tasks-7.0.dist-info/METADATA": about,
+        "their_tasks-7.0.dist-info/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+    }
+    record = [f"{name},," for name in (*files, "their_tasks-7.0.dist-info/RECORD")]
+    files["their_tasks-7.0.dist-info/RECORD"] = "\n".join(record) + "\n"
+    (official / "dist").mkdir()
+    wheel = official / "dist" / "their_tasks-7.0-py3-none-any.whl"
+    with ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    nothing_wrong = "their-tasks: nothing is wrong with its 1 task\n"
+    for place, folder in (
+        ("dist/", official),
+        ("", wheel.parent),
+        ("./", wheel.parent),
+    ):
+        path = place + wheel.name
+        said = workbench("check-manifest", "--package", path, cwd=folder)
+        assert said == nothing_wrong
+    workbench("form", "page.html", "--package", wheel, cwd=tmp_path)
+    (task,) = read_data(tmp_path / "page.html")["tasks"]
+    assert task["package_version"] == "7.0"
+
+
 def test_each_task_with_a_mistake_is_listed(official: Path) -> None:
     folder = {"type": "string", "format": "path", "default": "a"}
     wrong = {
@@ -133,6 +164,11 @@ def test_each_task_with_a_mistake_is_listed(official: Path) -> None:
         (("form",), "has no task package: .*or name another package by --package"),
         (("form", "--package", "=3"), "--package '=3': Expected package name"),
         (
+            ("docs", "--package", "dist/a-1-py3-none-any.whl"),
+            "there is no file /.*/dist/a",
+        ),
+        (("form", "--package", "list.whl"), "list.whl': Invalid wheel filename"),
+        (
             ("form", "--package", "pytest"),
             "pytest is no package of Fractal tasks: it has",
         ),
@@ -153,6 +189,7 @@ def test_unreadable_files_are_named(
     tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "list.whl").touch()
     with pytest.raises(RuntimeError, match=f"(?s){says}") as error:
         workbench(*arguments, cwd=tmp_path)
     assert "Traceback" not in str(error.value)

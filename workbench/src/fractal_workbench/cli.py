@@ -373,7 +373,8 @@ PACKAGE = click.option(
     metavar="REQUIREMENT",
     default="",
     help="Instead of the package in this folder, one that is installed or published, such "
-    "as `fractal-tasks-core==2.1.0`. Its files are read, and none of its code runs.",
+    "as `fractal-tasks-core==2.1.0`, or the path of a wheel. Its files are read, and none of "
+    "its code runs.",
 )
 
 
@@ -391,8 +392,8 @@ PACKAGE = click.option(
     metavar="REQUIREMENT",
     multiple=True,
     help="Instead of the package in this folder, one that is installed or published, such "
-    "as `fractal-tasks-core==2.1.0`. Can be given several times. Its files are read, and "
-    "none of its code runs.",
+    "as `fractal-tasks-core==2.1.0`, or the path of a wheel. Can be given several times. Its "
+    "files are read, and none of its code runs.",
 )
 @click.option(
     "--workflow",

@@ -138,7 +138,9 @@ def without_defaults(field: Schema) -> Schema:
     return rest
 
 
-def describe(packages: Sequence[rules.Package], workflow: Schema | None) -> Schema:
+def describe(
+    packages: Sequence[rules.Package], workflow: Schema | None, offer: Schema | None
+) -> Schema:
     """Return the data of the page about the tasks of packages."""
     tasks = []
     for package in packages:
@@ -153,7 +155,7 @@ def describe(packages: Sequence[rules.Package], workflow: Schema | None) -> Sche
                 | {"schema_version": package.manifest.args_schema_version}
                 | {"key": named}
             )
-    return {"tasks": tasks, "workflow": workflow}
+    return {"tasks": tasks, "workflow": workflow, "offer": offer}
 
 
 def map_parts(task: rules.Task) -> Iterator[Schema]:
@@ -193,10 +195,20 @@ def libraries() -> str:
     return re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text)
 
 
-def make_page(packages: Sequence[rules.Package], workflow: Schema | None = None) -> str:
-    """Return the page of all tasks of packages, with the steps of a workflow."""
+def make_page(
+    packages: Sequence[rules.Package],
+    workflow: Schema | None = None,
+    offer: Schema | None = None,
+) -> str:
+    """Return the page of all tasks of packages.
+
+    Args:
+        packages: The packages.
+        workflow: A workflow, whose steps are filled in.
+        offer: Name and text of a file with a workflow, which a button of the page opens.
+    """
     page = Path(__file__).with_suffix(".html").read_text("utf-8")
-    data = json.dumps(describe(packages, workflow), ensure_ascii=False)
+    data = json.dumps(describe(packages, workflow, offer), ensure_ascii=False)
     values = {
         "TITLE": html.escape(", ".join(package.name for package in packages)),
         "LIBRARIES": libraries(),
@@ -213,17 +225,21 @@ def write_page(
     Args:
         file: The page.
         requirements: Which packages, as pip takes them, if not the one in the current
-            folder.
+            folder. The page of that one offers its `workflow.json`.
         workflow_file: A workflow, whose steps are filled in. Its packages are on the page.
     """
     workflow: Schema | None = None
+    offer: Schema | None = None
     found = [find_package(name) for name in requirements]
     if workflow_file:
         read = rules.read_job(workflow=workflow_file).workflow
         workflow = read.model_dump(exclude_unset=True)
         found += find_packages(read.task_list, found)
     packages = found or [find_package()]
-    page = make_page(packages, workflow)
+    own = packages[0].root / "workflow.json"
+    if not found and own.is_file():
+        offer = {"name": own.name, "text": own.read_bytes().decode("utf-8", "replace")}
+    page = make_page(packages, workflow, offer)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     number = sum(len(package.manifest.task_list) for package in packages)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from ..engine import packages, rules
 from ..project import find_project
@@ -14,9 +15,9 @@ def find_package(requirement: str = "") -> rules.Package:
     """Return a package with its manifest; none of its code runs.
 
     Args:
-        requirement: Its name, with a version or an address, as pip takes it: what is
-            installed here, or else its wheel, is read. By default the package in the
-            current folder.
+        requirement: Its name, with a version or an address, or the path of a wheel, as pip
+            takes it: what is installed here, or else its wheel, is read. By default the
+            package in the current folder.
 
     Raises:
         WorkflowError: There is no such package, or no correct manifest in it.
@@ -40,8 +41,8 @@ def find_package(requirement: str = "") -> rules.Package:
             name=name, version=version, root=own.root, manifest=manifest
         )
     try:
-        wanted = Requirement(requirement)
-    except InvalidRequirement as error:
+        wanted = _read_requirement(requirement)
+    except (InvalidRequirement, InvalidWheelFilename, FileNotFoundError) as error:
         reason = str(error).splitlines()[0]
         raise rules.WorkflowError(f"--package {requirement!r}: {reason}") from error
     beside = None if wanted.url else rules.find_package(rules.normalise(wanted.name))
@@ -77,6 +78,16 @@ def find_packages(
             error.reason = f"Step {number}, {step.task.name}: {error.reason}"
             raise
     return [package for package in found.values() if package not in known]
+
+
+def _read_requirement(text: str) -> Requirement:
+    if not text.endswith(".whl") or "://" in text:
+        return Requirement(text)
+    wheel = Path(text).absolute()
+    if not wheel.is_file():
+        raise FileNotFoundError(f"there is no file {wheel}")
+    name, *_ = parse_wheel_filename(wheel.name)
+    return Requirement(f"{name} @ {wheel.as_uri()}")
 
 
 def _is_wanted(version: str | None, wanted: Requirement) -> bool:
