@@ -65,6 +65,8 @@ def describe_questions() -> str:
         default = question["default"]
         if isinstance(default, list):
             default = "all"
+        if name == "project_name":
+            default = "the name of the folder, or `my-fractal-tasks`"
         default = {False: "no", "": "empty"}.get(default, default)
         rows.append((f"`{name}`", question["help"], "<br>".join(choices), str(default)))
     return make_table(("Question", "Meaning", "Answers", "Default"), rows)

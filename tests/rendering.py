@@ -73,7 +73,7 @@ def render(template: Path, package: Path, **answers: Any) -> Path:
     copier.run_copy(
         str(template),
         package,
-        data=answers,
+        data={"project_name": "my-fractal-tasks"} | answers,  # else that of the folder
         defaults=True,
         quiet=True,
         settings=copier.Settings(),

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import copier
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -58,6 +59,19 @@ def test_a_question_has_a_type_one_sentence_of_help_and_a_default(name):
     assert {"validator", "choices"} & question.keys()
 
 
+def test_another_name_of_the_modules_is_rejected(template, tmp_path):
+    """It is not recorded: nox and updates would look for the modules elsewhere."""
+    options = {"defaults": True, "quiet": True, "settings": copier.Settings()}
+    answers = {"project_name": "cell-tasks", "examples": []}
+    with pytest.raises(ValueError, match="leave out package_name"):
+        copier.run_copy(
+            *(str(template), tmp_path / "package"),
+            data=answers | {"package_name": "cells"},
+            **options,
+        )
+    assert not (tmp_path / "package").exists()
+
+
 def test_an_answer_without_a_question_is_refused(render, tmp_path):
     with pytest.raises(ValueError, match="no question"):
         render(tmp_path, projekt_name="x")
@@ -70,6 +84,30 @@ def test_an_answer_without_a_question_is_refused(render, tmp_path):
 def test_a_name_that_fractal_can_not_collect_is_refused(render, tmp_path, name):
     with pytest.raises(ValueError, match="at most 40 of a-z"):
         render(tmp_path, project_name=name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("cell-tasks", "cell-tasks"),
+        ("lab/Cell_Tasks/.", "cell-tasks"),
+        ("3d", "my-fractal-tasks"),
+        ("numpy", "my-fractal-tasks"),
+        ("zebrafish tasks", "my-fractal-tasks"),
+    ],
+)
+def test_the_name_of_the_folder_is_suggested_if_it_can_be_one(
+    template, tmp_path, folder, name
+):
+    """In the folder of another name, an update keeps the answer."""
+    package = tmp_path / folder
+    options = {"defaults": True, "quiet": True, "settings": copier.Settings()}
+    copier.run_copy(str(template), package, data={"examples": []}, **options)
+    moved = package.resolve().rename(tmp_path / "elsewhere")
+    copier.run_recopy(moved, overwrite=True, **options)
+    recorded = yaml.safe_load((moved / ".copier-answers.yml").read_text("utf-8"))
+    assert recorded["project_name"] == name
+    assert import_folder(moved).name == name.replace("-", "_")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fractal_workbench.engine import rules
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = ROOT / "docs" / "guides"
-IMPORT = {"pkg_name": "my-fractal-tasks", "name": "Import OME-Zarr"}
+IMPORT = {"pkg_name": "my-tasks", "name": "Import OME-Zarr"}
 
 
 @pytest.mark.long
@@ -35,7 +35,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
         # Nobody is here to answer the questions.
         "copier copy": "copier copy --defaults",
         "fractal-workbench run WORKFLOW.json --zarr-dir DIR": f"fractal-workbench "
-        f"{run_it} --yes --with 'my-fractal-tasks @ {package.as_uri()}'",
+        f"{run_it} --yes --with 'my-tasks @ {package.as_uri()}'",
         "run -- WORKFLOW.json --zarr-dir DIR": f"run -- {workflow} --zarr-dir {data}",
         "form -- --workflow WORKFLOW.json": f"form -- --workflow {workflow}",
         "<absolute path or URL of this repository>": str(checkout),
@@ -55,7 +55,7 @@ def test_the_readme_of_this_repository(checkout: Path, tmp_path: Path) -> None:
 
     assert "* tests -> " in second.run(checkout)
     copy.run(checkout)
-    assert import_folder(package).name == "my_fractal_tasks"
+    assert import_folder(package).name == "my_tasks"
     programs = checkout / ".venv" / "bin"
     log = in_package.run(package, programs)
     assert f"What it did: {data / 'report.html'}" in log

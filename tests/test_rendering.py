@@ -373,7 +373,7 @@ def test_copier_ends_with_the_next_steps(
 ):
     copier.run_copy(
         str(template),
-        tmp_path / "package",
+        tmp_path / "my-fractal-tasks",
         data={
             "github_user": github_user,
             "publish_to_pypi": publish,

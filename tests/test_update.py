@@ -127,7 +127,7 @@ def make(history: Path, version: str, folder: Path, **answers: object) -> Path:
         str(history),
         folder,
         vcs_ref=version,
-        data=answers,
+        data={"project_name": "my-fractal-tasks"} | answers,
         defaults=True,
         quiet=True,
         settings=copier.Settings(),
