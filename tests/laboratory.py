@@ -125,6 +125,27 @@ def intensity_per_cell(labels, image):
     )
 
 
+def marker_per_nucleus(labels, damage, factor=2.0):
+    """Intensity of a marker in each nucleus.
+
+    Parameters
+    ----------
+    labels : array
+        The nuclei.
+    damage : array
+        Pixels of the marker.
+    factor : float
+        Factor of the intensity.
+    """
+    n = np.unique(labels[labels > 0])
+    return {"label": n, "damage": factor * ndi.mean(damage, labels, n)}
+
+
+def undescribed_marker(labels, damage):
+    n = np.unique(labels[labels > 0])
+    return {"label": n, "damage": ndi.mean(damage, labels, n)}
+
+
 def two_intensities(labels, gfp: np.ndarray, rfp: np.ndarray) -> Dict[str, np.ndarray]:
     """Mean of two channels in each cell."""
     n = np.unique(labels[labels > 0])

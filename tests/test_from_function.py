@@ -91,6 +91,7 @@ ACCEPTED = {
     # --- of features ---
     "skimage.measure:regionprops_table": "features",
     "laboratory.py:intensity_per_cell": "features",
+    "laboratory.py:marker_per_nucleus": "features",
     "laboratory.py:two_intensities --array gfp,rfp": "features",
     # --- of tables ---
     "laboratory.py:large_objects": "table",
@@ -113,6 +114,7 @@ REJECTED = {
     "numpy:gradient": "These work:.*--returns 0.*--returns 1",
     "laboratory.py:cells_and_background": "These work:.*--returns 0.*--returns 1",
     "laboratory.py:two_intensities": "This works:.*--array gfp,rfp",
+    "laboratory.py:undescribed_marker": "This works:.*--array damage$",
     "skimage.morphology:remove_small_objects": "takes a mask or labels.*threshold_otsu",
     "skimage.morphology:skeletonize": "takes a mask or labels.*threshold_otsu",
     "scipy.ndimage:binary_fill_holes": "takes a mask or labels.*--array input",
@@ -141,6 +143,8 @@ OFTEN = {
     "laboratory.py:find_spots",
     "laboratory.py:compare_channels --array nuclei,reference",
     "laboratory.py:nuclei_and_count",
+    "laboratory.py:marker_per_nucleus",
+    "laboratory.py:undescribed_marker",
     "laboratory.py:two_intensities --array gfp,rfp",
     "laboratory.py:otsu_mask",
     "laboratory.py:summary_of_objects",

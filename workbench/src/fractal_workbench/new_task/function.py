@@ -620,18 +620,18 @@ def read(
         if reason and parameter.default is parameter.empty:
             of_array = (is_array or is_simple) and hint is None
             may_be_array = of_array or is_array_type(hint)
-            by_array = [{"--array": f"{array or pixels},{key}"}] if pixels else []
+            images = ",".join(filter(None, [array or pixels, key]))
+            by_array = [{"--array": images}] if pixels or labels else []
             by_number = [{key: value} for value in NUMBERS]
             numbered = (hint is None or may_be_simple(hint)) and not is_call
             ways = by_number * numbered + by_array * may_be_array
-            if (
-                type_name.startswith(("array", "ndarray", "("))
-                and "of" not in type_name
-            ):
+            says_array = type_name.startswith(("array", "ndarray", "("))
+            # Besides labels, a function mostly needs the image that it measures.
+            if (says_array and "of" not in type_name) or (labels and not pixels):
                 ways.reverse()
             sentences = [
                 f"Is it a number or a word, give one by --set {key}=VALUE." * numbered,
-                f"If it is another channel: --array {array or pixels},{key}."
+                f"If it is {'another channel' if pixels else 'an image'}: --array {images}."
                 * bool(by_array and may_be_array),
                 f"{'Else write' if ways else 'Write'} a function that gives it, into a file of "
                 "your own, and has only int, float, bool, str or Literal to ask for.",
@@ -778,8 +778,10 @@ def find_arrays(
     free = [key for key in needed if key in annotated or may_be_simple(hints.get(key))]
     free = [key for key in free if key in annotated or source(hints.get(key)) is None]
     labels = next((key for key in needed if key in LABELS), None)
-    # `label_image` of skimage.measure.label is an image to label.
-    if labels and texts.get(labels) and not OF_MASKS.search(texts[labels]):
+    # `label_image` of skimage.measure.label is an image to label; `labels` are what they are.
+    if labels not in ("labels", "masks", None) and not OF_MASKS.search(
+        texts.get(labels) or "labels"
+    ):
         labels = None
     if array == labels:
         labels = None
@@ -789,6 +791,7 @@ def find_arrays(
         or next((key for key in rest[:1] if key.lower() in ARRAYS), "")
         or next((key for key in rest if key in annotated), "")
         or next((key for key in rest if key.lower() in ARRAYS), "")
+        or next((key for key in rest if ARRAY_NAME.search(texts.get(key, ""))), "")
         or next((key for key in rest if key == needed[0] and key not in numbers), "")
     )
     if labels and not found:  # it measures shapes only
