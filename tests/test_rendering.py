@@ -383,7 +383,7 @@ def test_copier_ends_with_the_next_steps(
         settings=copier.Settings(),
     )
     _, steps = capfd.readouterr().err.split("Next, in ")
-    assert steps.startswith(str(tmp_path / "package"))
+    assert steps.startswith(str(tmp_path / "my-fractal-tasks"))
     commands = [
         "git init -b main",
         "pip install -e . nox uv",
