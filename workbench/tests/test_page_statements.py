@@ -426,7 +426,7 @@ def test_messages_of_successful_jobs_are_open_and_their_logs_folded(
     first, second = re.findall("<li>(.*?)</li>", told, re.DOTALL)
     assert words(first) == (
         "/data/1.zarr: 1 regions outside of the image are left out 30 jobs have such a "
-        "message; this is that of unit 1."
+        "message; this is that of job 1."
     )
     assert words(second) == "warning: pixel_z is assumed to be 1"
     folded = page[page.index("Logs of 10 jobs; 21 more are not shown") :]
@@ -577,6 +577,7 @@ def test_odd_images_are_named_counted_and_never_pooled(tmp_path: Path) -> None:
     assert "µm² : area" not in text
     assert "Input: 4 of 4 images. Output: 3 images; 1 removed." in text
     assert "ratio : no value in 6 of 20 rows" in text
+    assert "3 images: 2 in 2 wells and 1 outside of plates in total" in text
     (by,) = labels_of(page, "area by well or image")
     for name in ("A01", "B12", "no <size>.zarr", "gone.zarr"):
         assert f"{name}" in by
@@ -590,6 +591,64 @@ def test_odd_images_are_named_counted_and_never_pooled(tmp_path: Path) -> None:
     ]
     # All columns are equally wide, also without a well.
     assert 'class="sheet" style="--columns: 12"' in page
+
+
+def test_units_are_those_of_all_images_also_of_those_without_a_picture(
+    tmp_path: Path,
+) -> None:
+    """Pictures show the first, the middle and the last of five images."""
+    for n, name in enumerate("abcde"):
+        has_size = name != "b"
+        channels = ["DAPI", "FITC"] if name == "d" else ["DAPI"]
+        path = tmp_path / f"{name}.zarr"
+        write_image(
+            path, channels, 1 if n == 0 else 5, {"y": 0.5, "x": 0.5} if has_size else {}
+        )
+        image = kit.open_image(path)
+        label = kit.open_label(image, "nuclei").read()
+        pixels = np.bincount(label.ravel())[1:]
+        columns = {
+            "label": np.arange(1, len(pixels) + 1),
+            "area": pixels * (0.25 if has_size else 1),
+            "pixels": pixels,
+            **{f"mean_{channel}": np.full(len(pixels), 40.0) for channel in channels},
+            **({"time_point": np.zeros(len(pixels), int)} if name in "de" else {}),
+        }
+        if name == "e":
+            columns["time_point"][2:] = 1
+        kit.write_feature_table(
+            image, "features", columns, label_name="nuclei", overwrite=True
+        )
+    images: list[dict[str, Any]] = [
+        {
+            "zarr_url": str(tmp_path / f"{name}.zarr"),
+            "origin": None,
+            "attributes": {},
+            "types": {},
+        }
+        for name in "abcde"
+    ]
+    report = Report("Units", tmp_path, [], [])
+    report.add(step(images, before=[]))
+    assert len(report._sample.places) == 3
+    group = next(g for g, _ in report.sections[0].tables if g.name == "features")
+    assert {name: group.units.get(name, "") for name in group.features} == {
+        "objects": "",
+        "area": "",
+        "pixels": "pixels",
+        "mean_DAPI": "grey values",
+        "mean_FITC": "grey values",
+    }
+    assert group.remarks == [
+        "area is in µm² and in pixels, in different images: do not compare these."
+    ]
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "5 images in total" in words(page)
+    assert "3 of 5 images, spread evenly: a.zarr, c.zarr, e.zarr" in words(page)
+    (by_time,) = labels_of(page, "area by time point")
+    groups = by_time.partition("medians: ")[2].split(", ")
+    assert [name.rpartition(" ")[0] for name in groups] == ["0", "1", "no time point"]
 
 
 def test_points_are_where_the_table_says(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def point_crops(view: View, table: str, channel: Channel, name: str) -> list[Pic
     y, x = view.points[table].T
     inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
     _, window = grey_of(channel)
-    count = count_of(np.count_nonzero(inside), "point")
+    count = count_of(int(np.count_nonzero(inside)), "point")
     plane = [channel.sharp.plane] if channel.sharp.plane else []
     alt = f"{count} of {table} on {channel.name} of a piece of {name}"
     notes = [count, f"on {channel.name}", *plane]

@@ -59,6 +59,7 @@ class TableGroup:
         of: `images` or `plates`.
         total: How many there are.
         read: How many of them were read.
+        holders: Folders of the images or plates whose tables were read.
         n_rows: Rows that were read.
         features: Numbers by name of the column; NaN where a row has none.
         wells: Well of each row; empty if it has none.
@@ -75,6 +76,7 @@ class TableGroup:
     of: str
     total: int = 0
     read: int = 0
+    holders: list[Path] = field(default_factory=list)
     n_rows: int = 0
     features: dict[str, Array] = field(default_factory=dict)
     wells: Array = field(default_factory=lambda: np.zeros(0, str))
@@ -206,7 +208,7 @@ def collect(
 ) -> TableGroup:
     """Read the tables of one name, spread evenly if there is no time for all."""
     group.total = len(paths)
-    holders: list[Path] = []
+    holders = group.holders
     tables: list[kit.Table] = []
     for path in spread(paths):
         if tables and (time.monotonic() > end or group.n_rows > MAX_ROWS):
@@ -372,10 +374,13 @@ def layers(group: TableGroup) -> dict[Layer, Array]:
     return masks
 
 
-def natural(parts: Iterable[str]) -> list[list[tuple[int, str]]]:
-    """Key to sort texts with numbers: 2 before 10."""
+def natural(parts: Iterable[str]) -> list[list[tuple[bool, int, str]]]:
+    """Key to sort texts with numbers: 2 before 10, and both before letters."""
     return [
-        [(int(digits or 0), text) for text, digits in re.findall(r"(\D+)|(\d+)", part)]
+        [
+            (bool(text), int(digits or 0), text)
+            for text, digits in re.findall(r"(\D+)|(\d+)", part)
+        ]
         for part in parts
     ]
 

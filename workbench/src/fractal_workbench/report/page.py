@@ -22,7 +22,6 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .. import kit
 from ..engine.history import StepDone
 from ..engine.rules import Image, Step, count_of
 from . import plots
@@ -37,7 +36,6 @@ from .measurements import (
     natural,
     read_states,
 )
-from .objects import column_units, intensity_units
 from .pick_images import Sample
 from .pictures import Picture, thumbnail
 from .plate import (
@@ -63,6 +61,7 @@ from .report_tables import (
 )
 from .reproduce import plate_tables, reproduce
 from .svg import visible
+from .table_units import find_units
 from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
@@ -322,7 +321,7 @@ class Report:
             section.tables.append((group, measured_figures(group, conditions)))
 
     def _find_units(self, group: TableGroup) -> None:
-        """Find the units of the columns of tables, by the images that are shown."""
+        """Find the units of the columns of tables, by their images."""
         if group.of == "plates":  # their columns are summaries of those of images
             for name in group.features:
                 column = re.sub(r"_(mean|median|min|max|std)$", "", name)
@@ -335,25 +334,17 @@ class Report:
                 if len(units) == 1 and (unit := units.pop()):
                     group.units[name] = unit
             return
-        found: dict[str, list[str]] = {name: [] for name in group.features}
-        for url, view in self._views.items():
-            if (
-                not isinstance(view, View)
-                or Path(url, "tables", group.name) not in self._tables
-            ):
-                continue
-            image = kit.open_image(url)
-            table = kit.read_table(image, group.name)
-            known = intensity_units(table, image)
-            if objects := view.objects.get(table.label_name):
-                known |= column_units(table, objects)
-            for name in found.keys() & table.columns.keys():
-                found[name].append(known.get(name, ""))
-        for name, of_images in found.items():
-            distinct = [*dict.fromkeys(of_images)]
-            if len(distinct) == 1 and distinct[0]:
-                group.units[name] = distinct[0]
-            elif len(some := [unit for unit in distinct if unit]) > 1:
+        known = {
+            Path(url): view.objects
+            for url, view in self._views.items()
+            if isinstance(view, View)
+        }
+        found = find_units(group.name, group.holders, known, self._time_left(5))
+        for name in group.features:
+            of_column = found.get(name, [])
+            if len(of_column) == 1 and of_column[0]:
+                group.units[name] = of_column[0]
+            elif len(some := [unit for unit in of_column if unit]) > 1:
                 group.remarks.append(
                     f"{name} is in {' and in '.join(some)}, in different images: do not "
                     "compare these."
@@ -371,7 +362,7 @@ class Report:
             ("peak memory", "MB", [cost.memory for cost in costs if cost.memory]),
         ):
             if len(values) >= MANY_UNITS and max(values) > 1.3 * min(values):
-                label = f"{name} of a unit ({unit})"
+                label = f"{name} of a job ({unit})"
                 section.costs.append(
                     plots.histogram(np.array(values), label, from_zero=True)
                 )
@@ -456,6 +447,10 @@ class Report:
             remarks=remarks,
             images=self._images,
             n_places=self._sample.total,
+            kind_of_places=self._sample.kind,
+            n_outside=sum(
+                self._positions.get(image["zarr_url"]) is None for image in self._images
+            ),
             places=places,
             now=datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
             arguments=arguments,

@@ -20,11 +20,13 @@ class Sample:
     Attributes:
         places: Those that are shown.
         total: How many there are.
+        kind: What all of them are: `wells`, `images`, or both.
     """
 
     def __init__(self) -> None:
         self.places: list[str] = []
         self.total = 0
+        self.kind = "wells"
         self._origins: dict[str, str] = {}
         self._in_wells: set[str] = set()
         self._names: dict[str, str] = {}  # of all places, also of removed images
@@ -45,6 +47,10 @@ class Sample:
                 self._in_wells.add(url)
         known = [*dict.fromkeys(self.place(image["zarr_url"]) for image in images)]
         self.total = len(known)
+        wells = {str(Path(url).parent) for url in self._in_wells}
+        outside = wells.isdisjoint(known)
+        mixed = "images" if outside else "wells and single images"
+        self.kind = "wells" if wells.issuperset(known) else mixed
         self._names = place_names({**self._names, **dict.fromkeys(known)})
         kept = [place for place in self.places if place in known]
         new = sorted(set(known) - {*kept})

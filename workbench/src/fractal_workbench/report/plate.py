@@ -168,7 +168,7 @@ def place_of(group: TableGroup, row: int, names: Mapping[Layer, str]) -> str:
         layer = Layer(plate, acquisition, image)
         layer = layer if layer in names else layer._replace(image="")
         parts = [str(group.wells[row]), names.get(layer, "")]
-    if group.n_times > 1:
+    if group.n_times > 1 and group.times[row]:
         parts.append(f"time point {group.times[row]}")
     return ", ".join(filter(None, parts))
 
@@ -326,7 +326,9 @@ def groups_of(
     suffix = f" and {' and '.join(further)}" if further else ""
     groups = {}
     if 1 < group.n_times <= MAX_GROUPS:
-        groups["time point"] = group.times.tolist()
+        groups["time point"] = [
+            point or "no time point" for point in group.times.tolist()
+        ]
     if 1 < len({*wells}) <= MAX_GROUPS:
         in_well = [bool(well) for _, well, _ in rows_at]
         kind = "well" if all(in_well) else "well or image" if any(in_well) else "image"

@@ -160,7 +160,7 @@ def plate_map(
     known = np.array([v for v in values.values() if np.isfinite(v)])
     low, high = known.min(), known.max()
     with mpl.rc_context(STYLE | {"xtick.labelsize": 7, "ytick.labelsize": 7}):
-        cell = float(np.clip(4 / n_columns, 0.165, 0.45))
+        cell = float(np.clip(4 / max(n_columns, n_rows), 0.165, 0.45))
         width, height = cell * n_columns, cell * n_rows
         lines = textwrap.wrap(
             label.replace("acquisition ", "acquisition\u00a0"),
