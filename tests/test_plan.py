@@ -10,7 +10,7 @@ from parity_cases import CRASH, NOTHING, compound, converter_compound, parallel
 from scripted_task import write_package
 from test_fractal_contract import local
 
-from fractal_workbench.engine import choices, rules
+from fractal_workbench.engine import choices, command, rules
 from fractal_workbench.engine.plan import plan
 
 
@@ -164,3 +164,27 @@ def test_mistakes_of_all_steps_are_told_at_once(
         "step 1, 'Gaussian Blur', met",
     ]
     assert capsys.readouterr().out.count("servers ignore") == 1
+
+
+def test_a_file_that_cannot_be_written_is_rejected_before_anything_runs(
+    tmp_path: Path, zarr_dir: Path
+) -> None:
+    workflow = {"name": "w", "task_list": [{"task": {"pkg_name": "a", "name": "b"}}]}
+    for option in ("report", "run_json"):
+        name = option.removeprefix("run_")
+        for file, reason in (
+            (zarr_dir, "is a folder"),
+            (tmp_path / "x" / "y", "/x: make"),
+        ):
+            options: dict[str, Any] = {option: file}
+            with pytest.raises(rules.WorkflowError, match=f"--{name}: .*{reason}"):
+                command.run(workflow, zarr_dir, **options)
+
+
+@pytest.mark.parametrize("name", ["nothing.json", "."])
+def test_a_workflow_that_is_no_file_is_named(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    with pytest.raises(
+        rules.WorkflowError, match=f"^{file} cannot be read: .*: name a"
+    ):
+        rules.read_job(workflow=file, zarr_dir=str(tmp_path))

@@ -1,11 +1,13 @@
 """A workflow is tried on a copy of a little of a dataset, and the dataset stays as it is."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from fractal_workbench import kit
 from fractal_workbench.engine import command, subset
@@ -170,6 +172,10 @@ FILES = {
         ["p_B03_T0001F001L01A01Z01C01.tif"],
         ["p_B04_T0001F001L01A01Z01C01.tif"],
     ),
+    "three digits": ("A01", ["A001.tif"], ["A002.tif", "B001.tif"]),
+    "1536 wells": ("Q01", ["Q01.tif"], ["A01.tif", "Z01.tif", "AF48.tif"]),
+    "planes": ("A01", ["A01_Z01.tif", "A01_Z02.tif"], []),
+    "first of 1536 wells": ("A01", ["A01.tif"], ["Q01.tif", "AA01.tif"]),
     "Harmony": ("B3", ["Images/r02c03f01p01-ch1.tiff"], ["Images/r03c02f01p01.tiff"]),
     "GE": ("A01", ["A - 1(fld 1 wv DAPI - DAPI).tif"], ["A - 11(fld 1 wv DAPI).tif"]),
 }
@@ -223,6 +229,28 @@ def test_files_without_the_well_are_rejected(
     with pytest.raises(WorkflowError, match=reason):
         command.run({"name": "a", "task_list": [step]}, tmp_path / "zarr", part=text)
     assert not (tmp_path / "zarr_try").exists()
+
+
+def test_images_of_a_well_in_folders_of_their_acquisitions_are_copied(
+    tmp_path: Path, images: list[dict[str, Any]]
+) -> None:
+    """As OMERO writes a plate."""
+    plate = tmp_path / "omero.zarr"
+    wells = [{"path": f"{n}/A/01"} for n in (0, 1)]
+    metadata: dict[str, Any] = {"version": "0.4", "wells": wells}
+    zarr.create_group(plate, zarr_format=2, attributes={"plate": metadata})
+    urls = []
+    for well in wells:
+        folder = plate / str(well["path"])
+        listed = {"version": "0.4", "images": [{"path": "0"}]}
+        zarr.create_group(folder, zarr_format=2, attributes={"well": listed})
+        shutil.copytree(images[0]["zarr_url"], folder / "0")
+        urls.append({"zarr_url": str(folder / "0"), "attributes": {"well": "A01"}})
+    copies, _ = subset.copy_part(urls, tmp_path / "zarr", "A01")
+    paths = [Path(copy["zarr_url"]) for copy in copies]
+    assert len({*paths}) == 2
+    positions = [kit.plate_position(path) for path in paths]
+    assert [position["acquisition"] for position in positions] == [0, 1]
 
 
 def test_trying_needs_a_new_folder(tmp_path: Path) -> None:

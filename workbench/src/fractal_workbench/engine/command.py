@@ -72,6 +72,7 @@ def run(
     """
     zarr_dir = Path(zarr_dir)
     images = [*images]
+    check_files(report=report, json=run_json)
     if part:
         if only_plan or resume or record:
             raise rules.WorkflowError(
@@ -159,8 +160,24 @@ def run(
         finished.close()
         if run_json:
             run_json.write_text(json.dumps(as_json(steps), indent=2), "utf-8")
-        page.write(report)
-        print(f"\nWhat it did: {report}", flush=True)
+        if page.write(report):
+            print(f"\nWhat it did: {report}", flush=True)
+
+
+def check_files(**files: Path | None) -> None:
+    """Reject the file of an option that cannot be written, before anything runs.
+
+    Raises:
+        WorkflowError: It is a folder, or its folder does not exist.
+    """
+    for option, file in files.items():
+        if file and file.is_dir():
+            raise rules.WorkflowError(f"--{option}: {file} is a folder: name a file")
+        if file and not file.absolute().parent.is_dir():
+            raise rules.WorkflowError(
+                f"--{option}: there is no folder {file.absolute().parent}: make it, or name "
+                "another file"
+            )
 
 
 def as_options(

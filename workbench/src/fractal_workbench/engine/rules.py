@@ -111,6 +111,8 @@ def warn(text: str) -> None:
 
 def explain(error: Exception) -> str:
     """Describe an error, in a line for each mistake."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be read: {error.strerror}: name a file"
     if not isinstance(error, ValidationError):
         return str(error)
     mistakes = [

@@ -27,9 +27,9 @@ HOW = (
     "write a well such as A01, A01:512 for pixels of its middle, or A01:FOV_ROI_table/1"
 )
 
-# A well in the name of a file: A01, A/01, `A - 1`, or r01c01.
+# A well in the name of a file: A01, A001, A/01, `A - 1`, or r01c01.
 WELL = re.compile(
-    r"(?<![A-Za-z0-9])(?:(A[A-F]|[A-P])(?:/| ?[-_] ?)?|r(?=\d+c))(\d{1,2})(?:c(\d{1,2}))?(?!\d)"
+    r"(?<![A-Za-z0-9])(?:(A[A-F]|[A-Z])(?:/| ?[-_] ?)?|r(?=\d+c))0?(\d{1,2})(?:c(\d{1,2}))?(?!\d)"
 )
 
 
@@ -200,10 +200,18 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def find_wells(name: str) -> list[str]:
-    """Texts in the name of a file that may be its well, such as `A01`."""
+def find_wells(name: str, last_row: str = "Z") -> list[str]:
+    """Texts in the name of a file that may be its well, such as `A01`.
+
+    Args:
+        name: Name of the file, or path below a folder.
+        last_row: Of the rows of one letter. Plates of 384 wells end at P: behind it, `T01`
+            and `Z01` are mostly time points and planes.
+    """
     found = []
     for row, first, second in WELL.findall(name):
+        if len(row) == 1 and row > last_row:
+            continue
         if row:
             found.append(f"{row}{int(first):02}")
         elif second and 1 <= int(first) <= 32:
@@ -229,7 +237,11 @@ def files_of_well(folder: Path, well: str) -> tuple[list[Path], set[str]]:
     if (folder / "zarr.json").exists() or (folder / ".zgroup").exists():
         return [], set()
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    named = {path: find_wells(path.relative_to(folder).as_posix()) for path in files}
+    names = {path: path.relative_to(folder).as_posix() for path in files}
+    every = [well for name in names.values() for well in find_wells(name)]
+    is_large = well[0] > "P" or any(well[:2].isalpha() for well in every)
+    last_row = "Z" if is_large else "P"
+    named = {path: find_wells(name, last_row) for path, name in names.items()}
     columns: list[set[str]] = []
     while here := {w[len(columns)] for w in named.values() if len(w) > len(columns)}:
         columns.append(here)
@@ -308,8 +320,12 @@ def prepare_plates(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
         )
         target, wells = plates.setdefault(found.plate, (default, {}))
         names = wells.setdefault((found.row, found.column), {})
-        names[source.name] = found.acquisition or 0
-        targets[source] = target / found.row / found.column / source.name
+        # Of OMERO, images of a well may lie in folders of their acquisitions.
+        name = source.name
+        while name in names:
+            name += "0"
+        names[name] = found.acquisition or 0
+        targets[source] = target / found.row / found.column / name
     for plate, (target, wells) in plates.items():
         version: Any = kit.open_image(
             next(s for s in sources if plate in s.parents)

@@ -164,8 +164,12 @@ class Report:
         self._safely(section.remarks, "The logs", lambda: self._read_logs(section))
         self._safely(section.remarks, "The costs", lambda: self._plot_costs(section))
 
-    def write(self, file: Path) -> None:
-        """Write the page, or print on the standard error why that fails."""
+    def write(self, file: Path) -> bool:
+        """Write the page, or print on the standard error why that fails.
+
+        Returns:
+            Whether it was written.
+        """
         sheets: list[Sheet] = []
         remarks = [*self._remarks]
         self._safely(
@@ -188,6 +192,8 @@ class Report:
             partial.replace(file)
         except Exception as error:
             print(f"The page {file} cannot be written: {error}", file=sys.stderr)
+            return False
+        return True
 
     def _safely(self, remarks: list[str], what: str, act: Callable[[], None]) -> None:
         """Call a function; an error becomes a remark."""
