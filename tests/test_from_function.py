@@ -222,6 +222,7 @@ from functools import partial, wraps
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 generator = np.random.default_rng(0)
@@ -307,6 +308,22 @@ last = lambda *arguments, **others: arguments[0]
 
 def second_by_position(sigma, image, /):
     return image
+
+def features(labels, image):
+    n = np.unique(labels[labels > 0])
+    return pd.DataFrame({"label": n, "mean": ndimage.mean(image, labels, n)})
+
+def label_is_index(labels, image):
+    return features(labels, image).set_index("label")
+
+def without_label(labels):
+    return {"n": int(labels.max())}
+
+def label_is_float(labels, image):
+    return features(labels, image).astype(float)
+
+def label_twice(labels, image):
+    return pd.concat([features(labels, image)] * 2)
 
 # What follows is right.
 
@@ -431,8 +448,13 @@ WRONG = {
     "second_by_position": "needs sigma, .* no name for a caller",
     "Blur": "it is a type, not a function. Write one",
     "generator": "it is a Generator, not a function",
+    "label_is_index": r"without a column `label`.*the index now.*reset_index\(\)",
+    "without_label": "without a column `label`.*Write a function",
+    "label_is_float": r"'label' is of float64: return integers",
+    "label_twice": "'label' has a label in several rows",
 }
 RIGHT = {
+    "features": "features",
     "is_itself": "image",
     "a_view": "image",
     "writes_into_a_copy": "image",

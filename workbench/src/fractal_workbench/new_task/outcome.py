@@ -283,7 +283,7 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
     if part.makes == "points" and given.whole == "zyx":
         part = as_volume
     complete(given, part, pick(results[0], number), number)
-    check_inputs(given, part)
+    check_inputs(given, pick(results[0], number))
     if part.makes in ("label", "mask", "points") and given.makes != "image":
         empty = [
             not np.size(pick(r, number)) or not np.any(pick(r, number)) for r in results
@@ -410,14 +410,26 @@ def complete(given: Function, part: Part, result: Any, number: int | None) -> No
     given.columns = part.columns
 
 
-def check_inputs(given: Function, part: Part) -> None:
+def check_inputs(given: Function, result: Any) -> None:
     """Reject a function of labels that makes what no task makes of labels.
+
+    Args:
+        given: The function, and what it makes.
+        result: What it returned.
 
     Raises:
         Rejected: The message says what to do.
     """
-    if not given.labels or given.makes in ("features", "measurements"):
+    if not given.labels or given.makes == "features":
         return
+    if given.makes == "measurements":
+        index = getattr(getattr(result, "index", None), "name", None)
+        way = " It is the index now: return `table.reset_index()`." * (index == "label")
+        raise Rejected(
+            f"{given.name} takes {given.labels}, and returns {describe(result)} without a "
+            "column `label`, which says of which object a row is. Write a function that "
+            f"returns it, {OWN}.{way}"
+        )
     made = {"image": "an image", "label": "labels"}.get(given.makes, given.makes)
     way = "Begin with --makes label, and call it there."
     if given.makes == "image":
@@ -617,7 +629,17 @@ def of_columns(given: Function, result: Any, axes: str) -> Part | None:
             f"it and returns numbers by names, or columns of the same length, {OWN}."
         )
     if given.labels and "label" in names:
-        return Part("features", code)
+        rows = values[names.index("label")]
+        if rows.size and rows.dtype.kind not in "iu":
+            problem = f"is of {rows.dtype}: return integers, such as by `.astype(int)`"
+        elif len({*rows.ravel().tolist()}) < rows.size:
+            problem = "has a label in several rows: return one row for each object"
+        else:
+            return Part("features", code)
+        raise Rejected(
+            f"{given.name} returns {describe(result)}, whose column 'label' {problem}, from "
+            f"a function that you write {OWN}."
+        )
     if sizes != {()} and {*axes[-2:]} <= {*names}:
         return Part("points", code)
     return Part("measurements", code)
