@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import re
+from operator import mul
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -27,13 +30,16 @@ from my_fractal_tasks.kit import (
     open_image,
     open_label,
     pyramid,
+    voxels,
 )
 from my_fractal_tasks.kit.voxels import read_voxels, write_voxels
 from my_fractal_tasks.measure_features import measure_features
 from package_images import read_table, write_image
 from scipy import ndimage
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 SIZES = {"t": 2, "c": 2, "z": 5, "y": 24, "x": 20}
+ZARRS_OWN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 LEAST = {"y": 5, "x": 7}
 PROPERTY = settings(
     max_examples=25,
@@ -433,46 +439,115 @@ def test_chunks_without_labels_have_no_file(tmp_path, version):
     np.testing.assert_array_equal(np.asarray(level), pixels > 0)
 
 
-@pytest.mark.parametrize(
-    ("zarr_format", "shards"), [(2, None), (3, None), (3, (2, 8, 12))]
-)
-@pytest.mark.parametrize("in_notebook", [False, True])
-def test_voxels_are_read_and_written_as_by_zarr(
-    tmp_path, zarr_format, shards, in_notebook
-):
-    array = zarr.create_array(
-        tmp_path / "array.zarr",
-        shape=(3, 20, 30),
-        chunks=(1, 4, 6),
-        shards=shards,
-        dtype=np.uint16,
-        zarr_format=zarr_format,
-    )
-    pixels = np.random.default_rng(0).integers(0, 9, array.shape, np.uint16)
-    whole = tuple(map(slice, array.shape))
-    parts = [
-        whole,
-        (slice(1, 3), slice(3, 17), slice(5, 6)),
-        (2, slice(4, 8), slice(0)),
-    ]
+@st.composite
+def array_layouts(draw):
+    """Options of `zarr.create_array`, of which not all are usual."""
+    layout = {
+        "shape": draw(st.tuples(*[st.integers(1, n) for n in (3, 20, 20)])),
+        "chunks": draw(st.tuples(*[st.integers(1, n) for n in (2, 8, 8)])),
+        "dtype": draw(st.sampled_from(["bool", "|u1", "<u2", ">u2", "<f4", ">f8"])),
+        "config": {"write_empty_chunks": draw(st.booleans())},
+        "zarr_format": draw(st.sampled_from([2, 3])),
+    }
+    fills = [0, 1] + [np.nan, -0.0] * ("f" in layout["dtype"])
+    if layout["zarr_format"] == 2:
+        layout["order"] = draw(st.sampled_from("CF"))
+        layout["filters"] = draw(st.sampled_from([None, [numcodecs.Zlib(1)]]))
+        layout["fill_value"] = draw(st.sampled_from([*fills, None]))
+        codecs = [None, numcodecs.Blosc("zstd", 1), numcodecs.GZip(1), numcodecs.Zstd()]
+        layout["chunk_key_encoding"] = {
+            "name": "v2",
+            "separator": draw(st.sampled_from("./")),
+        }
+    else:
+        layout["fill_value"] = draw(st.sampled_from(fills))
+        codecs = [None, BloscCodec(), GzipCodec(), [ZstdCodec(), Crc32cCodec()]]
+        if draw(st.booleans()):
+            layout["filters"] = [TransposeCodec(order=(2, 0, 1))]
+        elif draw(st.booleans()):
+            times = [draw(st.integers(1, 3)) for _ in range(3)]
+            layout["shards"] = list(map(mul, layout["chunks"], times))
+    return layout | {"compressors": draw(st.sampled_from(codecs))}
+
+
+@st.composite
+def regions(draw, shape):
+    """One slice or index for each axis; nothing, a part or all of it."""
+    region = []
+    for extent in shape:
+        start = draw(st.integers(0, extent - 1))
+        stop = draw(st.integers(start, extent))
+        choices = [start, slice(start, stop), slice(0, extent)]
+        region.append(draw(st.sampled_from(choices)))
+    return tuple(region)
+
+
+def read_files(folder):
+    """Bytes of all files, without the time that gzip writes."""
+    files = {
+        f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()
+    }
+    gzip = re.compile(rb"(\x1f\x8b\x08\0)....", re.DOTALL)
+    return {name: gzip.sub(rb"\1", content) for name, content in files.items()}
+
+
+@settings(PROPERTY, max_examples=100)
+@given(data=st.data())
+def test_voxels_are_read_and_written_as_by_zarr(tmp_path_factory, data):
+    """All bytes of all files are equal, also after a part was written again."""
+    folder = tmp_path_factory.mktemp("arrays")
+    layout = data.draw(array_layouts(), "layout")
+    parts = [data.draw(regions(layout["shape"]), "region") for _ in range(3)]
+    kind = np.dtype(layout["dtype"]).newbyteorder("=")
+    random = np.random.default_rng(data.draw(st.integers(0, 3), "seed"))
+    # Chunks that have only zeros, or only the fill value, or some of them.
+    pixels = random.integers(0, 2, layout["shape"]).cumsum(axis=-1).astype(kind)
+    pixels[:, : data.draw(st.integers(0, 20), "rows")] = layout["fill_value"] or 0
+    expected = []
+    with zarr.config.set({"codec_pipeline.path": ZARRS_OWN}):
+        array = zarr.create_array(folder / "zarr", **layout)
+        for part in parts:
+            array[part] = pixels[part]
+        expected = [array[part] for part in [*parts, ...]]
 
     def run():
-        write_voxels(array, whole, pixels)
-        write_voxels(array, parts[1], pixels[parts[1]] + 7)
+        array = zarr.create_array(folder / "kit", **layout)
+        for part in parts:
+            write_voxels(array, part, pixels[part])
+        everything = tuple(map(slice, array.shape))
+        return [read_voxels(array, part) for part in [*parts, everything]]
 
     async def run_in_loop():
-        run()
-        return [read_voxels(array, part) for part in parts]
+        return run()
 
-    if in_notebook:  # which runs a loop of its own
-        found = asyncio.run(run_in_loop())
-    else:
-        run()
-        found = [read_voxels(array, part) for part in parts]
-    pixels[parts[1]] += 7
-    for part, voxels in zip(parts, found, strict=True):
-        np.testing.assert_array_equal(voxels, pixels[part])
-        np.testing.assert_array_equal(voxels, array[part])
+    # A notebook runs a loop of its own.
+    in_notebook = data.draw(st.booleans(), "in a notebook")
+    found = asyncio.run(run_in_loop()) if in_notebook else run()
+    for theirs, ours in zip(expected, found, strict=True):
+        assert np.asarray(theirs).dtype.name == ours.dtype.name
+        np.testing.assert_array_equal(theirs, ours)
+    assert read_files(folder / "kit") == read_files(folder / "zarr")
+
+
+@pytest.mark.parametrize("shards", [None, (32, 32)])
+def test_a_chunk_costs_no_task(tmp_path, monkeypatch, shards):
+    """A task takes as long as the pixels of a small chunk."""
+    n_tasks = 0
+
+    def create_task(self, *args, **options):
+        nonlocal n_tasks
+        n_tasks += 1
+        return asyncio.SelectorEventLoop.create_task(self, *args, **options)
+
+    monkeypatch.setattr(voxels._Loop, "create_task", create_task, raising=False)
+    everything = (slice(0, 32), slice(0, 32))
+    pixels = np.arange(1024).reshape(32, 32)
+    array = zarr.create_array(
+        tmp_path, shape=(32, 32), chunks=(2, 2), shards=shards, dtype=int
+    )
+    write_voxels(array, everything, pixels)
+    np.testing.assert_array_equal(read_voxels(array, everything), pixels)
+    assert n_tasks < 64  # of 256 chunks
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

@@ -305,10 +305,36 @@ def test_a_source_is_known_by_all_of_its_chunks(tmp_path, axes, chunks, version)
         for file in (image.path / level.path).rglob("[!.]*")
         if file.is_file() and file.name != "zarr.json"
     }
-    found = [*provenance._chunks(image)]
+    found = [file for file, _ in provenance._chunks(image)]
     assert len(found) == len(files)
     assert {*found} == files
     before = Step("task", {}, [image]).known
     assert before == Step("task", {}, [image]).known
     os.utime(max(files), ns=(1, 1))
     assert before != Step("task", {}, [image]).known
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("axes", "chunks"),
+    [("tzyx", {"z": 1}), ("zyx", {"z": 1, "x": 30}), ("yx", {"y": 9})],
+)
+def test_folders_with_few_chunks_are_not_listed(
+    tmp_path, monkeypatch, axes, chunks, version
+):
+    """The checksum is that of a listing, and missing chunks do not count."""
+    write_image(tmp_path / "image.zarr", axes, version, chunks=chunks)
+    image = open_image(tmp_path / "image.zarr")
+    files = sorted(file for file, _ in provenance._chunks(image))
+    for file in files[::7]:
+        Path(file).unlink()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda folder: listed.append(folder) or scandir(folder)
+    )
+    found = Step("task", {}, [image]).known
+    assert not {*listed} & {str(Path(file).parent) for file in files}
+    monkeypatch.setattr(provenance, "FEW", 0)
+    assert Step("task", {}, [image]).known == found
+    assert {*listed} >= {str(Path(file).parent) for file in files}

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .image import Channels, Image, channels_to_read
-from .pyramid import BLOCK_VOXELS, NextLevel, Shrink, Writer
+from .pyramid import BLOCK_VOXELS, NextLevel, Shrink
 from .slices import Array, Region, extents, grow, within
 from .threads import in_threads, n_threads
 from .voxels import read_voxels, write_voxels
@@ -365,7 +365,7 @@ def write_levels(
         make: Takes the region of a block and returns its pixels; None is all zeros.
         level: The level that is written.
     """
-    write_block = Writer(image.levels[level])
+    array = image.levels[level]
     following = NextLevel.plan(image.levels, level, cuts, mean=not image.is_label)
     order = following.order if following else list(np.ndindex(*map(len, cuts)))
 
@@ -373,7 +373,7 @@ def write_levels(
         region = tuple(cut[index] for cut, index in zip(cuts, place, strict=True))
         block = make(region)
         if block is not None:
-            write_block(region, block)
+            write_voxels(array, region, block)
         if following:
             following.add(place, region, block)
 
@@ -399,15 +399,15 @@ def build_pyramid(
     finer = pairwise(image.levels[level::-1])
     for source, target in [*finer, *pairwise(image.levels[last or level :])]:
         shrink = Shrink(source, target, mean=not image.is_label)
-        write = Writer(target)
 
         def run(
             region: Region,
             source: Any = source,
             shrink: Shrink = shrink,
-            write: Writer = write,
+            target: Any = target,
         ) -> None:
-            write(region, shrink(read_voxels(source, shrink.seen(region)), region))
+            pixels = shrink(read_voxels(source, shrink.seen(region)), region)
+            write_voxels(target, region, pixels)
 
         written = Image(image.path, image.group, image.metadata, [target])
         for _ in in_threads(run, product(*cut_blocks(written))):

@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
 from collections import defaultdict
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from .threads import in_threads
 
 logger = logging.getLogger(__name__)
 
+# Chunks below a folder; to look for each is faster than to list it. Names of less than ten
+# are sorted as numbers are.
+FEW = 4
 UNCOUNTED = ("zarr_url", "zarr_urls", "zarr_dir", "overwrite")
 
 
@@ -90,15 +94,14 @@ class Step:
             if isinstance(source, Image):
                 total = totals[source.path.resolve()]
                 total.update(_metadata(source))
-                files: Iterator[str | Path] = _chunks(source)
+                files = _chunks(source)
                 start = len(f"{source.path}/")
             else:
                 total = totals[source.parent.resolve()]
-                files = iter([source])
+                files = iter([(str(source), source.stat())])
                 start = len(f"{source.parent}/")
-            for file in files:
-                name = os.fspath(file)[start:]
-                status = os.stat(file)  # noqa: PTH116, see `_files`
+            for file, status in files:
+                name = file[start:]
                 total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return {folder: total.hexdigest() for folder, total in totals.items()}
 
@@ -126,9 +129,10 @@ class Step:
         pyramids = ome.get("multiscales")
         levels = pyramids[0]["datasets"] if pyramids else [{"path": ""}]
         start = len(f"{result}/")
-        for file in _files([(str(result / level["path"]), ()) for level in levels]):
-            size = os.stat(file).st_size  # noqa: PTH116, see `_files`
-            total.update(f"{file[start:]} {size}\n".encode())
+        for file, status in _files(
+            [(str(result / level["path"]), ()) for level in levels]
+        ):
+            total.update(f"{file[start:]} {status.st_size}\n".encode())
         return total.hexdigest()[:16]
 
     def record(self, result: Path) -> dict[str, Any]:
@@ -266,7 +270,7 @@ def checksum(image: Image) -> str:
     """Checksum of the chunks, as they are stored, and of the metadata."""
     total = hashlib.sha256(_metadata(image))
     start = len(f"{image.path}/")
-    paths = [*_chunks(image)]
+    paths = [path for path, _ in _chunks(image)]
     # A thread takes several chunks at a time, since they may be small.
     groups = [paths[first : first + 8] for first in range(0, len(paths), 8)]
     digests = chain.from_iterable(in_threads(_digests, groups))
@@ -290,51 +294,69 @@ def _metadata(image: Image) -> bytes:
     return json.dumps(known, sort_keys=True).encode()
 
 
-def _chunks(image: Image) -> Iterator[str]:
-    """Files of the chunks of all levels, in a fixed order."""
+def _chunks(image: Image) -> Iterator[tuple[str, os.stat_result]]:
+    """Files of the chunks of all levels with their sizes and times, in a fixed order."""
     return _files(
-        [(str(image.path / level.path), _only_chunks(level)) for level in image.levels]
+        [(str(image.path / level.path), _few_chunks(level)) for level in image.levels]
     )
 
 
-def _files(folders: list[tuple[str, Sequence[str]]]) -> Iterator[str]:
-    """Files below some folders in a fixed order, but for metadata.
+def _files(
+    folders: list[tuple[str, Sequence[Sequence[str]]]],
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Files below some folders with their sizes and times, but for metadata.
+
+    The order is fixed: the files of a folder come before those of its folders.
 
     Args:
-        folders: Each with the only file that may lie below, by depth; see `_only_chunks`.
+        folders: Each with all files that may lie below, by depth; see `_few_chunks`.
     """
     while folders:
         folder, tails = folders.pop()
-        path = f"{folder}/{tails[0]}" if tails and tails[0] else ""
-        # Of 100 000 files, each `Path` would take as long as all else.
-        if path and os.path.isfile(path):  # noqa: PTH113
-            yield path
+        for tail in tails[0] if tails else ():
+            path = f"{folder}/{tail}"
+            try:
+                # Of 100 000 files, each `Path` would take as long as all else.
+                status = os.stat(path)  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield path, status
+        if tails and tails[0]:
             continue
-        with suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name[0] == "." or entry.name == "zarr.json":
-                    continue
-                if entry.is_dir():
-                    folders.append((entry.path, tails[1:]))
-                else:
-                    yield entry.path
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            if entry.name[0] == "." or entry.name == "zarr.json":
+                continue
+            if entry.is_dir():
+                folders.append((entry.path, tails[1:]))
+            else:
+                yield entry.path, entry.stat()
 
 
-def _only_chunks(array: Any) -> list[str]:
-    """Path of the only chunk below a folder, by its depth; empty if there are several.
+def _few_chunks(array: Any) -> list[list[str]]:
+    """Paths of the chunks below a folder, by its depth; empty if there are many.
 
-    A folder with one chunk need not be listed, which takes longer than all else.
+    A folder with few chunks need not be listed, which takes longer than all else. The order
+    is that of `_files`.
     """
     counts = [
         -(-extent // size)
         for extent, size in zip(array.shape, array.shards or array.chunks, strict=True)
     ]
-    parts = array.metadata.encode_chunk_key((0,) * len(counts)).split("/")
-    # Of Zarr 3, `c` comes first.
-    counts = [1] * (len(parts) - len(counts)) + counts
-    if len(parts) != len(counts):
-        return []
-    return [
-        "/".join(parts[depth:]) if max(counts[depth:]) == 1 else ""
-        for depth in range(len(parts))
-    ]
+    encode = array.metadata.encode_chunk_key
+    n_parts = len(encode((0,) * len(counts)).split("/"))
+    tails: list[list[str]] = [[] for _ in range(n_parts)]
+    first = n_parts - len(counts)  # of Zarr 3, `c` comes before the numbers
+    for depth in range(n_parts if first >= 0 else 0):
+        above = max(depth - first, 0)
+        below = counts[above:]
+        if math.prod(below) <= FEW:
+            # The files of a folder are sorted, and its folders are taken from the end.
+            numbers = [range(n)[::-1] for n in below[:-1]] + [*map(range, below[-1:])]
+            keys = (encode((*[0] * above, *place)) for place in product(*numbers))
+            tails[depth] = ["/".join(key.split("/")[depth:]) for key in keys]
+    return tails

@@ -8,7 +8,6 @@ from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
-import zarr
 
 from .slices import Array, Region, extents, within
 from .voxels import write_voxels
@@ -17,37 +16,6 @@ BLOCK_VOXELS = 2**21  # of a block, unless one chunk or shard is larger
 
 Place = tuple[int, ...]
 """Position in the grid of blocks, or of groups of them."""
-
-
-class Writer:
-    """Writes blocks that begin where chunks do.
-
-    Half of the time of a write is zarr's search for empty chunks, which have no file. It
-    is left out where a few pixels show that there are none.
-    """
-
-    def __init__(self, array: "zarr.Array[Any]") -> None:
-        """Open the array a second time, so that its empty chunks are written too."""
-        self._array = array
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            self._all = zarr.open_array(array.store, path=array.path, mode="r+")
-
-    def __call__(self, region: Region, pixels: Array) -> None:
-        """Write a block."""
-        array = self._array if self._has_empty(pixels) else self._all
-        write_voxels(array, region, pixels)
-
-    def _has_empty(self, pixels: Array) -> bool:
-        """Whether a chunk of a block has only the fill value."""
-        fill = self._array.fill_value
-        counts = map(range, (0,) * pixels.ndim, pixels.shape, self._array.chunks)
-        for corner in product(*counts):
-            pairs = zip(corner, self._array.chunks, strict=True)
-            chunk = pixels[tuple(slice(start, start + n) for start, n in pairs)]
-            few = chunk[tuple(slice(None, None, max(1, n // 8)) for n in chunk.shape)]
-            if not (few != fill).any() and not (chunk != fill).any():
-                return True
-        return False
 
 
 class Shrink:
@@ -160,8 +128,7 @@ class NextLevel:
 
     def __init__(self, target: Any, shrink: Shrink, groups: Sequence[Groups]) -> None:
         """Begin without a block; `plan` makes the arguments."""
-        self._write, self._shrink, self._groups = Writer(target), shrink, groups
-        self._dtype = target.dtype
+        self._target, self._shrink, self._groups = target, shrink, groups
         places = np.ndindex(*(len(axis.parts) for axis in groups))
         self.order: list[Place] = sorted(places, key=self._group)
         self._missing = Counter(map(self._group, self.order))
@@ -230,7 +197,7 @@ class NextLevel:
             small = self._shrink(block[within(self._shrink.seen(part), region)], part)
             with self._lock:
                 if group not in self._pixels:
-                    self._pixels[group] = np.zeros(extents(whole), self._dtype)
+                    self._pixels[group] = np.zeros(extents(whole), self._target.dtype)
                 pixels = self._pixels[group]
             pixels[within(part, whole)] = small
         with self._lock:
@@ -239,4 +206,4 @@ class NextLevel:
                 return
             done = self._pixels.pop(group, None)
         if done is not None:
-            self._write(whole, done)
+            write_voxels(self._target, whole, done)
