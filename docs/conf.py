@@ -6,6 +6,7 @@
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,8 +86,18 @@ def read_examples() -> dict[str, str]:
 
 
 def describe_kit() -> Iterator[str]:
-    """Yield the names of the kit below the title of the module that defines each."""
+    """Yield an overview, and the names of the kit below the title of their module."""
     examples = read_examples()
+    yield "## Find the function that you need"
+    yield re.sub(
+        r"`(\w+)`",
+        lambda name: (
+            f"{{py:obj}}`~{kit.__name__}.{name[1]}`"
+            if name[1] in kit.__all__
+            else name[0]
+        ),
+        (inspect.getdoc(kit) or "").partition("\n\n")[2],
+    )
     modules: dict[str, list[str]] = {}
     for name in kit.__all__:
         value = getattr(kit, name)

@@ -84,7 +84,7 @@ from scipy import ndimage
 plate = Path("plate.zarr").resolve()
 create_plate(plate, {("B", "03"): {"0": 0}})  # images by well, with their acquisitions
 
-# %% create_image
+# %% create_image build_pyramid
 folder = plate / "B" / "03" / "0"
 pixels = np.random.default_rng(1).integers(100, 200, (2, 64, 64), np.uint16)
 pixels[0, 8:16, 8:16] = pixels[0, 40:52, 30:44] = 1000
@@ -325,13 +325,13 @@ assert sum(each_block(total, image)) == pixels.sum()
 logging.info("%d processors", n_threads())
 assert list(in_threads(len, ["a", "bb"])) == [1, 2]  # in order
 
-# %% cut_blocks write_levels cast build_pyramid
+# %% cut_blocks write_levels cast
 with derive_image(image, sibling_path(image, "float"), dtype="float32") as target:
     write_levels(
         target,
         cut_blocks(target),
         lambda region: cast(image.levels[0][region], "float32"),
-    )  # the pyramid too; after writing level 0 yourself, call `build_pyramid(target)`
+    )  # writes the pyramid, too
 
 # %% current_step is_made Step
 step = Step("invert", {"level": 65535}, [image])  # arguments, and all that it reads

@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 from scipy import ndimage
 
 from fractal_workbench import kit
+from fractal_workbench.docs.demo_pictures import PAGE, read_pictures, write_pictures
 from fractal_workbench.engine import costs, history, rules
 from fractal_workbench.report import reproduce as reproduce_module
 from fractal_workbench.report.conditions import Condition, Conditions
@@ -291,6 +292,33 @@ def test_labels_are_counted_and_shown_on_the_channel_of_the_step(page: str) -> N
         plate, _, row, column, acquisition = name.split("/")
         assert int(number) == COUNTS[plate, row + column, acquisition]
     assert len(cells) == len(figures)
+
+
+def test_the_site_of_a_package_shows_the_pictures_of_its_demo(
+    page: str, tmp_path: Path
+) -> None:
+    assert read_pictures(tmp_path) == {}
+    file = tmp_path / PAGE
+    file.parent.mkdir(parents=True)
+    segmentation = page.replace(">2. Look</h2>", ">2. Segment</h2>")
+    file.write_text(segmentation, "utf-8")
+    outlined = read_pictures(tmp_path)["Segment"][0]
+    text = write_pictures([outlined], tmp_path, "segment")
+    assert "Outlines of 5 objects of the label image again" in text
+    drawn = np.asarray(Pillow.open(tmp_path / "segment-1.webp").convert("RGB"))
+    below, lines = (
+        np.asarray(
+            Pillow.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert(
+                "RGBA"
+            )
+        )
+        for data in outlined.layers
+    )
+    is_line = lines[..., 3] > 0
+    assert is_line.any()
+    assert np.abs(drawn[is_line].astype(int) - lines[is_line][:, :3]).mean() < 40
+    away = ~ndimage.binary_dilation(is_line, iterations=8)
+    assert np.abs(drawn[away].astype(int) - below[away][:, :3]).mean() < 5
 
 
 def test_the_summary_agrees_with_the_steps(page: str) -> None:

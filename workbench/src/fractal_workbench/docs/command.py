@@ -17,6 +17,7 @@ from sphinx.util.docutils import docutils_namespace
 from ..engine import rules
 from ..form.source import find_package
 from ..project import Project, find_project
+from .demo_pictures import read_pictures, write_pictures
 from .pages import describe_task, escape
 
 SETTINGS: Mapping[str, Any] = {
@@ -110,11 +111,15 @@ def write_pages(source: Path, package: rules.Package, project: Project | None) -
     tasks = source / "tasks"
     tasks.mkdir(parents=True, exist_ok=True)
     names: dict[str, list[str]] = {}
+    pictures = read_pictures(project.folder) if project else {}
     for task in package.manifest.model_dump(mode="json")["task_list"]:
         name = re.sub(r"[^a-z0-9]+", "-", task["name"].lower()).strip("-") or "task"
         while (tasks / f"{name}.md").exists():
             name += "-2"
-        (tasks / f"{name}.md").write_text(describe_task(task), "utf-8")
+        text = describe_task(task)
+        if found := pictures.get(task["name"]):
+            text += "\n" + write_pictures(found, tasks, name) + "\n"
+        (tasks / f"{name}.md").write_text(text, "utf-8")
         names.setdefault(task["category"] or "Other", []).append(name)
     changelog = project.folder / "CHANGELOG.md" if project else Path()
     if project and changelog.is_file():
