@@ -159,12 +159,12 @@ def interpreter(
     """Split each `NAME=INTERPRETER`, or `NAME==VERSION=INTERPRETER`."""
     pairs = []
     for text in texts:
-        found = re.fullmatch("([^=]+(?:==[^=]+)?)=([^=].*)", text)
-        if not found or not Path(found[2]).is_file():
+        match = re.fullmatch("([^=]+(?:==[^=]+)?)=([^=].*)", text)
+        if not match or not Path(match[2]).is_file():
             raise click.BadParameter(
                 f"{text!r} is not NAME=INTERPRETER, of a file, or NAME==VERSION=INTERPRETER"
             )
-        pairs.append((found[1], str(Path(found[2]).absolute())))
+        pairs.append((match[1], str(Path(match[2]).absolute())))
     return pairs
 
 

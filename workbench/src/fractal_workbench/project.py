@@ -70,17 +70,17 @@ def _read(folder: Path) -> Project | None:
 
 def find_project() -> Project | None:
     """Return the task package in the current folder, if there is one."""
-    found = _read(Path.cwd())
-    return found if found and found.root.is_dir() else None
+    known = _read(Path.cwd())
+    return known if known and known.root.is_dir() else None
 
 
 def project() -> Project:
     """Return the task package in the current folder, or exit with what is missing there."""
-    if (found := find_project()) is None:
+    if (known := find_project()) is None:
         sys.exit(
             f"{Path.cwd()} has no task package: go to the folder of its pyproject.toml"
         )
-    return found
+    return known
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -161,8 +161,8 @@ def find_reason(package: Package, name: str) -> str:
     file = Path(name)
     workflows = package.root / ".github" / "workflows"
     if file.parts[:2] == (".github", "workflows") and workflows.is_dir():
-        others = ", ".join(sorted(path.name for path in workflows.iterdir()))
-        return f"the package has workflows of its own ({others})"
+        names = ", ".join(sorted(path.name for path in workflows.iterdir()))
+        return f"the package has workflows of its own ({names})"
     license = find_license(package)
     if file.name in ("LICENSE", "CITATION.cff") and license.lower() not in LICENSES:
         return f"the template has no license {license!r}"
@@ -354,8 +354,8 @@ def compare(root: Path, commit: str) -> list[str]:
             f"{root} has no manifest, or none in commit {commit}."
         ) from error
     after = json.loads(file.read_text(encoding="utf-8"))
-    found = list(differences(json.loads(before), after))
-    return found or [f"The manifest describes the same tasks as in {commit}."]
+    changes = list(differences(json.loads(before), after))
+    return changes or [f"The manifest describes the same tasks as in {commit}."]
 
 
 def act(package: Path, template: str | None, commit: str | None) -> None:

@@ -70,11 +70,11 @@ def test_requirements(package: Package) -> list[str]:
                 more += [word.strip("\"'") for word in line.split()]
     used = sorted({*used} & {*extras}) or [x for x in TEST_NAMES if x in extras][:1]
     names = {text: normalise(Requirement(text).name) for text in more}
-    found = [text for text in names if names[text] not in NO_TEST_REQUIREMENTS]
+    needed = [text for text in names if names[text] not in NO_TEST_REQUIREMENTS]
     inside = [Requirement(text).name for name in used for text in extras[name]]
     if not {"pytest", package.name} & {*map(normalise, [*inside, *names.values()])}:
-        found.append("pytest")
-    return [f"{package.name}[{','.join(used)}]"] * bool(used) + found
+        needed.append("pytest")
+    return [f"{package.name}[{','.join(used)}]"] * bool(used) + needed
 
 
 def has_pixi(package: Package) -> bool:
@@ -120,11 +120,11 @@ def decisions(
                 f"{module}/dev/task_list.py: add `INPUT_MODELS = {models!r}`, the models "
                 "whose fields yours describes in the schemas."
             )
-    said = {
+    values = {
         "AUTHORS": manifest.get("authors"),
         "DOCS_LINK": "".join(package.docs_links[:1]),
     }
-    for variable, value in said.items():
+    for variable, value in values.items():
         if value and not re.search(rf"^{variable}\b", task_list, re.M):
             yield (
                 f"{module}/dev/task_list.py: add `{variable} = {json.dumps(value, ensure_ascii=False)}`, "

@@ -152,9 +152,9 @@ def describe_package(
     )
     files = sorted(source.rglob("*.md"))
     pages = [file.relative_to(source).with_suffix("").as_posix() for file in files]
-    others = [p for p in pages if p not in {"index", "README"} and p[:6] != "tasks/"]
-    if others:
-        lines.append(make_contents("More", others))
+    more = [p for p in pages if p not in {"index", "README"} and p[:6] != "tasks/"]
+    if more:
+        lines.append(make_contents("More", more))
     return "\n\n".join(line for line in lines if line) + "\n"
 
 

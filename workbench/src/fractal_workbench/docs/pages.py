@@ -174,8 +174,8 @@ def shift_headings(text: str, level: int) -> str:
     ]
     more = level - min(levels, default=level)
 
-    def shift(found: re.Match[str]) -> str:
-        return "#" * (len(found[1]) + more)
+    def shift(match: re.Match[str]) -> str:
+        return "#" * (len(match[1]) + more)
 
     parts[::2] = [
         re.sub(r"^(#+)(?=[ ])", shift, p, flags=re.MULTILINE) for p in parts[::2]

@@ -92,7 +92,7 @@ def find_packages(
         with_own: Whether the package in the current folder is to be installed too, if it
             is not installed beside this one and has no interpreter.
     """
-    found, own = Found({}, {}, []), own_name()
+    resolved, own = Found({}, {}, []), own_name()
     keys: dict[Key, None] = {}
     uses_own = False
     for step in workflow.task_list:
@@ -100,7 +100,7 @@ def find_packages(
         try:
             version and Version(version)
         except ValueError:  # also of a number of thousands of digits
-            found.mistakes.append(
+            resolved.mistakes.append(
                 f"{step.task.name!r}: {version!r:.80} is no version of {name}: write one "
                 "such as '1.2.0', or leave it out"
             )
@@ -108,20 +108,20 @@ def find_packages(
         if name != own:
             keys[name, version] = None
         uses_own |= name == own
-    options = [*read_options(requirements, interpreters, found.mistakes)]
+    options = [*read_options(requirements, interpreters, resolved.mistakes)]
     pythons = [o.python for o in options if o.name == own and o.python]
     options = [o for o in options if o.name != own or not o.python]
     extras: set[str] = set()
     if with_own and uses_own and not pythons:
-        extras = own_extras(options, found.mistakes)
+        extras = own_extras(options, resolved.mistakes)
         options = [o for o in options if o.name != own or not o.requirement.extras]
-    chosen = choose(options, [*keys], found.mistakes)
+    chosen = choose(options, [*keys], resolved.mistakes)
 
     fetched: dict[str, Requirement] = {}
     if uses_own and (project := rules.find_own()):
         if pythons:
             version = project.read_version() or ""
-            found.packages[own] = read_root(own, version, project.root, pythons[-1])
+            resolved.packages[own] = read_root(own, version, project.root, pythons[-1])
         elif with_own and (extras or rules.version_of(own) is None):
             name = f"{own}[{','.join(sorted(extras))}]" if extras else own
             fetched[own] = Requirement(f"{name} @ {project.folder.as_uri()}")
@@ -133,26 +133,28 @@ def find_packages(
         try:
             rules.check_package_name(name)
             if option and option.python:
-                found.packages[key] = find_installed(option.requirement, option.python)
+                resolved.packages[key] = find_installed(
+                    option.requirement, option.python
+                )
                 continue
             if option:
                 fetched[key] = option.pin(version)
                 continue
             beside = rules.find_package(name)
             if beside and version in (None, beside.version):
-                found.packages[key] = beside
+                resolved.packages[key] = beside
             else:
                 pin = f"=={Version(version)}" if version else ""
                 fetched[key] = Requirement(name + pin)
         except rules.WorkflowError as error:
-            found.mistakes.append(error.reason)
+            resolved.mistakes.append(error.reason)
     for key, release in find_releases(fetched, folder, agree).items():
         if isinstance(release, Release):
-            found.releases[key] = release
-            found.packages[key] = release.describe()
+            resolved.releases[key] = release
+            resolved.packages[key] = release.describe()
         else:
-            found.mistakes.append(release)
-    return found
+            resolved.mistakes.append(release)
+    return resolved
 
 
 def own_name() -> str:
@@ -244,22 +246,22 @@ def choose(
     return chosen
 
 
-def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
+def find_tasks(job: rules.Job, resolved: Found) -> list[rules.Planned]:
     """Return each step of a workflow with its task, from the resolved packages.
 
     Raises:
         WorkflowError: With a line for each mistake: names, versions, arguments, resources.
     """
     planned: list[rules.Planned] = []
-    mistakes = [*found.mistakes]
+    mistakes = [*resolved.mistakes]
     for position, step in enumerate(job.workflow.task_list):
         name = step.task.pkg_name
-        known = {own_name(), *found.packages}
+        known = {own_name(), *resolved.packages}
         if known.isdisjoint({name, f"{name}=={step.task.version}"}):
             continue  # which is said already
         workflow = job.workflow.model_copy(update={"task_list": [step]})
         single = job.model_copy(
-            update={"workflow": workflow, "packages": found.packages}
+            update={"workflow": workflow, "packages": resolved.packages}
         )
         try:
             planned += rules.find_tasks(single, position)
@@ -274,7 +276,7 @@ def find_tasks(job: rules.Job, found: Found) -> list[rules.Planned]:
         mistakes += (f"{rules.step_place(position)}{text}" for text in texts)
     if mistakes:
         raise rules.WorkflowError("\n".join(mistakes))
-    job.packages = found.packages
+    job.packages = resolved.packages
     return planned
 
 

@@ -100,20 +100,20 @@ def run(
     agree = partial(packages.confirm, agreed=yes)
     with tempfile.TemporaryDirectory(prefix="fractal-packages-") as folder:
         builds = {} if only_plan else {"agree": agree}
-        found = choices.find_packages(
+        resolved = choices.find_packages(
             job.workflow, requirements, pairs, Path(folder), **builds, with_own=True
         )
-    planned = choices.find_tasks(job, found)
+    planned = choices.find_tasks(job, resolved)
     lines = [*map(rules.printable, plan(job, planned, count_jobs=only_plan))]
     print(*lines, sep="\n", flush=True)
     if only_plan:
         return [image.model_dump() for image in job.images]
-    packages.agree_to(found.releases.values(), agree)
+    packages.agree_to(resolved.releases.values(), agree)
     installed: dict[str, rules.Package] = {}
-    for key, release in found.releases.items():
+    for key, release in resolved.releases.items():
         text = str(release.requirement)
         installed[text] = installed.get(text) or packages.install(release)
-        found.packages[key] = installed[text]
+        resolved.packages[key] = installed[text]
 
     # What is wrong is told before these are imported, which takes seconds.
     from ..report.page import Report
@@ -144,7 +144,7 @@ def run(
             result = local.run_workflow(
                 workflow,
                 **given,
-                packages=found.packages,
+                packages=resolved.packages,
                 finished=finished,
                 watch=watch,
                 progress=progress,

@@ -22,16 +22,16 @@ Nodes = dict[str, str]
 
 def scan(roots: Iterable[str]) -> Nodes:
     """Return a digest of each node at and below some paths, by its path."""
-    found: Nodes = {}
+    nodes: Nodes = {}
     for root in sorted(roots):
         path = Path(root)
-        if root in found:  # below another one, whose list of labels says more of it
+        if root in nodes:  # below another one, whose list of labels says more of it
             continue
         if path.is_dir():
-            _scan(root, found, is_root=True)
+            _scan(root, nodes, is_root=True)
         elif path.is_file():
-            found[root] = _digest([_line(root, path.stat())])
-    return found
+            nodes[root] = _digest([_line(root, path.stat())])
+    return nodes
 
 
 def made_by(path: str) -> Any:
@@ -39,7 +39,7 @@ def made_by(path: str) -> Any:
     return _attributes(Path(path)).get("made_by")
 
 
-def _scan(folder: str, found: Nodes, *, is_root: bool = False) -> None:
+def _scan(folder: str, nodes: Nodes, *, is_root: bool = False) -> None:
     """Add a folder and its content; hidden names are unfinished and left out."""
     entries = _entries(folder)
     names = {entry.name for entry in entries}
@@ -52,32 +52,32 @@ def _scan(folder: str, found: Nodes, *, is_root: bool = False) -> None:
     if not names.intersection((".zgroup", ".zarray", "zarr.json")):
         files = [file for file in files if not file.name.endswith(WRITTEN)]
         if files:
-            found[folder] = _digest(_line(file.name, file.stat()) for file in files)
+            nodes[folder] = _digest(_line(file.name, file.stat()) for file in files)
         for entry in folders:
             inside = {inner.name for inner in _entries(entry.path)}
             if not is_root or not inside.intersection((".zgroup", "zarr.json")):
-                _scan(entry.path, found, is_root=is_root)
+                _scan(entry.path, nodes, is_root=is_root)
         return
     if _is_array(folder, names) or Path(folder).parent.name == "tables":
-        found[folder] = PIXELS + _digest(_below(folder, len(folder)))
+        nodes[folder] = PIXELS + _digest(_below(folder, len(folder)))
         return
     attributes = _attributes(Path(folder))
     if files:
-        found[f"{folder}/*"] = _digest(_line(file.name, file.stat()) for file in files)
+        nodes[f"{folder}/*"] = _digest(_line(file.name, file.stat()) for file in files)
     for entry in folders:
-        _scan(entry.path, found)
+        _scan(entry.path, nodes)
     kind = Path(folder).name
     if kind in LISTS:
         holder = attributes.get("ome", attributes)
         listed = holder.get(kind) or attributes.get(kind) or ()
         for entry in folders:
-            if entry.path in found and entry.name not in listed:
-                found[entry.path] += " not listed"
+            if entry.path in nodes and entry.name not in listed:
+                nodes[entry.path] += " not listed"
         return
     # Units on other images add to the lists of a plate and a well.
     is_list = {"plate", "well"} & attributes.get("ome", attributes).keys()
     text = "" if is_list else json.dumps(attributes, sort_keys=True)
-    found[folder] = _digest([text])
+    nodes[folder] = _digest([text])
 
 
 def _is_array(folder: str, names: set[str]) -> bool:

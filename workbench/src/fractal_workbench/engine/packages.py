@@ -172,25 +172,27 @@ def find_releases(
         agree: Whether what only a build can tell of is built.
     """
     wanted = {str(item): item for item in requirements.values()}
-    found: dict[str, Release | str] = {}
+    releases: dict[str, Release | str] = {}
     for text, requirement in wanted.items():
         try:
             if release := read_release(requirement) or read_source(requirement):
-                found[text] = release
+                releases[text] = release
         except rules.WorkflowError as error:
-            found[text] = error.reason
-    unseen = [text for text in wanted if text not in found and is_source(wanted[text])]
+            releases[text] = error.reason
+    unseen = [
+        text for text in wanted if text not in releases and is_source(wanted[text])
+    ]
     lines = [
         f"{without_password(text)}, which is built: that runs its code"
         for text in unseen
     ]
     if unseen and not agree(lines):
         for text in unseen:
-            found[text] = (
+            releases[text] = (
                 f"{without_password(text)}: only a build, which runs its code, tells its "
                 "tasks: agree to that (--yes, without --plan), or give a folder or a wheel"
             )
-    missing = [wanted[text] for text in wanted if text not in found]
+    missing = [wanted[text] for text in wanted if text not in releases]
     together, has_uv = folder / "together", bool(shutil.which("uv"))
     at_once = missing and not unseen and (has_uv or len(missing) > 1)
     done = unpack(missing, together) if at_once else None
@@ -206,8 +208,10 @@ def find_releases(
 
     with ThreadPoolExecutor() as pool:
         looked = pool.map(look, range(len(missing)))
-        found |= dict(zip(map(str, missing), looked, strict=True))
-    return {key: found[str(requirement)] for key, requirement in requirements.items()}
+        releases |= dict(zip(map(str, missing), looked, strict=True))
+    return {
+        key: releases[str(requirement)] for key, requirement in requirements.items()
+    }
 
 
 def is_source(requirement: Requirement) -> bool:
@@ -283,7 +287,11 @@ def uv_install(requirements: Sequence[Requirement], python: str) -> list[str]:
     if (uv := shutil.which("uv")) is None:
         return []
     # It would not see that what is at an address has changed.
-    new = [f"--refresh-package={one.name}" for one in requirements if one.url]
+    new = [
+        f"--refresh-package={requirement.name}"
+        for requirement in requirements
+        if requirement.url
+    ]
     options = ["--quiet", "--python", python, *new]
     return [uv, "pip", "install", *options, *map(str, requirements)]
 
@@ -296,8 +304,8 @@ def pip_install(requirements: Sequence[Requirement], python: str) -> list[str]:
 def look_at(requirement: Requirement, folder: Path) -> Release:
     """Read the metadata and the manifest of an unpacked package."""
     name, shown = rules.normalise(requirement.name), without_password(str(requirement))
-    found = metadata.distributions(name=name, path=[str(folder)])
-    if (package := next(iter(found), None)) is None:
+    distributions = metadata.distributions(name=name, path=[str(folder)])
+    if (package := next(iter(distributions), None)) is None:
         raise rules.WorkflowError(f"{shown}: nothing of this name is installed")
     manifest = rules.read_manifest(shown, folder / name.replace("-", "_"))
     extras = {
@@ -347,8 +355,8 @@ def keep(release: Release) -> Release:
 
 def pinned(requirement: Requirement) -> str | None:
     """Return the one version that a requirement allows, if there is one."""
-    found = re.fullmatch(r"==([^*]+)", str(requirement.specifier))
-    return found[1] if found and not requirement.url else None
+    match = re.fullmatch(r"==([^*]+)", str(requirement.specifier))
+    return match[1] if match and not requirement.url else None
 
 
 def environment(requirement: Requirement, version: str) -> Path:
@@ -397,9 +405,9 @@ def explain(wanted: Requirement, log: str) -> str:
         check=False,
         env=processes.own_environment(),
     )
-    if not (found := re.search("Available versions: (.*)", done.stdout)):
+    if not (listed := re.search("Available versions: (.*)", done.stdout)):
         return f"the index has no such package, or cannot be reached: if it is elsewhere, {way_out}"
-    versions = found[1].split(", ")
+    versions = listed[1].split(", ")
     if not (fitting := [*wanted.specifier.filter(versions, prereleases=True)]):
         return f"the newest versions are {', '.join(versions[:5])}"
     return f"{fitting[0]} has no wheel, and a build would run its code: if you trust it, {way_out}"
@@ -472,6 +480,6 @@ def run(command: list[str]) -> str:
         env=processes.own_environment(),
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise rules.WorkflowError(f"{' '.join(command)} failed:\n{said}")
+        output = (done.stderr or done.stdout).strip()
+        raise rules.WorkflowError(f"{' '.join(command)} failed:\n{output}")
     return done.stdout.strip()

@@ -60,11 +60,11 @@ def plan(
         if count_jobs and task.type == "converter_compound" and _is_own(package):
             jobs = f"once, then {_count_jobs(step, task, package)}"
         yield f"    runs     {jobs}"
-        told = [f"{key} = {value}" for key, value in task.output_types.items()]
-        what = (
+        types = [f"{key} = {value}" for key, value in task.output_types.items()]
+        result = (
             "the first images" if task.is_converter else "images, the same or new ones"
         )
-        yield f"    returns  {what}{', with ' if told else ''}{', '.join(told)}"
+        yield f"    returns  {result}{', with ' if types else ''}{', '.join(types)}"
         for part in ("non_parallel", "parallel"):
             args = getattr(step, f"args_{part}") or {}
             for key, value in args.items():
@@ -149,7 +149,7 @@ def _why_none(
             state = "is False or missing" if value else "is True"
             return f"{key} {state} in all of them"
     for key, values in attributes.items():
-        found = {str(image["attributes"].get(key)) for image in images}
+        known = {str(image["attributes"].get(key)) for image in images}
         if not any(image["attributes"].get(key) in values for image in images):
-            return f"{key} is {', '.join(sorted(found))}, none of {list(values)}"
+            return f"{key} is {', '.join(sorted(known))}, none of {list(values)}"
     return "no single image meets all conditions"

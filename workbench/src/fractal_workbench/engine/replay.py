@@ -50,8 +50,8 @@ def replay(
     given = json.loads(text)
     images = run_workflow(given["workflow"], zarr_dir=zarr_dir, images=given["images"])
     expected = json.loads((folder / "expected.json").read_text("utf-8"))
-    found = json.loads(json.dumps(summarise(images, zarr_dir)))
-    differences = compare(expected, found)
+    summary = json.loads(json.dumps(summarise(images, zarr_dir)))
+    differences = compare(expected, summary)
     assert not differences, "\n".join(["", *differences])
 
 
@@ -86,7 +86,7 @@ def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
 
 def _describe_image(image: Image) -> Summary:
     """Describe an image or label: pixels at all levels, and metadata."""
-    (first, *others) = [_describe(np.asarray(level[...])) for level in image.levels]
+    (first, *smaller) = [_describe(np.asarray(level[...])) for level in image.levels]
     _, start = coordinates(image.metadata["multiscales"][0])
     position = {"position": start} if start and any(start) else {}
     return (
@@ -96,7 +96,7 @@ def _describe_image(image: Image) -> Summary:
             "axes": image.axes,
             "scale": image.scale,
             "channels": image.channel_names,
-            "other levels": others,
+            "other levels": smaller,
         }
     )
 
@@ -141,13 +141,13 @@ def _describe_blocks(array: np.ndarray) -> list[list[float]]:
     return blocks
 
 
-def _compare_blocks(expected: Any, found: Any, place: str) -> list[str]:
+def _compare_blocks(expected: Any, blocks: Any, place: str) -> list[str]:
     """Compare blocks of pixels, to within rounding."""
-    if np.shape(expected) != np.shape(found):
+    if np.shape(expected) != np.shape(blocks):
         return [
-            f"{place}: {count_of(len(found), 'block')}, not {len(expected)} as recorded"
+            f"{place}: {count_of(len(blocks), 'block')}, not {len(expected)} as recorded"
         ]
-    recorded, new = np.asarray(expected), np.asarray(found)
+    recorded, new = np.asarray(expected), np.asarray(blocks)
     size = np.maximum(recorded[:, 4], DIM * recorded[:, 5].max(initial=0))
     # Roundings of many pixels cancel in sums with weights.
     tolerance = RTOL * np.outer(size, [1, 0.1, 0.1])
@@ -166,32 +166,33 @@ def _columns(owner: Path, table: str) -> Mapping[str, Any]:
     return {name: np.asarray(values).tolist() for name, values in columns.items()}
 
 
-def compare(expected: Any, found: Any, place: str = "") -> list[str]:
+def compare(expected: Any, summary: Any, place: str = "") -> list[str]:
     """Return the differences of two summaries beyond rounding."""
-    if isinstance(expected, dict) and isinstance(found, dict):
+    if isinstance(expected, dict) and isinstance(summary, dict):
         lines = []
-        for key in sorted({*expected, *found}):
+        for key in sorted({*expected, *summary}):
             where = f"{place} > {key}" if place else key
-            if key == "blocks" and key in expected and key in found:
-                lines += _compare_blocks(expected[key], found[key], where)
-            elif key not in found or key not in expected:
+            if key == "blocks" and key in expected and key in summary:
+                lines += _compare_blocks(expected[key], summary[key], where)
+            elif key not in summary or key not in expected:
                 lines.append(f"{where}: {'missing' if key in expected else 'new'}")
             else:
-                lines += compare(expected[key], found[key], where)
+                lines += compare(expected[key], summary[key], where)
         return lines
-    if isinstance(expected, list) and isinstance(found, list):
-        if len(expected) != len(found):
+    if isinstance(expected, list) and isinstance(summary, list):
+        if len(expected) != len(summary):
             return [
-                f"{place}: {count_of(len(found), 'value')}, not {len(expected)} as recorded"
+                f"{place}: {count_of(len(summary), 'value')}, not {len(expected)} as recorded"
             ]
-        pairs = enumerate(zip(expected, found, strict=True))
+        pairs = enumerate(zip(expected, summary, strict=True))
         return [line for i, (e, f) in pairs for line in compare(e, f, f"{place}[{i}]")]
     # Integers are labels and counts: they are not rounded.
-    numbers = {type(expected), type(found)} in ({float}, {int, float})
-    if numbers and np.isclose(found, expected, rtol=RTOL, atol=0, equal_nan=True):
+    numbers = {type(expected), type(summary)} in ({float}, {int, float})
+    if numbers and np.isclose(summary, expected, rtol=RTOL, atol=0, equal_nan=True):
         return []
     return (
         []
-        if expected == found and isinstance(expected, bool) == isinstance(found, bool)
-        else [f"{place}: {found!r}, and {expected!r} was recorded"]
+        if expected == summary
+        and isinstance(expected, bool) == isinstance(summary, bool)
+        else [f"{place}: {summary!r}, and {expected!r} was recorded"]
     )

@@ -375,12 +375,12 @@ def _paths(value: Any, key: str = "") -> set[str]:
         return {path for item in value for path in _paths(item, key)}
     if not isinstance(value, str) or not Path(value).is_absolute() or key == "zarr_dir":
         return set()
-    found = {os.path.normpath(value)}
+    paths = {os.path.normpath(value)}
     if key in ("zarr_url", "zarr_urls") and len(Path(value).parents) > 3:
         plate = Path(value).parents[2]
         if any((plate / name).exists() for name in (".zgroup", "zarr.json")):
-            found.add(str(plate / "tables"))
-    return found
+            paths.add(str(plate / "tables"))
+    return paths
 
 
 def _names(folder: str) -> set[str]:

@@ -75,11 +75,11 @@ class WorkflowError(Exception):
     @property
     def summary(self) -> str:
         """Give the reason: the exception of a unit comes before its exit code."""
-        _, found, trace = self.log.rpartition("Traceback (most recent call last):\n")
-        raised = re.search(r"^\S.*", trace if found else "", re.MULTILINE | re.DOTALL)
-        cause, *said = re.split(r"\n\w+ failed: ", raised[0]) if raised else [""]
-        if said and cause.startswith("pydantic"):  # of many lines, and with an address
-            cause = said[-1]
+        _, head, trace = self.log.rpartition("Traceback (most recent call last):\n")
+        raised = re.search(r"^\S.*", trace if head else "", re.MULTILINE | re.DOTALL)
+        cause, *reasons = re.split(r"\n\w+ failed: ", raised[0]) if raised else [""]
+        if reasons and cause.startswith("pydantic"):  # many lines, with an address
+            cause = reasons[-1]
         cause = cause.strip()
         return f"{cause} ({self.reason})" if cause else self.reason
 
@@ -148,11 +148,11 @@ def read_json(path: Path) -> Any:
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         (key, times), *_ = Counter(key for key, _ in pairs).most_common()
         raise ValueError(f"the key {key!r} is there {times} times: leave one of them")
-    return found
+    return content
 
 
 def _integer(text: str) -> int:
@@ -629,12 +629,14 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
         known = arguments.fields.keys()
         unknown = sorted(args.keys() - known - RESERVED_ARGUMENTS)
         if arguments.schema.get("additionalProperties", True) is False:
-            other = {"parallel": "non_parallel", "non_parallel": "parallel"}[kind]
-            elsewhere = read_arguments(getattr(task, f"args_schema_{other}")).fields
+            other_kind = {"parallel": "non_parallel", "non_parallel": "parallel"}[kind]
+            elsewhere = read_arguments(
+                getattr(task, f"args_schema_{other_kind}")
+            ).fields
             for key in unknown:
                 hint = suggest(key, known)
                 if key in elsewhere:
-                    hint = f"move it to args_{other}"
+                    hint = f"move it to args_{other_kind}"
                 yield f"{name!r}, args_{kind}: no argument {key!r}; {hint}"
         if missing := known & arguments.required - args.keys():
             yield (

@@ -12,14 +12,14 @@ def as_json(steps: Sequence[StepDone]) -> dict[str, Any]:
         "images": steps[-1].after if steps else None,
         "costs": [
             {
-                "task": one.task,
-                "part": one.part,
-                "asks": {"cpus_per_task": one.cpus, "mem": one.memory},
-                "proposal": one.proposal if one.units else None,
-                "units": [unit._asdict() for unit in one.units],
+                "task": part.task,
+                "part": part.part,
+                "asks": {"cpus_per_task": part.cpus, "mem": part.memory},
+                "proposal": part.proposal if part.units else None,
+                "units": [unit._asdict() for unit in part.units],
             }
             for done in steps
-            for one in done.costs
+            for part in done.costs
         ],
         "steps": [
             {

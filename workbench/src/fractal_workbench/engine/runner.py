@@ -103,7 +103,7 @@ def run_workflow(
         given = options | {"workflow": workflow, "images": image_list}
         job = rules.read_job(zarr_dir=str(zarr_dir), **given)
         steps = rules.find_tasks(job)
-        if mistakes := [m for one in steps for m in rules.check_resources(*one[:2])]:
+        if mistakes := [m for step in steps for m in rules.check_resources(*step[:2])]:
             raise WorkflowError("\n".join(mistakes))
         image_list = [image.model_dump() for image in job.images]
         filters = job.type_filters
@@ -223,13 +223,13 @@ def update_list(
 
 def sum_costs(step: Step, task: Task, units: list[UnitDone]) -> list[costs.Costs]:
     """Return the costs of a task, for each part of it that ran."""
-    found = []
+    parts = []
     for part in ("non_parallel", "parallel"):
         meta = rules.requested(step, task, part)
         spent = [unit.cost for unit in units if unit.part == part and unit.cost]
         if spent:
-            found.append(costs.sum_up(task.name, part, meta, spent))
-    return found
+            parts.append(costs.sum_up(task.name, part, meta, spent))
+    return parts
 
 
 def plan_units(

@@ -132,7 +132,7 @@ def copy_files(
     wanted = find_wells(part.place)
     if len(wanted) != 1:
         raise WorkflowError(f"--try {text}: {part.place!r} is no well: write A01")
-    step, *others = workflow["task_list"]
+    step, *rest = workflow["task_list"]
     chosen: dict[str, list[Path]] = {}
     wells: set[str] = set()
 
@@ -170,7 +170,7 @@ def copy_files(
         key: map_texts(step.get(key), lambda value: copies.get(value, value))
         for key in parts
     }
-    return {**workflow, "task_list": [{**step, **args}, *others]}, folder
+    return {**workflow, "task_list": [{**step, **args}, *rest]}, folder
 
 
 def no_files(name: str, well: str, wells: set[str]) -> str:
@@ -208,17 +208,17 @@ def find_wells(name: str, last_row: str = "Z") -> list[str]:
         last_row: Of the rows of one letter. Plates of 384 wells end at P: behind it, `T01`
             and `Z01` are mostly time points and planes.
     """
-    found = []
+    wells = []
     for row, first, second in WELL.findall(name):
         if len(row) == 1 and row > last_row:
             continue
         if row:
-            found.append(f"{row}{int(first):02}")
+            wells.append(f"{row}{int(first):02}")
         elif second and 1 <= int(first) <= 32:
             number = int(first) - 1
             row = chr(65 + number) if number < 26 else f"A{chr(39 + number)}"
-            found.append(f"{row}{int(second):02}")
-    return found
+            wells.append(f"{row}{int(second):02}")
+    return wells
 
 
 def files_of_well(folder: Path, well: str) -> tuple[list[Path], set[str]]:
@@ -287,8 +287,8 @@ def choose_images(
         path = Path(image["zarr_url"])
         name = (image.get("attributes") or {}).get("well")  # reads nothing
         if name is None:
-            found = find_in_plate(path)
-            name = found.row + found.column if found else path.name
+            position = find_in_plate(path)
+            name = position.row + position.column if position else path.name
         places.setdefault(name, []).append(image)
     if part.place in places:
         return places[part.place]
@@ -304,8 +304,8 @@ def prepare_plates(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
     targets: dict[Path, Path] = {}
     plates: dict[Path, tuple[Path, dict[tuple[str, str], dict[str, int]]]] = {}
     for source in sources:
-        found = find_in_plate(source)
-        if found is None:
+        position = find_in_plate(source)
+        if position is None:
             name, number = source.name, 1
             while folder / name in targets.values():
                 number += 1
@@ -314,18 +314,18 @@ def prepare_plates(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
             continue
         number = len(plates) + 1
         taken = {target for target, _ in plates.values()}
-        default = folder / found.plate.name
+        default = folder / position.plate.name
         default = (
-            folder / f"{number}_{found.plate.name}" if default in taken else default
+            folder / f"{number}_{position.plate.name}" if default in taken else default
         )
-        target, wells = plates.setdefault(found.plate, (default, {}))
-        names = wells.setdefault((found.row, found.column), {})
+        target, wells = plates.setdefault(position.plate, (default, {}))
+        names = wells.setdefault((position.row, position.column), {})
         # Of OMERO, images of a well may lie in folders of their acquisitions.
         name = source.name
         while name in names:
             name += "0"
-        names[name] = found.acquisition or 0
-        targets[source] = target / found.row / found.column / name
+        names[name] = position.acquisition or 0
+        targets[source] = target / position.row / position.column / name
     for plate, (target, wells) in plates.items():
         version: Any = kit.open_image(
             next(s for s in sources if plate in s.parents)

@@ -21,8 +21,8 @@ def registry() -> str:
     if npm := shutil.which("npm"):
         command = [npm, "config", "get", "registry"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if (found := done.stdout.strip()).startswith("http"):
-            return found.rstrip("/")
+        if (address := done.stdout.strip()).startswith("http"):
+            return address.rstrip("/")
     file = Path.home() / ".npmrc"
     text = file.read_text("utf-8") if file.exists() else ""
     set_in = re.search(r"^\s*registry\s*=\s*(\S+)", text, re.MULTILINE)

@@ -41,8 +41,8 @@ MARKDOWN.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # type: ignor
 
 def markdown(text: str | None) -> str:
     """Convert Markdown to HTML, without templates of Jedison."""
-    found: str = MARKDOWN.render(text or "")
-    return found.replace("{{", "{&#123;")
+    rendered: str = MARKDOWN.render(text or "")
+    return rendered.replace("{{", "{&#123;")
 
 
 def shown(argument: Argument, title: str, *, required: bool = False) -> Schema:
@@ -121,13 +121,19 @@ def fields_of(argument: Argument) -> Schema:
         except ValueError as error:
             error.add_note(name)
             raise
-    found: Schema = {"type": "object", "properties": fields, "x-objectAdd": False}
+    shown_fields: Schema = {
+        "type": "object",
+        "properties": fields,
+        "x-objectAdd": False,
+    }
     if extra := argument.extra:
         value = without_defaults(shown(extra, ""))
         del value["title"]  # the key takes its place
-        found |= {"additionalProperties": value, "x-objectAdd": True}
-        found["x-keys"] = extra.initial(extra.schema.get("default"), defaults=False)
-    return found
+        shown_fields |= {"additionalProperties": value, "x-objectAdd": True}
+        shown_fields["x-keys"] = extra.initial(
+            extra.schema.get("default"), defaults=False
+        )
+    return shown_fields
 
 
 def without_defaults(field: Schema) -> Schema:
@@ -230,14 +236,14 @@ def write_page(
     """
     workflow: Schema | None = None
     offer: Schema | None = None
-    found = [find_package(name) for name in requirements]
+    requested = [find_package(name) for name in requirements]
     if workflow_file:
         read = rules.read_job(workflow=workflow_file).workflow
         workflow = read.model_dump(exclude_unset=True)
-        found += find_packages(read.task_list, found)
-    packages = found or [find_package()]
+        requested += find_packages(read.task_list, requested)
+    packages = requested or [find_package()]
     own = packages[0].root / "workflow.json"
-    if not found and own.is_file():
+    if not requested and own.is_file():
         offer = {"name": own.name, "text": own.read_bytes().decode("utf-8", "replace")}
     page = make_page(packages, workflow, offer)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -64,20 +64,20 @@ def find_packages(
     Raises:
         WorkflowError: There is no such package, or no correct manifest in it.
     """
-    found = {package.name: package for package in known}
+    by_name = {package.name: package for package in known}
     own = rules.find_own()
     for number, step in enumerate(steps, start=1):
         name, version = rules.normalise(step.task.pkg_name), step.task.version
-        if name in found:
+        if name in by_name:
             continue
         is_own = own is not None and rules.normalise(own.name) == name
         requirement = f"{name}=={version}" if version else name
         try:
-            found[name] = find_package("" if is_own else requirement)
+            by_name[name] = find_package("" if is_own else requirement)
         except rules.WorkflowError as error:
             error.reason = f"Step {number}, {step.task.name}: {error.reason}"
             raise
-    return [package for package in found.values() if package not in known]
+    return [package for package in by_name.values() if package not in known]
 
 
 def _read_requirement(text: str) -> Requirement:

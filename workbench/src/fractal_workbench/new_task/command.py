@@ -177,7 +177,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         require(files, requirement_of(text))
     takes = [f"{function.array} takes the pixels"] if function.array else []
     if function.channels:
-        named = ", ".join(one.name for one in function.channels)
+        named = ", ".join(argument.name for argument in function.channels)
         takes = [f"{named} take the pixels of a channel each"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
     part = "plane" if function.whole == "yx" else "volume, or plane of a 2D image"
@@ -199,10 +199,10 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         print(f"Its output, by the docstring of {function.name}: {function.returned}")
     for key, kinds in function.narrowed.items():
         print(f"{key}: {kinds}.")
-    for one in function.arguments:
-        if one.task_name != one.name and not one.is_fixed:
+    for argument in function.arguments:
+        if argument.task_name != argument.name and not argument.is_fixed:
             print(
-                f"{one.name} is called {one.task_name}: the task has a {one.name} of its own."
+                f"{argument.name} is called {argument.task_name}: the task has a {argument.name} of its own."
             )
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
@@ -296,8 +296,8 @@ def with_options(given: SimpleNamespace, change: Mapping[str, Any]) -> SimpleNam
         elif key.startswith("--"):
             setattr(changed, key[2:], value)
         else:
-            others = [text for text in changed.set if not text.startswith(f"{key}=")]
-            changed.set = (*others, f"{key}={json.dumps(value)}")
+            kept = [text for text in changed.set if not text.startswith(f"{key}=")]
+            changed.set = (*kept, f"{key}={json.dumps(value)}")
     return changed
 
 
@@ -330,10 +330,12 @@ def install(requirements: Sequence[str]) -> None:
     importlib.invalidate_caches()
 
 
-def require(files: Files, other: str) -> None:
+def require(files: Files, requirements: str) -> None:
     """Add the dependencies in another pyproject.toml to that of the package."""
     file = project().pyproject
-    files[file] = with_dependencies(files.get(file) or file.read_text("utf-8"), other)
+    files[file] = with_dependencies(
+        files.get(file) or file.read_text("utf-8"), requirements
+    )
 
 
 def kit_files(folder: Path) -> Files:
@@ -483,7 +485,9 @@ def example(name: str, folder: Path) -> Files:
     kit = kit_files(folder)
     check(files, entry, [], kit)
 
-    chosen = [other for other in recorded_answers()["examples"] if other != name]
+    chosen = [
+        recorded for recorded in recorded_answers()["examples"] if recorded != name
+    ]
     together = render(folder / "together", examples=[*chosen, name], **needs)
     files |= kit | read(together, ANSWERS)  # an update begins with the answers
     require(files, (alone / "pyproject.toml").read_text("utf-8"))

@@ -92,8 +92,8 @@ def read_task(name: str, files: list[Path]) -> Task:
                 raise Rejected(
                     f"{shown(path)}, line {error.lineno}: {error.msg}: correct it first."
                 ) from error
-    others = [other for other in entries if other is not entry]
-    shared = {path for other in others for path in other.executables}
+    others = [neighbour for neighbour in entries if neighbour is not entry]
+    shared = {path for neighbour in others for path in neighbour.executables}
     own = [path for path in entry.executables if path not in shared]
     modules = [project().root / path for path in own]
     if missing := [path for path in modules if path not in texts]:
@@ -293,10 +293,10 @@ def renamed_code(
                 if old == new:
                     continue
                 resource = rope.get_resource(old.relative_to(folder).as_posix())
-                if found := re.search(
+                if match := re.search(
                     rf"^def ({old.stem})\b", texts[old], re.MULTILINE
                 ):
-                    changes = Rename(rope, resource, found.start(1)).get_changes(
+                    changes = Rename(rope, resource, match.start(1)).get_changes(
                         new.stem
                     )
                     for changed in changes.get_changed_resources():
@@ -565,7 +565,7 @@ def remove(name: str) -> None:
     task = read_task(name, files)
     entry, root = task.entry, project().root
     texts = stale.text_files(root, entry.stem) if entry.stem else {}
-    if entry.docs in [other.docs for other in task.others]:
+    if entry.docs in [neighbour.docs for neighbour in task.others]:
         texts.pop("documentation", None)
     gone = [*task.modules, *(path for path in texts.values() if path.exists())]
     rest = {path: lines for path, lines in task.imported.items() if path not in gone}
@@ -697,8 +697,8 @@ def find_mentions(
     longer = [n for n in new if any(part.lower() in n.lower() for part in old)]
     longer.sort(key=len, reverse=True)
     # What is no mention: a new name, and the name of an example of the template.
-    others = [*map(re.escape, longer), r"--example [a-z_]+"]
-    covers = re.compile("|".join(others), re.IGNORECASE)
+    no_mentions = [*map(re.escape, longer), r"--example [a-z_]+"]
+    covers = re.compile("|".join(no_mentions), re.IGNORECASE)
     for path in files:
         if path.name in skipped:
             continue

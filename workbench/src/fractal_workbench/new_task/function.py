@@ -214,7 +214,7 @@ class Function:
     @property
     def names(self) -> set[str]:
         """Names of its arguments, except those that take arrays."""
-        return {*self.left, *(one.name for one in self.arguments)}
+        return {*self.left, *(argument.name for argument in self.arguments)}
 
     @property
     def imported(self) -> str:
@@ -233,8 +233,8 @@ class Function:
     def options(self) -> str:
         """Arguments of the function in the task, as source code."""
         items = [
-            f'"{one.name}": {one.default if one.is_fixed else one.given(one.task_name)}'
-            for one in self.arguments
+            f'"{argument.name}": {argument.default if argument.is_fixed else argument.given(argument.task_name)}'
+            for argument in self.arguments
         ]
         return f"{{{', '.join(items)}}}"
 
@@ -243,8 +243,8 @@ class Function:
         """Call of the function with the arguments of the test, and all defaults."""
         return self._call(
             {
-                one.name: one.given(one.default or repr(one.value))
-                for one in self.arguments
+                argument.name: argument.given(argument.default or repr(argument.value))
+                for argument in self.arguments
             }
         )
 
@@ -276,7 +276,7 @@ class Function:
     @property
     def signature(self) -> str:
         """Arguments of the task that are those of the function, a line each."""
-        lines = [one.line for one in self.arguments if not one.is_fixed]
+        lines = [argument.line for argument in self.arguments if not argument.is_fixed]
         lines[:0] = [f"# Those of {self.name}"] if lines else []
         return "\n".join(f"    {line}" for line in lines)
 
@@ -291,7 +291,7 @@ class Function:
     @property
     def documentation(self) -> str:
         """Descriptions of the arguments of the function and of the channels."""
-        arguments = [one for one in self.arguments if not one.is_fixed]
+        arguments = [shown for shown in self.arguments if not shown.is_fixed]
         lines = [argument.docs for argument in (*arguments, *self.channels)]
         if not self.channels and self.array and self.makes != "image":
             lines += ["channel: Channel that it sees; by default the first one."]
@@ -374,17 +374,19 @@ class Function:
         """Columns of an array of points of a volume."""
         return self.columns or tuple("zyx")
 
-    def _call(self, others: dict[str, str]) -> str:
+    def _call(self, names: dict[str, str]) -> str:
         arrays = {self.array: "pixels"} | (
             {self.labels: "labels"} if self.labels else {}
         )
         arrays |= {self.table: "pd.DataFrame(columns)"}
         arrays.pop("", None)
-        arrays |= {one.name: f"pixels[{n}]" for n, one in enumerate(self.channels)}
+        arrays |= {
+            channel.name: f"pixels[{n}]" for n, channel in enumerate(self.channels)
+        }
         given = [arrays.pop(name) for name in self.positional]
         given += [
             f"{name}={value}" if name else f"**{value}"
-            for name, value in (arrays | others).items()
+            for name, value in (arrays | names).items()
         ]
         call = f"{self.alias or self.name}({', '.join(given)})"
         return self.result.replace("{}", call, 1)
@@ -435,7 +437,7 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
     if function is None:
         names = dir(module)
         if file:  # and not what it imports
-            own = [key for key, one in vars(module).items() if is_own(one, module)]
+            own = [key for key, value in vars(module).items() if is_own(value, module)]
             names = [key for key in own if inspect.isfunction(getattr(module, key))]
         near = difflib.get_close_matches(name, names, 5, 0.5)
         meant = f"; is it {' or '.join(near)}?" if near else ""
@@ -465,9 +467,9 @@ def source_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if has_own else type(function).__call__
 
 
-def is_own(thing: Any, module: types.ModuleType) -> bool:
+def is_own(value: Any, module: types.ModuleType) -> bool:
     """Whether a module defines a function or class itself."""
-    return getattr(thing, "__module__", None) == module.__name__
+    return getattr(value, "__module__", None) == module.__name__
 
 
 def load(file: Path) -> types.ModuleType:
@@ -566,8 +568,8 @@ def read(
     for key, parameter in parameters.items():
         if key in arrays:
             if key in settings:
-                what = {labels: "labels", table: "table"}.get(key, "pixels")
-                raise Rejected(f"--set {key}: it takes the {what}")
+                content = {labels: "labels", table: "table"}.get(key, "pixels")
+                raise Rejected(f"--set {key}: it takes the {content}")
             continue
         if parameter.kind in MANY:
             left[key] = "a form has no place for it"
@@ -577,7 +579,7 @@ def read(
         hint = hints.get(key)
         type_name = (documented and documented.type_name) or ""
         default = settings.get(key, parameter.default)
-        kind, others = form_type(hint, type_name, default)
+        kind, left_out = form_type(hint, type_name, default)
         if kind is float and type(default) is int and hint is None:
             kind = kind if "float" in type_name else int
         is_array = kind is None and means_array(hint, type_name)
@@ -646,8 +648,8 @@ def read(
             if is_undecided(key, parameter, hint):
                 unsettled[key] = text or f"As in `{name}`."
             continue
-        if others:
-            narrowed[key] = f"{source(kind)}; {others} is left out"
+        if left_out:
+            narrowed[key] = f"{source(kind)}; {left_out} is left out"
         elif kind is int and hint is None and not type_name and key not in settings:
             narrowed[key] = (
                 f"whole numbers, as its default {parameter.default!r}; for others, write "
@@ -718,10 +720,10 @@ def check_values(name: str, module: str, pixels: str, text: str) -> None:
     Raises:
         Rejected: The message has a function that takes grey values.
     """
-    if not (found := OF_MASKS.search(plain(text))):
+    if not (match := OF_MASKS.search(plain(text))):
         return
     raise Rejected(
-        f"{name} takes a mask or labels as {pixels} ({found[0]}, says its docstring), and an "
+        f"{name} takes a mask or labels as {pixels} ({match[0]}, says its docstring), and an "
         "image has grey values. If yours has none but those of a mask, say so by --array "
         f"{pixels}. Else write into a file, such as own.py:\n\n"
         "    from skimage.filters import threshold_otsu\n"
@@ -769,9 +771,11 @@ def find_arrays(
     """
     needed = [
         key
-        for key, one in parameters.items()
-        if one.kind not in MANY
-        and (one.default is one.empty or key in ("image", "intensity_image"))
+        for key, parameter in parameters.items()
+        if parameter.kind not in MANY
+        and (
+            parameter.default is parameter.empty or key in ("image", "intensity_image")
+        )
     ]
     annotated = [key for key in needed if is_array_type(hints.get(key))]
     # What has another type is no array, whatever its name.
@@ -786,7 +790,7 @@ def find_arrays(
     if array == labels:
         labels = None
     rest = [key for key in free if key != labels]
-    found = (
+    array_name = (
         array
         or next((key for key in rest[:1] if key.lower() in ARRAYS), "")
         or next((key for key in rest if key in annotated), "")
@@ -794,21 +798,21 @@ def find_arrays(
         or next((key for key in rest if ARRAY_NAME.search(texts.get(key, ""))), "")
         or next((key for key in rest if key == needed[0] and key not in numbers), "")
     )
-    if labels and not found:  # it measures shapes only
+    if labels and not array_name:  # it measures shapes only
         return "", labels
-    named = [n for n, one in parameters.items() if one.kind not in MANY]
+    named = [n for n, parameter in parameters.items() if parameter.kind not in MANY]
     if not named:
         raise Rejected(
             f"{name}: its arguments have no names, of which one takes the pixels. Write a "
             "function that calls it, into a file of your own."
         )
-    if not found:
+    if not array_name:
         raise Needed(
             f"{name}: which of its arguments takes the pixels? There are: {', '.join(named)}.",
             [{"--array": key} for key in named],
             "Say it by --array NAME.",
         )
-    return found, labels
+    return array_name, labels
 
 
 def find_table(
@@ -859,12 +863,14 @@ def means_array(hint: Any, text: str) -> bool:
 
 def may_be_simple(hint: Any) -> bool:
     """Whether an annotation may be a number or a text: no array, list or dictionary."""
-    some = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else [hint]
+    alternatives = (
+        typing.get_args(hint) if typing.get_origin(hint) in UNIONS else [hint]
+    )
     return any(
-        typing.get_origin(one) is None
-        and one not in (dict, list, set, tuple, type(None))
-        and not is_array_type(one)
-        for one in some
+        typing.get_origin(kind) is None
+        and kind not in (dict, list, set, tuple, type(None))
+        and not is_array_type(kind)
+        for kind in alternatives
     )
 
 
@@ -934,7 +940,7 @@ def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:
     numbers = {one for one in inner if one is not ...} if origin is tuple else set()
     if not numbers and hint is None and isinstance(default, list | tuple):
         numbers = {type(one) for one in default}
-    kind, others = documented_type(text)
+    kind, left_out = documented_type(text)
     if kind is None and numbers and numbers <= {int, float}:
         return (list[float] if float in numbers else list[int]), ""
     if origin in UNIONS and (some := [one for one in inner if source(one) is not None]):
@@ -942,9 +948,9 @@ def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:
         kind = float if kind is int and float in some else kind
         same = [kind, type(None), int if kind is float else kind]
         rest = [one for one in inner if one not in same]
-        others = " and ".join(getattr(one, "__name__", str(one)) for one in rest)
+        left_out = " and ".join(getattr(one, "__name__", str(one)) for one in rest)
         kind = kind | None if type(None) in inner and kind is not bool else kind
-    return kind, others
+    return kind, left_out
 
 
 def is_of(value: Any, kind: Any) -> bool:
@@ -989,14 +995,14 @@ def documented_type(text: str) -> tuple[Any, str]:
         if kind is None:
             continue
         same = [kind, int] if kind is float else [kind]
-        others = [
+        left_out = [
             one
             for one in parts
             if one != part and (OTHERS.search(one) or WORDS.get(one, kind) not in same)
         ]
         if many:
             kind = list[kind]
-        return kind | None if optional else kind, " and ".join(others)
+        return kind | None if optional else kind, " and ".join(left_out)
     return None, ""
 
 

@@ -81,12 +81,12 @@ REQUIREMENTS = (
 )
 
 
-def with_dependencies(text: str, other: str) -> str:
+def with_dependencies(text: str, requirements: str) -> str:
     """Return a pyproject.toml with those dependencies of another one that it lacks."""
     # What is appended to a list stands below its last comment.
     has_own = f"{OWN_DEPENDENCIES}]" not in text
     document: Any = tomlkit.parse(text.replace(f"{OWN_DEPENDENCIES}]", "]"))
-    theirs: Any = tomlkit.parse(other)
+    theirs: Any = tomlkit.parse(requirements)
     for *tables, last in REQUIREMENTS:
         wanted: Any = theirs
         for key in (*tables, last):
@@ -125,8 +125,12 @@ def with_dependencies(text: str, other: str) -> str:
 def _untyped(document: Any) -> Any:
     """Return mypy's list of libraries without types."""
     overrides = document.get("tool", {}).get("mypy", {}).get("overrides", [])
-    found = (one["module"] for one in overrides if one.get("ignore_missing_imports"))
-    return next((modules for modules in found if isinstance(modules, list)), None)
+    listed = (
+        override["module"]
+        for override in overrides
+        if override.get("ignore_missing_imports")
+    )
+    return next((modules for modules in listed if isinstance(modules, list)), None)
 
 
 def distribution(requirement: str) -> str:

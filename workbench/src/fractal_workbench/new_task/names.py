@@ -112,8 +112,8 @@ def module_problems(module: str, text: str, reserved: list[str]) -> Iterator[str
     here = {"", str(project().folder)}  # what lies there is not installed
     if module == project().root.name:
         yield f"{module} already means the package: choose another name for the task."
-    elif found := next((path for path in there if path.exists()), None):
-        yield f"{found.relative_to(project().folder)} exists: choose another name."
+    elif taken := next((path for path in there if path.exists()), None):
+        yield f"{taken.relative_to(project().folder)} exists: choose another name."
     elif (
         module in {*reserved, *sys.stdlib_module_names, *dir(builtins)}
         # A server finds the modules of a package before all others.
@@ -207,7 +207,7 @@ def check_rename(old: str, new: str) -> Entry:
     entries = read_entries(project().task_list.read_text("utf-8"))
     if new.strip() == entry.name:
         raise Rejected(f"--rename: {entry.name!r} is the name of the task already.")
-    if new.strip() in {other.name for other in entries}:
+    if new.strip() in {known.name for known in entries}:
         raise Rejected(
             f"--rename: there is a task {new.strip()!r}: choose another name."
         )

@@ -110,8 +110,8 @@ def call(
         pixels = np.roll(pixels, shift, range(pixels.ndim))
     arrays = {given.array: pixels, str(given.labels): labels}
     arrays |= {
-        one.name: np.roll(pixels, 3 * number, axis=-1)
-        for number, one in enumerate(given.channels)
+        argument.name: np.roll(pixels, 3 * number, axis=-1)
+        for number, argument in enumerate(given.channels)
     }
     arrays = {key: array for key, array in arrays.items() if key not in ("", "None")}
     before = {key: array.copy() for key, array in arrays.items()}
@@ -121,9 +121,13 @@ def call(
             arrays[key] = array[...]
     named: dict[str, Any] = dict(arrays)
     positional = [named.pop(key) for key in given.positional]
-    for one in given.arguments:
-        default = one.value if one.default is None else ast.literal_eval(one.default)
-        named[one.name] = tuple(default) if one.is_tuple else default
+    for argument in given.arguments:
+        default = (
+            argument.value
+            if argument.default is None
+            else ast.literal_eval(argument.default)
+        )
+        named[argument.name] = tuple(default) if argument.is_tuple else default
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -169,25 +173,25 @@ def copy_of(given: Function, key: str, *, returns: bool = True) -> str:
 
 def changes(given: Function) -> list[dict[str, Any]]:
     """Options of the command that may help a function that fails, most likely ones first."""
-    found: list[dict[str, Any]] = []
-    names = {one.name: one for one in given.arguments}
+    ways: list[dict[str, Any]] = []
+    names = {argument.name: argument for argument in given.arguments}
     for name in ("channel_axis", "axis"):
         if name in names:
-            found.append({name: None})
-    for name, one in names.items():
-        if one.type == "bool":
-            found.append({name: one.default != "True"})
-        if one.type.startswith("Literal") and "'same'" in one.type:
-            found.append({name: "same"})
-    found += [{"--axes": "yx"}]
+            ways.append({name: None})
+    for name, argument in names.items():
+        if argument.type == "bool":
+            ways.append({name: argument.default != "True"})
+        if argument.type.startswith("Literal") and "'same'" in argument.type:
+            ways.append({name: "same"})
+    ways += [{"--axes": "yx"}]
     for name in given.open:
-        found += [{name: value} for value in NUMBERS]
-    for name, one in names.items():
-        kind = one.type.removesuffix(" | None")
+        ways += [{name: value} for value in NUMBERS]
+    for name, argument in names.items():
+        kind = argument.type.removesuffix(" | None")
         if re.fullmatch(r"(Annotated\[)?(int|float)\b.*", kind):
             is_int = "int" in kind.partition(",")[0]
-            found += [{name: v} for v in NUMBERS if not is_int or isinstance(v, int)]
-    return found
+            ways += [{name: v} for v in NUMBERS if not is_int or isinstance(v, int)]
+    return ways
 
 
 # --- what it makes ---
@@ -589,9 +593,9 @@ def are_objects(result: np.ndarray, numbers: np.ndarray) -> bool:
     """Whether nearly all labels are connected, as those of objects are."""
     boxes = ndimage.find_objects(result.astype(np.int64))
     # Some of them are enough.
-    some = numbers[:: max(1, len(numbers) // 100)].astype(int)
+    sample = numbers[:: max(1, len(numbers) // 100)].astype(int)
     diagonal = np.ones((3,) * result.ndim)
-    whole = [ndimage.label(result[boxes[n - 1]] == n, diagonal)[1] == 1 for n in some]
+    whole = [ndimage.label(result[boxes[n - 1]] == n, diagonal)[1] == 1 for n in sample]
     is_noise = np.bincount(result.astype(np.int64).ravel())[1:].mean() < 1.5
     return sum(whole) >= 0.9 * len(whole) and not is_noise
 
@@ -615,7 +619,7 @@ def of_columns(given: Function, result: Any, axes: str) -> Part | None:
         if not isinstance(name, str)
         or value.ndim > 1
         or value.dtype.kind not in "biufUO"
-        or not all(isinstance(one, SIMPLE) for one in value.astype(object).flat)
+        or not all(isinstance(cell, SIMPLE) for cell in value.astype(object).flat)
     ]
     sizes = {value.shape for value in values}
     if bad or len(sizes) > 1:
@@ -725,17 +729,17 @@ def offer(given: Function, function: Call) -> None:
 
     base = content(selected(given, call(given, function, "yx", writable=True).result))
     reason = "with another value, it returns something else"
-    for one in [*given.arguments]:
-        if one.type != "bool" or keeps_kind(given, function, one):
+    for offered in [*given.arguments]:
+        if offered.type != "bool" or keeps_kind(given, function, offered):
             continue
-        if one.default == repr(
-            inspect.signature(function).parameters[one.name].default
+        if offered.default == repr(
+            inspect.signature(function).parameters[offered.name].default
         ):
-            given.arguments.remove(one)
-            given.left[one.name] = reason
+            given.arguments.remove(offered)
+            given.left[offered.name] = reason
         else:  # by --set
-            one.is_fixed = True
-            given.narrowed[one.name] = f"always {one.default}; {reason}"
+            offered.is_fixed = True
+            given.narrowed[offered.name] = f"always {offered.default}; {reason}"
     for name in [*given.open]:
         taken = []
         for value in (3, 5, 2.5, 5000.0):
@@ -845,18 +849,18 @@ def selected(given: Function, result: Any) -> Any:
     return result[int(number[1])] if number else result
 
 
-def is_same(one: Any, other: Any) -> bool:
+def is_same(first: Any, second: Any) -> bool:
     """Whether two results are equal; NaN equals NaN."""
-    if isinstance(one, dict) or isinstance(other, dict):
+    if isinstance(first, dict) or isinstance(second, dict):
         return (
-            isinstance(one, dict)
-            and isinstance(other, dict)
-            and one.keys() == other.keys()
-            and all(is_same(value, other[key]) for key, value in one.items())
+            isinstance(first, dict)
+            and isinstance(second, dict)
+            and first.keys() == second.keys()
+            and all(is_same(value, second[key]) for key, value in first.items())
         )
-    nans = bool({one.dtype.kind, other.dtype.kind} <= {*"fc"})
-    same = np.array_equal(one, other, equal_nan=nans)
-    return same and bool(one.dtype == other.dtype)
+    nans = bool({first.dtype.kind, second.dtype.kind} <= {*"fc"})
+    same = np.array_equal(first, second, equal_nan=nans)
+    return same and bool(first.dtype == second.dtype)
 
 
 def describe(result: Any) -> str:

@@ -71,8 +71,10 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
         Rejected: It fails, warns, or writes into the table.
     """
     named = {
-        one.name: one.value if one.default is None else ast.literal_eval(one.default)
-        for one in given.arguments
+        argument.name: argument.value
+        if argument.default is None
+        else ast.literal_eval(argument.default)
+        for argument in given.arguments
     }
     asked = ""
     while True:

@@ -14,7 +14,7 @@ def named_channels(done: StepDone, view: View) -> list[Channel]:
     the kit (`mode` and `identifier`). A text or number with `channel` in its name is one, too.
     Defaults count for arguments that are not given.
     """
-    found: list[Channel] = []
+    channels: list[Channel] = []
     for part in ("parallel", "non_parallel"):
         given = getattr(done.step, f"args_{part}") or {}
         schema = getattr(done.task, f"args_schema_{part}") or {}
@@ -33,9 +33,9 @@ def named_channels(done: StepDone, view: View) -> list[Channel]:
                         "index": str(channel.index),
                     }
                     wanted = [keys[mode]] if mode in keys else [*keys.values()][:2]
-                    if identifier in wanted and view.channels[index] not in found:
-                        found.append(channel)
-    return found
+                    if identifier in wanted and view.channels[index] not in channels:
+                        channels.append(channel)
+    return channels
 
 
 def references(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -309,20 +309,24 @@ def compared(view: View, label: str, channel: Channel) -> Picture | None:
     image = kit.open_image(view.url)
     read = read_labels(kit.open_label(image, label))
     best: tuple[str, Agreement] | None = None
-    for other in view.labels:
-        older = read_labels(kit.open_label(image, other)) if other != label else None
+    for neighbour in view.labels:
+        older = (
+            read_labels(kit.open_label(image, neighbour))
+            if neighbour != label
+            else None
+        )
         if read and older and read[0].shape == older[0].shape:
-            found = agreement(older[0], read[0])
-            if best is None or found.agree > best[1].agree:
-                best = other, found
+            matches = agreement(older[0], read[0])
+            if best is None or matches.agree > best[1].agree:
+                best = neighbour, matches
     if best is None:
         return None
-    other, found = best
-    first, second = view.labels[other], view.labels[label]
+    neighbour, matches = best
+    first, second = view.labels[neighbour], view.labels[label]
     grey, _ = grey_of(channel)
-    title = f"{other} and {label}"
-    picture = overlapping(grey, first, second, (other, label), title)
-    picture.notes = [found.text(other, label), f"on {channel.name}"]
+    title = f"{neighbour} and {label}"
+    picture = overlapping(grey, first, second, (neighbour, label), title)
+    picture.notes = [matches.text(neighbour, label), f"on {channel.name}"]
     return picture
 
 

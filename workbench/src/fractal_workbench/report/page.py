@@ -229,7 +229,9 @@ class Report:
     def _learn(self, images: Sequence[Image]) -> None:
         """Find the positions of images, and choose places to show."""
         self._positions |= find_positions(images, self._positions)
-        self._sample.learn(images, {u for u, found in self._positions.items() if found})
+        self._sample.learn(
+            images, {u for u, position in self._positions.items() if position}
+        )
 
     def _view(self, url: str) -> None:
         """Look at an image, at full resolution where the first one of its place did."""
@@ -250,7 +252,9 @@ class Report:
 
     def _holders(self, images: Sequence[Image]) -> list[Path]:
         """Folders that may have tables: images, and their plates."""
-        plates = {found.plate: None for found in self._positions.values() if found}
+        plates = {
+            position.plate: None for position in self._positions.values() if position
+        }
         paths = [Path(image["zarr_url"]) for image in images[:MAX_TABLES]]
         return [*plates][:MAX_TABLES] + paths
 
@@ -289,7 +293,11 @@ class Report:
             before,
             self._views,
             self._sample,
-            {u: found.acquisition for u, found in self._positions.items() if found},
+            {
+                u: position.acquisition
+                for u, position in self._positions.items()
+                if position
+            },
             self.zarr_dir,
             budget,
         )
@@ -320,10 +328,10 @@ class Report:
             self._find_units(group)
             controls = {condition.control for condition in conditions.values()}
             wells = {*group.wells.tolist()} - {""}
-            told = any(g.needs_control for s in self.sections for g, _ in s.tables)
+            shown = any(g.needs_control for s in self.sections for g, _ in s.tables)
             # Once on the page, and where there can be enough controls.
             enough = len(wells) >= 2 * MIN_CONTROLS
-            group.needs_control = controls == {""} and enough and not told
+            group.needs_control = controls == {""} and enough and not shown
             section.tables.append((group, measured_figures(group, conditions)))
 
     def _find_units(self, group: TableGroup) -> None:
@@ -332,10 +340,10 @@ class Report:
             for name in group.features:
                 column = re.sub(r"_(mean|median|min|max|std)$", "", name)
                 units = {
-                    other.units.get(column, "")
+                    earlier.units.get(column, "")
                     for section in self.sections
-                    for other, _ in section.tables
-                    if other.of == "images" and column in other.features
+                    for earlier, _ in section.tables
+                    if earlier.of == "images" and column in earlier.features
                 }
                 if len(units) == 1 and (unit := units.pop()):
                     group.units[name] = unit
@@ -345,14 +353,14 @@ class Report:
             for url, view in self._views.items()
             if isinstance(view, View)
         }
-        found = find_units(group.name, group.holders, known, self._time_left(5))
+        units_of = find_units(group.name, group.holders, known, self._time_left(5))
         for name in group.features:
-            of_column = found.get(name, [])
+            of_column = units_of.get(name, [])
             if len(of_column) == 1 and of_column[0]:
                 group.units[name] = of_column[0]
-            elif len(some := [unit for unit in of_column if unit]) > 1:
+            elif len(named := [unit for unit in of_column if unit]) > 1:
                 group.remarks.append(
-                    f"{name} is in {' and in '.join(some)}, in different images: do not "
+                    f"{name} is in {' and in '.join(named)}, in different images: do not "
                     "compare these."
                 )
 
@@ -441,10 +449,10 @@ class Report:
                 self.zarr_dir,
                 self.options,
             ),
-            tables=plate_tables({Path(found.plate) for found in positions}),
+            tables=plate_tables({Path(spot.plate) for spot in positions}),
             step_name=step_name,
-            n_wells=len({found[:2] for found in positions}),
-            n_plates=len({found.plate for found in positions}),
+            n_wells=len({spot[:2] for spot in positions}),
+            n_plates=len({spot.plate for spot in positions}),
             description=(self.workflow or {}).get("description") or "",
             zarr_dir=self.zarr_dir,
             plan=self.plan,

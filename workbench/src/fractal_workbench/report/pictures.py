@@ -78,7 +78,7 @@ def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, s
     By the metadata, if that shows something. Else by the pixels: by those of the channel of
     the same name in the reference view if they do, so that the two can be compared.
     """
-    found: list[tuple[Window, str]] = []
+    chosen: list[tuple[Window, str]] = []
     before: dict[str, Window] = {}
     if reference:
         pairs = zip(reference.channels, windows(reference), strict=True)
@@ -87,10 +87,10 @@ def windows(view: View, reference: "View | None" = None) -> list[tuple[Window, s
         own = own_window(channel)
         old = before.get(channel.name)
         if own[1] and old and shows(channel.pixels, old):
-            found.append((old, ", as before"))
+            chosen.append((old, ", as before"))
         else:
-            found.append(own)
-    return found
+            chosen.append(own)
+    return chosen
 
 
 def own_window(channel: Channel) -> tuple[Window, str]:
@@ -358,8 +358,10 @@ def overlapping(
         title: What the picture is.
     """
     lines = np.zeros((*grey.shape, 4), np.uint8)
-    one, two = (thick_outlines(labels.astype(np.int64)) for labels in (first, second))
-    for mask, colour in ((one, YELLOW), (two, CYAN), (one & two, WHITE)):
+    left, right = (
+        thick_outlines(labels.astype(np.int64)) for labels in (first, second)
+    )
+    for mask, colour in ((left, YELLOW), (right, CYAN), (left & right, WHITE)):
         lines[mask] = *ImageColor.getrgb(colour), 255
     keys = [(YELLOW, f"only {names[0]}", ""), (CYAN, f"only {names[1]}", "")]
     keys.append((WHITE, "both", ""))

@@ -300,7 +300,7 @@ def groups_of(
         (plate, *rest): condition_of(Position(Path(plate), *rest), conditions)
         for plate, *rest in dict.fromkeys(rows_at)
     }
-    found = [known[place] for place in rows_at]
+    conditions_at = [known[place] for place in rows_at]
 
     def told_apart(groups: Iterable[str]) -> list[str]:
         pairs = zip(groups, layer_of, strict=True)
@@ -311,8 +311,8 @@ def groups_of(
         well or image or Path(plate).name
         for (plate, well, _), image in zip(rows_at, images, strict=True)
     )
-    kinds = told_apart(one.values if one else "none" for one in found)
-    name = next((condition.names for condition in found if condition), "")
+    kinds = told_apart(one.values if one else "none" for one in conditions_at)
+    name = next((condition.names for condition in conditions_at if condition), "")
     further = sorted(
         {
             key
@@ -462,7 +462,7 @@ def unify_channels(
         used = {channel.colour for channel in unified.values()}
         colour = channels[0].colour
         if colour in used and len(used) < len({*COLOURS, *PALETTE}):
-            colour = next(other for other in spare if other not in used)
+            colour = next(candidate for candidate in spare if candidate not in used)
         pixels = np.concatenate([channel.pixels.ravel()[::7] for channel in channels])
         window = channels[0].window
         source = "by the metadata"

@@ -123,13 +123,15 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
         )
         random = np.random.default_rng(0)
         for row, values in enumerate(known.values(), 1):
-            some = values if len(values) <= 60 else random.choice(values, 60)
+            sample = values if len(values) <= 60 else random.choice(values, 60)
             if len(values) < FEW:
-                axes.plot(some, [row] * len(some), "o", color=INK, markersize=4, mew=0)
-            else:
-                heights = row + random.uniform(-0.2, 0.2, len(some))
                 axes.plot(
-                    some, heights, "o", color=INK, markersize=1.8, alpha=0.4, mew=0
+                    sample, [row] * len(sample), "o", color=INK, markersize=4, mew=0
+                )
+            else:
+                heights = row + random.uniform(-0.2, 0.2, len(sample))
+                axes.plot(
+                    sample, heights, "o", color=INK, markersize=1.8, alpha=0.4, mew=0
                 )
         axes.set_yticks(range(1, len(known) + 1), names)
         axes.invert_yaxis()

@@ -62,10 +62,10 @@ def image_table(
     columns = sorted(
         {(kind, name) for i in images for kind in kinds for name in i[kind]}
     )
-    some = {*marked}
+    bold = {*marked}
     rows = [
         (
-            image["zarr_url"] in some,
+            image["zarr_url"] in bold,
             short_name(image["zarr_url"], zarr_dir),
             [str(image[kind].get(name, "")) for kind, name in columns],
         )
@@ -289,9 +289,9 @@ class Logs(NamedTuple):
 
 def read_logs(done: StepDone) -> Logs:
     """Return the messages in the logs of successful jobs, and some of these logs."""
-    found: dict[str, Message] = {}
+    messages: dict[str, Message] = {}
     noted: list[tuple[str, str]] = []
-    other: list[tuple[str, str]] = []
+    quiet: list[tuple[str, str]] = []
     for unit in done.units or ():
         if unit.reason is not None or not unit.log:
             continue
@@ -299,9 +299,9 @@ def read_logs(done: StepDone) -> Logs:
         # A job may repeat a message for each object.
         own = {re.sub(r"\S*[/\\]\S*|\d+", "#", text): text for text in notable(log)}
         for key, text in own.items():
-            known = found.get(key, Message(text, 0, job_name(unit.name)))
-            found[key] = known._replace(jobs=known.jobs + 1)
-        (noted if own else other).append((job_name(unit.name), log[:MAX_LOG]))
-    kept, logs = [*found.values()][:MAX_MESSAGES], [*noted, *other]
+            known = messages.get(key, Message(text, 0, job_name(unit.name)))
+            messages[key] = known._replace(jobs=known.jobs + 1)
+        (noted if own else quiet).append((job_name(unit.name), log[:MAX_LOG]))
+    kept, logs = [*messages.values()][:MAX_MESSAGES], [*noted, *quiet]
     shown = logs[:MAX_LOGS]
-    return Logs(kept, len(found) - len(kept), shown, len(logs) - len(shown))
+    return Logs(kept, len(messages) - len(kept), shown, len(logs) - len(shown))

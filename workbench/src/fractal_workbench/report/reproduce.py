@@ -107,12 +107,12 @@ def reproduce(
 
 def package_with_run() -> str:
     """Name of the package in the current folder, if it has the session `run` of nox."""
-    found = find_project()
-    file = found.folder / "noxfile.py" if found else None
-    if found is None or file is None or not file.is_file():
+    project = find_project()
+    file = project.folder / "noxfile.py" if project else None
+    if project is None or file is None or not file.is_file():
         return ""
     has_run = re.search(r"^def run\(", file.read_text("utf-8", "replace"), re.MULTILINE)
-    return found.name if has_run else ""
+    return project.name if has_run else ""
 
 
 def with_versions(

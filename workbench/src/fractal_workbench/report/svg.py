@@ -24,7 +24,7 @@ BIDI = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 def visible(text: str) -> str:
     """A text whose controls of the direction of writing are escaped."""
-    return BIDI.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return BIDI.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def as_svg(figure: Figure, alt: str, titles: Mapping[str, str] | None = None) -> str:

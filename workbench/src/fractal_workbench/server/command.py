@@ -146,7 +146,7 @@ def compare(
         as_requested = show_jobs(jobs, requests, is_complete=not log)
 
     # In the environments that the server made, only the runner is another.
-    own, *others = map(collected_package, groups.values())
+    own, *groups_of_others = map(collected_package, groups.values())
     steps: list[StepDone] = []
     error: rules.WorkflowError | None = None
     try:
@@ -157,7 +157,7 @@ def compare(
             manifest=own.manifest.model_dump(),
             package_root=own.root,
             python=own.python,
-            packages=dict(zip([*groups][1:], others, strict=True)),
+            packages=dict(zip([*groups][1:], groups_of_others, strict=True)),
             watch=steps.append,
         )
     except rules.WorkflowError as failure:
@@ -205,8 +205,10 @@ def serve(
         ServerError: A server does not start.
     """
     submission = read_workflow(file) if file else None
-    others = submission.packages.values() if submission else ()
-    lines = [f"{item.name} {item.version}, from the package index" for item in others]
+    published = submission.packages.values() if submission else ()
+    lines = [
+        f"{item.name} {item.version}, from the package index" for item in published
+    ]
     if lines and not packages.confirm([*dict.fromkeys(lines)], agreed=yes):
         raise rules.WorkflowError("nothing was installed: answer y, or agree by --yes")
     requests: Requests | None = None
@@ -266,6 +268,6 @@ def read_workflow(file: str) -> Submission:
             "each step of a template needs type_filters, if only {}"
         )
     with TemporaryDirectory(prefix="fractal-packages-") as folder:
-        found = choices.find_packages(job.workflow, (), (), Path(folder))
-    planned = choices.find_tasks(job, found)
-    return Submission(workflow, template, found.packages, planned)
+        resolved = choices.find_packages(job.workflow, (), (), Path(folder))
+    planned = choices.find_tasks(job, resolved)
+    return Submission(workflow, template, resolved.packages, planned)

@@ -120,8 +120,8 @@ def read_requests(steps: Iterable[tuple[rules.Step | None, rules.Task]]) -> Requ
 def slurm_environment(folder: Path) -> dict[str, str]:
     """Return an environment in which programs find the SLURM of a folder."""
     # This may itself be a job of a SLURM, which says so in variables.
-    others = ("SLURM_", "SQUEUE_", "SINFO_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+    prefixes = ("SLURM_", "SQUEUE_", "SINFO_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
     return environment | {
         "PATH": f"{folder / 'bin'}{os.pathsep}{PATH}",
         "SLURM_CONF": str(folder / "slurm.conf"),
@@ -221,8 +221,10 @@ def read_jobs(folder: Path) -> list[SlurmJob]:
         position = int(script.parent.name.partition("_")[0])
         part = "non_parallel" if script.name.startswith("non_par") else "parallel"
         units = script.read_text("utf-8").count("\nsrun ")
-        each = int(mem.removesuffix("M")) // int(at_once)
-        jobs.append(SlurmJob(position, part, units, int(cpus), each, seconds(time)))
+        megabytes = int(mem.removesuffix("M")) // int(at_once)
+        jobs.append(
+            SlurmJob(position, part, units, int(cpus), megabytes, seconds(time))
+        )
     return jobs
 
 

@@ -430,34 +430,34 @@ def update() -> None:
             print(f"\nAfter updating to {version}:\n\n{steps}")
     marked, lost = find_conflicts(before, ours, after)
     lost |= {path.removesuffix(".rej") for path in rejections() - rejected}
-    said = ""
+    problems = ""
     if marked:
-        said = (
+        problems = (
             "Resolve the conflicts, which are marked, first those in noxfile.py and "
             "pyproject.toml. Then run `nox -s manifest`, and commit all files:\n"
         )
-        said += "\n".join(sorted(marked))
+        problems += "\n".join(sorted(marked))
     if lost := lost - marked:
-        said += "\n" * bool(marked) + (
+        problems += "\n" * bool(marked) + (
             "Lines of yours are no longer in these: compare by `git diff FILE`, and write "
             "them again, or take yours back by `git checkout -- FILE`. Then run "
             "`nox -s manifest`:\n"
         )
-        said += "\n".join(sorted(lost))
-    if said:
-        raise TemplateError(said)
+        problems += "\n".join(sorted(lost))
+    if problems:
+        raise TemplateError(problems)
 
 
 def rejections() -> set[str]:
     """Return the `.rej` files of git, also ignored ones."""
-    found = set()
+    paths = set()
     for folder, names, files in os.walk(project().folder):
         # Environments and data are large.
         names[:] = [n for n in names if not n.startswith(".") or n == ".github"]
         names[:] = [name for name in names if not name.endswith(".zarr")]
         place = Path(folder).relative_to(project().folder)
-        found |= {(place / name).as_posix() for name in files if name.endswith(".rej")}
-    return found
+        paths |= {(place / name).as_posix() for name in files if name.endswith(".rej")}
+    return paths
 
 
 def find_conflicts(
