@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 
 from fractal_workbench.engine import resume as resuming
 from fractal_workbench.engine import runner as local
+from fractal_workbench.report.page import Report
 
 
 def copy_image(*, zarr_url: str, **_: Any) -> dict[str, Any]:
@@ -100,11 +101,21 @@ class Job:
             ("Measure Features", {}),
         ]
 
-    def run(self, *, resume: bool = True) -> list[list[bool]]:
+    def run(self, *, resume: bool = True, with_page: bool = False) -> list[list[bool]]:
         """Return for each step which units were reused."""
         resuming._code.cache_clear()
         done: list[Any] = []
         kept = resuming.Finished(self.folder, resume=resume)
+        images = [{"zarr_url": str(path)} for path in self.images]
+        if with_page:
+            start = kept.made_after(0)
+            self.page = Report("Job", self.folder, images, [], later=start)
+
+        def watch(step: Any) -> None:
+            done.append(step)
+            if with_page:
+                self.page.add(step)
+
         task = {"pkg_name": "my-fractal-tasks"}
         steps = [
             {"task": task | {"name": name}, "args_parallel": args}
@@ -116,11 +127,11 @@ class Job:
             local.run_workflow(
                 {"name": "Job", "task_list": steps},
                 zarr_dir=self.folder,
-                images=[{"zarr_url": str(path)} for path in self.images],
+                images=images,
                 manifest=self.manifest,
                 package_root=self.package,
                 finished=kept,
-                watch=done.append,
+                watch=watch,
                 workers=1,
             )
         finally:
@@ -451,3 +462,29 @@ def test_a_plate_is_converted_again_once_a_file_has_changed(job, tmp_path):
     shutil.rmtree(plate / "01" / "0")
     assert job.run() == [[True, False, True], [False] * 2]
     assert int(job.pixels(f"{plate}/01/0").max()) == 1
+
+
+@pytest.mark.parametrize("n_steps", [2, 3])
+def test_a_page_of_reused_steps_shows_each_result_where_it_was_made(
+    job: Job, n_steps: int
+) -> None:
+    """Labels and tables of all steps are there from the start: the run before made them."""
+    job.steps = job.steps[-n_steps:]
+    shown = []
+    for resume, min_size in ((False, 1), (True, 1), (True, 2)):
+        job.steps[-2][1]["min_size"] = min_size
+        reused = job.run(resume=resume, with_page=True)
+        assert reused[-1] == [resume and min_size == 1] * 2
+        shown.append(
+            [
+                (
+                    {p.title for figure in section.figures for p in figure.pictures},
+                    {group.name for group, _ in section.tables},
+                )
+                for section in job.page.sections
+            ]
+        )
+    assert shown[0] == shown[1] == shown[2]
+    (*_, (pictures, _), (_, tables)) = shown[0]
+    assert "objects" in pictures
+    assert tables == {"features"}

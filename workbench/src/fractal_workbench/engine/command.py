@@ -133,6 +133,7 @@ def run(
         as_given,
         as_options(requirements, pairs, options),
         view,
+        finished.made_after(0),
     )
 
     def watch(done: StepDone) -> None:

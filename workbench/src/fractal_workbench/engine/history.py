@@ -64,6 +64,7 @@ class StepDone(NamedTuple):
         costs: What they cost, for each part of the task that ran.
         seconds: From its start to its end.
         error: Why it failed, and with it the workflow; None if it ended well.
+        later: Folders that are there after it, but that later steps have made before.
     """
 
     number: int
@@ -80,6 +81,7 @@ class StepDone(NamedTuple):
     costs: list[Costs]
     seconds: float
     error: WorkflowError | None
+    later: frozenset[str] = frozenset()
 
     @property
     def failure(self) -> str | None:

@@ -164,6 +164,14 @@ class Finished:
         self.listings = {p: _names(p) for p in parents}
         return len(good)
 
+    def made_after(self, step: int) -> frozenset[str]:
+        """Return the folders that later steps have made, in this run or the one before."""
+        tops: dict[bool, set[str]] = {False: set(), True: set()}
+        for (number, _), records in self.known.items():
+            for record in records.values():
+                tops[number > step].update(record["tops"])
+        return frozenset(tops[True] - tops[False])
+
     def _write(self) -> None:
         records = [record for known in self.known.values() for record in known.values()]
         with suppress(OSError):

@@ -185,6 +185,7 @@ def run_task(
         costs=sum_costs(step, task, ended),
         seconds=time.monotonic() - start,
         error=error,
+        later=run.finished.made_after(number) if run.finished else frozenset(),
     )
 
 

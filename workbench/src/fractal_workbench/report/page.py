@@ -121,6 +121,7 @@ class Report:
         workflow: The workflow, as Fractal exports it.
         options: Further options of the command line that ran it.
         view: Beginning of the URLs of a viewer, which the path of an image completes.
+        later: Folders of the first images that an earlier run has made.
     """
 
     def __init__(
@@ -132,12 +133,14 @@ class Report:
         workflow: Mapping[str, Any] | None = None,
         options: Sequence[str] = (),
         view: str = "",
+        later: frozenset[str] = frozenset(),
     ) -> None:
         self.title, self.zarr_dir, self.plan = title, Path(zarr_dir), plan
         self.workflow, self.options = workflow, options
         self.start, self.view = images, view
         self.sections: list[Section] = []
         self.seconds = 0.0  # that the page itself took
+        self._later = later  # folders that are not shown yet
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
         # Middle of the piece at full resolution, by place: all steps show the same one.
@@ -158,7 +161,7 @@ class Report:
         """Add a step that has just ended: later ones may overwrite its images."""
         section = Section(done)
         self.sections.append(section)
-        self._images = done.after
+        self._images, self._later = done.after, done.later
         self._safely(section.remarks, "The images", lambda: self._look(section))
         self._safely(section.remarks, "The tables", lambda: self._measure(section))
         self._safely(section.remarks, "The logs", lambda: self._read_logs(section))
@@ -224,7 +227,7 @@ class Report:
                 start.cells.setdefault(self._row(url), (thumb, ""))
         if start.cells:
             self._columns.append(start)
-        self._tables = read_states(self._holders(images))
+        self._tables = read_states(self._holders(images), self._later)
 
     def _learn(self, images: Sequence[Image]) -> None:
         """Find the positions of images, and choose places to show."""
@@ -236,7 +239,7 @@ class Report:
     def _view(self, url: str) -> None:
         """Look at an image, at full resolution where the first one of its place did."""
         place = self._sample.place(url)
-        self._views[url] = view = try_view(url, self._focus.get(place))
+        self._views[url] = view = try_view(url, self._focus.get(place), self._later)
         if isinstance(view, View) and view.channels[0].sharp:
             top, left, bottom, right = view.channels[0].sharp.place
             self._focus.setdefault(place, ((top + bottom) / 2, (left + right) / 2))
@@ -314,7 +317,7 @@ class Report:
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
-        now = read_states(self._holders(section.done.after))
+        now = read_states(self._holders(section.done.after), self._later)
         new = [
             table for table, state in now.items() if self._tables.get(table) != state
         ]

@@ -5,7 +5,7 @@ Views are taken right after a step, since a later one may overwrite the image.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +110,7 @@ def take_view(
     *,
     only_pixels: bool = False,
     focus: tuple[float, float] | None = None,
+    hidden: Collection[str] = (),
 ) -> View:
     """Look at an image.
 
@@ -119,6 +120,7 @@ def take_view(
         only_pixels: Leave labels, regions and full resolution out.
         focus: Middle of the piece at full resolution, in y and x, as parts of the image;
             by default where the picture has most contrast.
+        hidden: Folders of labels and tables to leave out.
 
     Raises:
         Exception: Of any kind: the image cannot be read.
@@ -162,9 +164,11 @@ def take_view(
         for channel in channels:
             with remark_on_error(view, f"full resolution of {channel.name}"):
                 channel.sharp = read_sharp(image, channel.index, focus)
-        look_at_labels(image, view)
-        look_at_regions(image, view)
-        look_at_points(image, view)
+        labels = _shown(image, "labels", image.label_names, hidden)
+        tables = _shown(image, "tables", kit.table_names(image), hidden)
+        look_at_labels(image, view, labels)
+        look_at_regions(image, view, tables)
+        look_at_points(image, view, tables)
     return view
 
 
@@ -188,9 +192,15 @@ def most_contrast(pixels: Array, place: Place) -> tuple[float, float]:
     return top + y * (bottom - top), left + x * (right - left)
 
 
-def look_at_labels(image: Image, view: View) -> None:
+def _shown(
+    image: Image, folder: str, names: Iterable[str], hidden: Collection[str]
+) -> list[str]:
+    """Names of the labels or tables of an image that are not hidden."""
+    return [name for name in names if str(image.path / folder / name) not in hidden]
+
+
+def look_at_labels(image: Image, view: View, names: Sequence[str]) -> None:
     """Add the label images."""
-    names = list(image.label_names)
     if len(names) > MAX_LABELS:
         view.remarks.append(
             f"{len(names)} label images, of which {MAX_LABELS} are shown"
@@ -206,12 +216,12 @@ def look_at_labels(image: Image, view: View) -> None:
             view.objects[name] = find_objects(label)
 
 
-def look_at_regions(image: Image, view: View) -> None:
+def look_at_regions(image: Image, view: View, names: Sequence[str]) -> None:
     """Add the ROI tables."""
     top, left, bottom, right = view.small.place
     sizes = dict(zip(image.axes, image.shape, strict=True))
     axes = image.axes.replace("c", "")
-    for name in kit.table_names(image):
+    for name in names:
         folder = image.path / "tables" / name
         with remark_on_error(view, f"the table {name!r}"):
             kind = kit.open_group(folder).attrs.get("type")
@@ -241,11 +251,11 @@ def look_at_regions(image: Image, view: View) -> None:
             view.marks[f"regions {name}"] = mark.hexdigest()
 
 
-def look_at_points(image: Image, view: View) -> None:
+def look_at_points(image: Image, view: View, tables: Sequence[str]) -> None:
     """Add the tables of points, with their positions in `y_micrometer` and `x_micrometer`."""
     sizes = dict(zip(image.axes, image.shape, strict=True))
     names = {axis: f"{axis}_micrometer" for axis in "yx"}
-    for table_name in kit.table_names(image):
+    for table_name in tables:
         folder = image.path / "tables" / table_name
         with remark_on_error(view, f"the table {table_name!r}"):
             kind = str(kit.open_group(folder).attrs.get("type"))
@@ -324,9 +334,13 @@ def short_name(url: str, zarr_dir: Path) -> str:
 Taken = View | str
 
 
-def try_view(url: str, focus: tuple[float, float] | None = None) -> Taken:
+def try_view(
+    url: str,
+    focus: tuple[float, float] | None = None,
+    hidden: Collection[str] = (),
+) -> Taken:
     """Look at an image; if that fails, return the reason."""
     try:
-        return take_view(url, focus=focus)
+        return take_view(url, focus=focus, hidden=hidden)
     except Exception as error:
         return f"It cannot be shown: {first_line(error)}"
