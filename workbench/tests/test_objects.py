@@ -118,6 +118,9 @@ def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
         "x": "27.5 µm",
         "remarks": "unusual size",
     }
+    # Of 10 pixels, in a picture of 32, and at the border in one that ends there.
+    assert objects.place_around(found, 26, (64, 64)) == (0.5, 0.5, 1, 1)
+    assert objects.place_around(found, 1, (64, 64)) == (0, 0, 0.5, 0.5)
 
 
 def test_units_are_those_with_which_a_column_agrees(image: kit.Image) -> None:

@@ -294,6 +294,32 @@ def test_labels_are_counted_and_shown_on_the_channel_of_the_step(page: str) -> N
     assert len(cells) == len(figures)
 
 
+def test_each_extreme_object_has_a_picture_with_its_outline(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write_image(path, ["DAPI"], 1)
+    with kit.derive_label(kit.open_image(path), "spots") as label:
+        label.levels[0][2:12, 2:12] = 7
+        label.levels[0][40:44, 40:44] = 3
+        label.levels[0][50:51, 62:64] = 5
+        kit.build_pyramid(label)
+    images = [{"zarr_url": str(path), "origin": None, "attributes": {}, "types": {}}]
+    report = Report("Extremes", tmp_path, [], [])
+    report.add(step(images, before=[]))
+    rows = report.sections[0].figures[0].extremes["spots"]
+    assert [row["label"] for row in rows] == ["7", "3", "5"]
+    for row, sides in zip(rows, (20, 8, 3), strict=True):
+        picture = row["picture"]
+        assert picture.alt == f"label {row['label']} of spots on DAPI of a.zarr"
+        data = picture.data.partition("base64,")[2]
+        pixels = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(data))))
+        times = pixels.shape[0] // 32
+        is_yellow = pixels[..., 0].astype(int) - pixels[..., 2] > 60
+        # A line of one pixel around what is enlarged.
+        assert is_yellow.sum() == pytest.approx(2 * sides * times - 4, rel=0.3)
+    report.write(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8").count('class="object"') == 3
+
+
 def test_the_site_of_a_package_shows_the_pictures_of_its_demo(
     page: str, tmp_path: Path
 ) -> None:

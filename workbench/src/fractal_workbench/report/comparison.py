@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ..engine.rules import count_of
 from .agreement import Agreement, agreement
 from .background import named_channels
 from .measurements import natural
-from .objects import choose_crops, count_in, extremes, read_labels
+from .objects import choose_crops, count_in, extremes, place_around, read_labels
 from .pick_images import Sample
 from .pictures import (
     Picture,
@@ -24,6 +25,7 @@ from .pictures import (
     dotted,
     grey,
     grey_of,
+    marked,
     outlined,
     overlaid,
     overlapping,
@@ -52,7 +54,8 @@ class Figure:
         crops: Pieces at full resolution.
         channels: Each channel by itself.
         remarks: Sentences, also in place of pictures.
-        extremes: The largest and smallest objects of a label image, by its name.
+        extremes: The largest and smallest objects of a label image, by its name: rows
+            of a table, with a `picture` of each if there is room.
         thumb: A small picture of the result, for the table of wells.
         url: The image.
     """
@@ -62,7 +65,7 @@ class Figure:
     crops: list[Picture] = field(default_factory=list)
     channels: list[Picture] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    extremes: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    extremes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     thumb: Picture | None = None
     url: str = ""
 
@@ -90,6 +93,8 @@ class Budget:
     def spend(self, figure: Figure) -> None:
         """Count the pictures of a figure."""
         pictures = [*figure.pictures, *figure.crops, *figure.channels]
+        rows = [row for rows in figure.extremes.values() for row in rows]
+        pictures += [row["picture"] for row in rows if "picture" in row]
         self.used += sum(picture.size for picture in pictures)
 
 
@@ -206,8 +211,7 @@ def difference(
     for label in labels:
         figure.pictures += [outlined(now, label, name, channel) for channel in below]
         figure.crops += label_crops(now, label, below[0], name) if full else []
-        if objects := now.objects.get(label):
-            figure.extremes[label] = extremes(objects)
+        figure.extremes[label] = extreme_rows(now, label, below[0], name, full=full)
         picture = compared(now, label, below[0]) if full else None
         figure.pictures += [picture] if picture else []
     if whole := [table for table in tables if is_whole(now, table)]:
@@ -278,6 +282,37 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
         alt = f"{label} on {channel.name} of {name}, {title}: {count}"
         pictures.append(crop(plane, labels, window, title, notes, alt))
     return pictures
+
+
+def extreme_rows(
+    view: View, label: str, channel: Channel, name: str, *, full: bool
+) -> list[dict[str, Any]]:
+    """The largest and the smallest objects, as rows of a table.
+
+    Args:
+        view: View of the image.
+        label: Name of the label image.
+        channel: The channel below the outlines.
+        name: Name of the image.
+        full: Whether each row has a picture.
+    """
+    objects = view.objects.get(label)
+    rows: list[dict[str, Any]] = [*extremes(objects)] if objects else []
+    if not objects or not full:
+        return rows
+    image = kit.open_image(view.url)
+    labels = kit.open_label(image, label)
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    _, window = grey_of(channel)
+    for row in rows:
+        number = int(row["label"])
+        place = place_around(objects, number, (sizes["y"], sizes["x"]))
+        (plane,) = read_small(image, [channel.index], FULL, place).planes
+        (mask,) = read_small(labels, [None], FULL, place).planes
+        alt = f"label {number} of {label} on {channel.name} of {name}"
+        mask = nearest(mask == number, (plane.shape[0], plane.shape[1]))
+        row["picture"] = marked(plane, mask, window, alt)
+    return rows
 
 
 def point_crops(view: View, table: str, channel: Channel, name: str) -> list[Picture]:

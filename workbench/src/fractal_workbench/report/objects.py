@@ -11,6 +11,7 @@ from ..kit import Image, Table
 from .pixels import Array, Place
 
 MAX_VOXELS = 2**24  # that are read to measure objects
+MIN_SIDE = 32  # pixels of a picture of an object
 FENCE = 1.5  # interquartile ranges beyond the quartiles, after Tukey
 
 
@@ -234,6 +235,22 @@ def place_at(corner: Array, size: tuple[float, float]) -> Place:
     """The place with a corner, and a height and width."""
     top, left = corner.tolist()
     return top, left, min(top + size[0], 1), min(left + size[1], 1)
+
+
+def place_around(objects: Objects, label: int, shape: tuple[int, int]) -> Place:
+    """A square around an object, or what of it lies in the image.
+
+    Args:
+        objects: The objects of an image.
+        label: Label of the object.
+        shape: Height and width of the image in pixels.
+    """
+    (number,) = np.flatnonzero(objects.numbers == label).tolist()
+    box = objects.boxes[number].reshape(2, 2)
+    longer = float(((box[:, 1] - box[:, 0]) * shape).max())
+    size = np.minimum(max(1.6 * longer, MIN_SIDE) / np.array(shape), 1)
+    corner = np.clip(objects.centers[number] - size / 2, 0, 1 - size)
+    return place_at(corner, (float(size[0]), float(size[1])))
 
 
 def count_in(objects: Objects, place: Place) -> int:

@@ -251,6 +251,25 @@ def crop(
     return picture
 
 
+def marked(pixels: Array, mask: Array, window: Window, alt: str) -> Picture:
+    """A small picture of an object, with its outline.
+
+    Args:
+        pixels: Grey values in y and x.
+        mask: Whether a pixel belongs to the object, of the same shape.
+        window: Grey values of black and white.
+        alt: What it shows, for those who cannot see it.
+    """
+    longer = max(pixels.shape)
+    height, width = (max(round(n * min(SMALL / longer, 1)), 1) for n in pixels.shape)
+    image = rgb(scaled(resize(pixels, (height, width)), window))
+    mask = nearest(mask, (height, width))
+    times = max(round(SMALL / longer), 1)
+    image, mask = (part.repeat(times, 0).repeat(times, 1) for part in (image, mask))
+    image[outlines(mask.astype(np.int64))] = ImageColor.getrgb(YELLOW)
+    return Picture(encode(image), width * times, height * times, alt, "")
+
+
 def window_text(window: Window) -> str:
     """A display range in words."""
     return f"{number(window[0])} to {number(window[1])}"
