@@ -305,7 +305,12 @@ def test_each_extreme_object_has_a_picture_with_its_outline(tmp_path: Path) -> N
     images = [{"zarr_url": str(path), "origin": None, "attributes": {}, "types": {}}]
     report = Report("Extremes", tmp_path, [], [])
     report.add(step(images, before=[]))
-    rows = report.sections[0].figures[0].extremes["spots"]
+    (figure,) = report.sections[0].figures
+    densest = [
+        crop for crop in figure.crops if crop.title == "largest: label 7, 25 µm²"
+    ]
+    assert [crop.notes for crop in densest] == [["spots", "1 object", "on DAPI"]]
+    rows = figure.extremes["spots"]
     assert [row["label"] for row in rows] == ["7", "3", "5"]
     for row, sides in zip(rows, (20, 8, 3), strict=True):
         picture = row["picture"]

@@ -210,10 +210,13 @@ def difference(
     below = [*(named or now.channels)][: MAX_BELOW if full else 1]
     for label in labels:
         figure.pictures += [outlined(now, label, name, channel) for channel in below]
-        figure.crops += label_crops(now, label, below[0], name) if full else []
+        crops = label_crops(now, label, below[0], name) if full else []
+        for picture in crops if len(labels) > 1 else ():
+            picture.notes.insert(0, label)
+        figure.crops += crops
         figure.extremes[label] = extreme_rows(now, label, below[0], name, full=full)
-        picture = compared(now, label, below[0]) if full else None
-        figure.pictures += [picture] if picture else []
+        overlap = compared(now, label, below[0]) if full else None
+        figure.pictures += [overlap] if overlap else []
     if whole := [table for table in tables if is_whole(now, table)]:
         figure.remarks.append(f"One region, all of the image: {', '.join(whole)}.")
     if parts:
