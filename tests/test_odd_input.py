@@ -492,6 +492,34 @@ def test_tables_with_odd_columns_are_aggregated(tmp_path, file_format):
 
 
 @pytest.mark.parametrize(
+    ("units", "is_valid"),
+    [
+        (("micrometer", "nanometer"), False),
+        (("micrometer", "furlong"), False),
+        (("micrometer", "um"), True),
+        ((None, "micrometer"), True),
+    ],
+)
+def test_features_in_different_units_are_not_aggregated(tmp_path, units, is_valid):
+    plate = tmp_path / "plate.zarr"
+    images = write_plate(plate, {"A/01": [0], "A/02": [0]}, axes="yx")
+    for path, unit in zip(images, units, strict=True):
+        group = zarr.open_group(path, mode="r+")
+        (multiscale,) = group.attrs["multiscales"]
+        for axis in multiscale["axes"]:
+            axis["unit"] = unit
+        group.update_attributes({"multiscales": [multiscale]})
+        write_table(open_image(path), "features", {"area": [1.5]})
+    urls = [str(path) for path in images]
+    expected = pytest.raises(
+        ValueError, match=rf"{images[0]} is in the unit micrometer"
+    )
+    with nullcontext() if is_valid else expected:
+        aggregate_tables(zarr_urls=urls, zarr_dir=str(tmp_path))
+    assert (plate / "tables").exists() == is_valid
+
+
+@pytest.mark.parametrize(
     ("dtype", "odd"), [("float32", np.inf), ("float32", 1e20), ("uint64", 2**62)]
 )
 def test_an_extreme_pixel_changes_no_other_object(tmp_path, dtype, odd):

@@ -437,9 +437,27 @@ def test_a_long_image_list_opens_each_folder_once(tmp_path, monkeypatch):
     ]
     wells = measurements.find_positions(images, {})
     assert sum(well is not None for well in wells.values()) == 6000
-    assert len(opened) == 4
+    assert len(opened) == 5
     assert measurements.find_positions(images, wells) == wells
-    assert len(opened) == 4
+    assert len(opened) == 5
+
+
+def test_a_plate_may_have_a_folder_for_each_acquisition(tmp_path):
+    """As older plates of OMERO do."""
+    plate, urls = tmp_path / "plate.zarr", []
+    metadata = {"version": "0.4", "wells": [{"path": f"{n}/A/01"} for n in (0, 1)]}
+    zarr.create_group(plate, zarr_format=2, attributes={"plate": metadata})
+    for number in (0, 1):
+        well = {"well": {"version": "0.4", "images": [{"path": "0"}]}}
+        folder = plate / str(number) / "A" / "01"
+        zarr.create_group(folder, zarr_format=2, attributes=well)
+        urls.append(str(folder / "0"))
+    for attributes in ({}, {"plate": "plate.zarr", "well": "A01"}):
+        images = [{"zarr_url": url, "attributes": attributes} for url in urls]
+        assert measurements.find_positions(images, {}) == {
+            url: measurements.Position(plate, "A01", str(number))
+            for number, url in enumerate(urls)
+        }
 
 
 def test_links_lead_to_wells_of_their_own_plate_that_are_still_there(tmp_path):

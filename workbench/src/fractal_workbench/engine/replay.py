@@ -67,10 +67,10 @@ def summarise(images: list[dict[str, Any]], zarr_dir: Path) -> Summary:
         summary["images"].append(entry | urls)
         image = open_image(entry["zarr_url"])
         name = urls["zarr_url"]
-        with suppress(ValueError, IndexError):  # of what is in no plate
-            plate = image.path.parents[2]
-            if plate_images(plate):
-                plates.add(plate)
+        for plate in image.path.parents[2:4]:
+            with suppress(OSError, ValueError):  # of what is no plate
+                if plate_images(plate):
+                    plates.add(plate)
         summary["arrays"][name] = _describe_image(image)
         for label in image.label_names:
             described = _describe_image(open_label(image, label))

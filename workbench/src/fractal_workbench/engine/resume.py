@@ -384,8 +384,8 @@ def _paths(value: Any, key: str = "") -> set[str]:
     if not isinstance(value, str) or not Path(value).is_absolute() or key == "zarr_dir":
         return set()
     paths = {os.path.normpath(value)}
-    if key in ("zarr_url", "zarr_urls") and len(Path(value).parents) > 3:
-        plate = Path(value).parents[2]
+    # Of OMERO, a plate may have a folder for each acquisition.
+    for plate in Path(value).parents[2:4] if key in ("zarr_url", "zarr_urls") else ():
         if any((plate / name).exists() for name in (".zgroup", "zarr.json")):
             paths.add(str(plate / "tables"))
     return paths

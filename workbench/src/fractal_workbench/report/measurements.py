@@ -129,20 +129,27 @@ def position_of(
     path = Path(image["zarr_url"])
     if len(path.parts) < 5:
         return None
-    plate, well = path.parents[2], path.parts[-3] + path.parts[-2]
+    # Of OMERO, a plate may have a folder for each acquisition.
+    plates, well = path.parents[2:4], path.parts[-3] + path.parts[-2]
     attributes = image.get("attributes") or {}
-    agrees = attributes.get("well") == well and attributes.get("plate") == plate.name
+    name = attributes.get("plate") if attributes.get("well") == well else None
+    plate = next((plate for plate in plates if plate.name == name), None)
+    agrees = plate is not None
     acquisition = attributes.get("acquisition") if agrees else None
     try:
         # A converter need not list an image in its well: the attributes are enough.
-        if not agrees and not (is_plate(plate) and path.name in listed(path.parent)):
+        plate = plate or next(filter(is_plate, plates), None)
+        if plate is None or not (agrees or path.name in listed(path.parent)):
             return None
         if acquisition is None:
             acquisition = listed(path.parent).get(path.name)
+        if acquisition is None and plate == path.parents[3]:
+            acquisition = path.parts[-4]
     except Exception:  # a damaged plate is none
         if not agrees:
             return None
-    return Position(plate, well, "" if acquisition is None else str(acquisition))
+    number = "" if acquisition is None else str(acquisition)
+    return Position(plate, well, number) if plate else None
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:

@@ -141,7 +141,8 @@ def grey(view: View) -> Array:
 
 def rgb(pixels: Array) -> Array:
     """A grey picture, of parts of 1, that can be drawn into."""
-    return np.repeat((pixels * 255).astype(np.uint8)[..., None], 3, axis=2)
+    known = np.nan_to_num(pixels)
+    return np.repeat((known * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def plain(view: View, name: str, title: str, before: View | None = None) -> Picture:

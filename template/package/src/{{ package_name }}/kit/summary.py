@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from .columns import join_columns, make_column
 from .fractal import task_output
 from .image import open_image
+from .multiscale import unit_size
+from .ngff import ome_metadata, open_group
 from .plate import PlateImage, find_in_plate
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
@@ -99,8 +102,8 @@ def plate_table(
     Raises:
         FileExistsError: The table exists, this job did not make it, and `overwrite` is
             false.
-        ValueError: An image belongs to no plate or lacks the table, or a condition table
-            has several values for an image.
+        ValueError: An image belongs to no plate or lacks the table, or images of a plate
+            are in different units, or a condition table has several values for an image.
     """
     check_name(table_name, "table_name")
     plates: dict[Path, list[Source]] = defaultdict(list)
@@ -126,6 +129,8 @@ def plate_table(
             f"feature_table: no image has a table {feature_table!r}: measure the images, or "
             "correct the name"
         )
+    for images in plates.values():
+        _check_units(images)
     for plate, images in plates.items():
         files = [
             file
@@ -154,6 +159,31 @@ def plate_table(
             "Columns of %s: %d, from images: %d", path, len(columns), len(images)
         )
     return task_output()
+
+
+def _check_units(images: Sequence[Source]) -> None:
+    """Reject images in different units of length: so are the features in their tables.
+
+    Raises:
+        ValueError: There are two.
+    """
+    known: dict[float | str, tuple[str, Path]] = {}
+    for image in images:
+        multiscale, *_ = ome_metadata(open_group(image.path)).get("multiscales") or [{}]
+        for axis in multiscale.get("axes", []):
+            if isinstance(axis, dict) and axis.get("name") in ("y", "x"):
+                unit = str(axis.get("unit") or "micrometer")
+                size: float | str = unit
+                with suppress(ValueError):  # one that is not known
+                    size = unit_size(axis)
+                known.setdefault(size, (unit, image.path))
+    if len(known) > 1:
+        (unit, path), (other, other_path), *_ = known.values()
+        raise ValueError(
+            f"zarr_urls: {path} is in the unit {unit}, and {other_path} in {other}, so that "
+            "their features do not fit into one table: write both in one unit, and measure "
+            "them again"
+        )
 
 
 def _read_parts(
