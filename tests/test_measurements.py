@@ -189,3 +189,16 @@ def test_results_that_are_no_points_are_rejected(tmp_path, result, message):
     path = with_peaks(tmp_path / "i.zarr", "yx")
     with pytest.raises(ValueError, match=f"function: .*{message}"):
         find_points(path, lambda seen: result, table_name="t")
+
+
+def test_masked_values_are_gaps(tmp_path):
+    path = str(tmp_path / "i.zarr")
+    write_image(tmp_path / "i.zarr", "yx")
+    masked = np.ma.masked_array([1, 2], [False, True])
+    measure_image(path, lambda _: {"a": masked}, table_name="rows")
+    measure_image(path, lambda _: {"a": np.ma.masked}, table_name="one")
+    assert table(path, "rows")["a"][0] == 1
+    assert np.isnan([table(path, "rows")["a"][1], *table(path, "one")["a"]]).all()
+    points = np.ma.masked_array([[1, 2]], [[True, False]])
+    with pytest.raises(ValueError, match="returns a point with y = nan"):
+        find_points(path, lambda _: points, table_name="points")

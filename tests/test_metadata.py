@@ -1343,3 +1343,15 @@ def test_the_file_to_correct_is_that_of_the_array(tmp_path):
         ValueError, match=rf"set chunk_key_encoding .* in {path}/0/zarr.json"
     ):
         open_image(path)
+
+
+def test_a_pyramid_level_is_listed_once(tmp_path):
+    write_image(tmp_path / "i.zarr", "yx")
+
+    def repeat(ome):
+        datasets = ome["multiscales"][0]["datasets"]
+        datasets[1] = dict(datasets[0])
+
+    edit(tmp_path / "i.zarr", repeat)
+    with pytest.raises(ValueError, match="the pyramid level 0 is listed twice"):
+        open_image(tmp_path / "i.zarr")

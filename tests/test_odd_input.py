@@ -26,6 +26,8 @@ from my_fractal_tasks.kit import (
 )
 from my_fractal_tasks.kit import read_table as read_any_table
 from my_fractal_tasks.measure_features import measure_features
+from my_fractal_tasks.project_image_compute import project_image_compute
+from my_fractal_tasks.project_image_init import project_image_init
 from my_fractal_tasks.register_acquisitions_compute import register_acquisitions_compute
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.threshold_segmentation import threshold_segmentation
@@ -559,3 +561,12 @@ def test_a_threshold_of_a_mask_is_between_its_values(tmp_path, threshold, is_val
     expected = pytest.raises(ValueError, match=r"threshold: .* is outside of bool")
     with nullcontext() if is_valid else expected:
         threshold_segmentation(zarr_url=path, threshold=threshold)
+
+
+def test_a_projection_beyond_the_largest_number_is_rejected(tmp_path):
+    path = tmp_path / "i.zarr"
+    write_image(path, "zyx", pixels=np.full((3, 101, 83), 1e308))
+    given = {"zarr_urls": [str(path)], "zarr_dir": str(tmp_path)}
+    (item,) = project_image_init(**given)["parallelization_list"]
+    with pytest.raises(ValueError, match="method: the sum of these planes is larger"):
+        project_image_compute(**item, method="sum")

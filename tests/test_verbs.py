@@ -416,3 +416,31 @@ def test_a_job_opens_its_image_once(tmp_path, monkeypatch):
         opened.clear()
         job(zarr_url=url)
         assert opened.count(url) == 1, job.__name__
+
+
+@pytest.mark.parametrize("whole", ["", "yx"])
+@pytest.mark.parametrize("in_regions", [False, True])
+@pytest.mark.parametrize("verb", ["filter", "label"])
+def test_a_masked_array_is_no_image(tmp_path, verb, in_regions, whole):
+    write_image(tmp_path / "i.zarr", "yx")
+    image = open_image(tmp_path / "i.zarr")
+    region = tuple(slice(0, n) for n in image.shape)
+    write_roi_table(image, "all", [Roi("all", region)])
+    options = {"regions": Regions(roi_table="all" if in_regions else None)}
+    options |= {"whole": whole}
+    options |= {"suffix": "m"} if verb == "filter" else {"label_name": "m"}
+    call = filter_image if verb == "filter" else label_image
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        ValueError, match=r"function: it returns a masked array.*filled"
+    ):
+        call(image, lambda p: np.ma.masked_less(p.astype(int), 500), **options)
+    assert {*tmp_path.rglob("*")} - {*before} <= {image.path / "labels"}
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "U3"])
+def test_a_new_image_has_a_type_of_pixels(tmp_path, dtype):
+    write_image(tmp_path / "i.zarr", "yx")
+    with pytest.raises(ValueError, match=r"^dtype: .* is no type of pixels"):
+        filter_image(str(tmp_path / "i.zarr"), abs, suffix="m", dtype=dtype)
+    assert [path.name for path in tmp_path.iterdir()] == ["i.zarr"]

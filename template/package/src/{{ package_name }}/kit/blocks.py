@@ -290,6 +290,19 @@ def check_axes(**arguments: Iterable[str]) -> None:
             raise ValueError(f"{name}: {wrong}; allowed are the letters t, c, z, y, x")
 
 
+def reject_masked(result: Array) -> None:
+    """Reject a masked array, which would lose its mask.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if isinstance(result, np.ma.MaskedArray):
+        raise ValueError(
+            "function: it returns a masked array, and images have no masked pixels: return "
+            "`result.filled(0)`, for example"
+        )
+
+
 def cast(pixels: Array, dtype: DTypeLike) -> Array:
     """Pixels in another data type; floats become integers by rounding.
 
@@ -328,7 +341,12 @@ class Fit:
         self._is_larger = False  # a result is none of these
 
     def __call__(self, result: Array) -> Array:
-        """Cast an array, in any thread; see `cast`."""
+        """Cast an array, in any thread; see `cast`.
+
+        Raises:
+            ValueError: It has masked pixels, or does not fit.
+        """
+        reject_masked(result)
         if self.dtype.kind in "iu" and result.dtype.kind == "f" and not self._is_larger:
             if np.abs(result).max(initial=0) > 1:
                 self._is_larger = True

@@ -61,12 +61,20 @@ def make_column(values: Iterable[Any]) -> Array:
         raise ValueError(
             f"its values are {values!r:.50}, and not a list with one a row"
         )
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()  # None where it is masked
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise ValueError(f"its values have the shape {values.shape}, not one a row")
         if values.dtype.kind in "biuU" or values.dtype in (np.float32, np.float64):
             return values
     return _of_one_kind([_plain(value) for value in values])
+
+
+def unmasked(values: Any) -> Array:
+    """An array of values, or of one; None, in place of masked ones."""
+    is_masked = isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values)
+    return np.asarray(values.tolist(), object) if is_masked else np.asarray(values)
 
 
 def _of_one_kind(known: list[Any]) -> Array:

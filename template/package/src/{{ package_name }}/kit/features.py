@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import cut_slabs, each_block
+from .columns import unmasked
 from .fractal import ImageUpdate, task_output
 from .image import (
     Channels,
@@ -191,7 +192,7 @@ def _checked(columns: Mapping[str, Any]) -> Columns:
     Raises:
         ValueError: They differ in length, have no labels, or one has the name of another.
     """
-    table = {name: np.asarray(values) for name, values in dict(columns).items()}
+    table = {name: unmasked(values) for name, values in dict(columns).items()}
     sizes = {name: values.shape for name, values in table.items()}
     if "label" not in table or len({*sizes.values()}) > 1 or len(sizes["label"]) != 1:
         raise ValueError(

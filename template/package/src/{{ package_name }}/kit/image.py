@@ -297,6 +297,11 @@ def open_image(
         folders = []
         for dataset in metadata["multiscales"][0]["datasets"]:
             folders.append(inside(path, dataset["path"], argument=argument))
+            if folders[-1] in folders[:-1]:
+                raise ValueError(
+                    f"datasets: the pyramid level {dataset['path']} is listed twice: remove "
+                    "one of the entries"
+                )
             levels.append(group[dataset["path"]])
             if not isinstance(levels[-1], zarr.Array):
                 raise ValueError(f"the pyramid level {dataset['path']} is no array")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import Roi, check_axes
+from .columns import unmasked
 from .fractal import ImageUpdate, task_output
 from .image import (
     Channels,
@@ -298,7 +299,7 @@ def _columns(result: Any) -> dict[str, list[Any]]:
             f"function: it returns a {type(result).__name__}, and not numbers by the name "
             "of their column"
         )
-    arrays = {name: np.asarray(result[name]) for name in names}
+    arrays = {name: unmasked(result[name]) for name in names}
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) > 1 or any(len(shape) > 1 for shape in shapes):
         described = {name: array.shape for name, array in arrays.items()}
@@ -317,8 +318,8 @@ def _table_of_points(result: Any, axes: str, columns: Sequence[str]) -> dict[str
             raise ValueError(
                 f"function: it returns no column {missing[0]!r}, which each point has"
             )
-        return {name: np.asarray(result[name]) for name in names}
-    array = np.asarray(result)
+        return {name: unmasked(result[name]) for name in names}
+    array = unmasked(result)
     if array.size == 0:
         array = np.empty((0, max(len(columns), len(axes))))
     if array.ndim != 2 or array.shape[1] < len(axes):

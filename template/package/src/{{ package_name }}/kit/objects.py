@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blocks import cast
+from .blocks import cast, reject_masked
 from .slices import Array
 
 
@@ -62,6 +62,7 @@ class Runs(NamedTuple):
 def checked_labels(found: Array, shape: tuple[int, ...]) -> Array:
     """Validate and convert labels."""
     found = np.asanyarray(found)  # of a function that may return nothing, or a list
+    reject_masked(found)
     if found.dtype.kind in "bf" or found.shape != shape:
         raise ValueError(
             "segment: labels are integers (uint32) of the shape of the block, "

@@ -102,7 +102,7 @@ def plate_table(
     Raises:
         FileExistsError: The table exists, this job did not make it, and `overwrite` is
             false.
-        ValueError: An image belongs to no plate or lacks the table, or images of a plate
+        ValueError: An image belongs to no plate or lacks the table. Or images of a plate
             are in different units, or a condition table has several values for an image.
     """
     check_name(table_name, "table_name")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .blocks import cut_slabs, map_blocks, map_regions
+from .blocks import cut_slabs, map_blocks, map_regions, reject_masked
 from .fractal import ImageUpdate, task_output
 from .image import Channels, Image, channels_to_read, image_to_write, open_label
 from .labels import label_blocks, label_regions
@@ -293,6 +293,7 @@ def _on_whole(
             own: tuple[Any, ...] = (..., *slab)
             given = pixels[own].reshape(front + inner_shape)
             result = np.asanyarray(function(given))
+            reject_masked(result)
             if result.shape != inner_shape:
                 raise ValueError(
                     f"function: it returns the shape {result.shape} for {inner_shape}"

@@ -79,7 +79,10 @@ def derive_image(
     Raises:
         FileExistsError: There is something at `path`, and `overwrite` is false.
         RuntimeError: Another task has begun to write it, or has just overwritten it.
+        ValueError: `dtype` is no type of pixels.
     """
+    if dtype is not None and np.dtype(dtype).kind not in "biuf":
+        raise ValueError(f"dtype: {np.dtype(dtype)} is no type of pixels")
     in_place = path.resolve() == image.path.resolve()
     if not in_place:
         roi_tables(image)  # before the work
