@@ -255,6 +255,25 @@ def test_no_remedy_is_given_for_errors_of_the_code_of_a_task(create_manifest):
         assert re.search(rf"^T \({module.name}, line 1.*{says}", said), said
 
 
+def test_a_mistake_of_a_task_is_placed_in_its_module_and_not_in_the_kit(
+    create_manifest,
+):
+    """A mistake of the kit itself, such as after an edit, is placed there."""
+    kit = create_manifest.PACKAGE / "kit"
+    kit.mkdir(exist_ok=True)
+    (kit / "decorate.py").write_text("def task(function):\n    raise NameError('np')")
+    (kit / "broken.py").write_text("import json\nraise NameError('np')")
+    for name, text, place in (
+        ("wrong", "from tiny_tasks.kit.decorate import task\n@task\n", "line 2"),
+        ("right", "from tiny_tasks.kit.broken import task\n", "line 1"),
+    ):
+        module = create_manifest.PACKAGE / f"{name}.py"
+        module.write_text(f"{text}def {name}(*, zarr_url: str): ...")
+        said = our_refusal(create_manifest, task(executable=f"'{module.name}'"))
+        rest = r" \(broken.py, line 2\)" if name == "right" else ""
+        assert re.search(rf"^T \({module.name}, {place}\){rest}: np$", said), said
+
+
 def test_task_lists_are_refused_more_strictly_by_choice(package, create_manifest):
     for task_list, says in STRICTER:
         assert refusal_of_server(package, task_list) is None, task_list

@@ -228,12 +228,15 @@ def explain(error: BaseException, place: str, package: Path | None = None) -> st
         file = Path(frame.filename)
         functions.append(frame.name if file.stem != "create_manifest" else "")
         is_own = package and file.is_relative_to(package)
-        if is_own and file.stem != "create_manifest":
+        # A function of the kit did what the task told it to.
+        of_kit = file.parent.name == "kit" and frame.name != "<module>"
+        if is_own and file.stem != "create_manifest" and not of_kit:
             own.append(file.stem)
             place += f" ({file.name}, line {frame.lineno})"
     if path := path_of(error):
         place += f": argument `{path}` or its default breaks the web form"
-    reason = rules.explain(error) if isinstance(error, Exception) else str(error)
+    # The remedy of a missing file is one of a task list, below.
+    reason = rules.explain(error) if isinstance(error, ValidationError) else str(error)
     text = f"{place}: {reason or repr(error)}"
     if package and isinstance(error, ImportError):
         remedy = explain_import(error, package.name, of_task=bool(own))
