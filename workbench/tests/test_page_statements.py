@@ -325,6 +325,37 @@ def test_each_extreme_object_has_a_picture_with_its_outline(tmp_path: Path) -> N
     assert (tmp_path / "page.html").read_text("utf-8").count('class="object"') == 3
 
 
+def test_values_that_are_odd_or_not_known_are_shown_as_they_are(tmp_path: Path) -> None:
+    """An image of one value, infinite measurements, and a machine that measures no memory."""
+    path = tmp_path / "a.zarr"
+    given = {"dtype": np.uint8, "axes": "cyx", "channels": ["DAPI", "FITC"]}
+    with kit.create_image(
+        path, shape=(2, SIZE, SIZE), scale={"y": 1, "x": 1}, **given
+    ) as image:
+        kit.build_pyramid(image)
+    columns = {"width": [np.inf, 1.0, np.nan]}
+    kit.write_table(kit.open_image(path), "numbers", columns)
+    images = [{"zarr_url": str(path), "origin": None, "attributes": {}, "types": {}}]
+    cost = costs.Cost(2.0, None, None)
+    unit = history.UnitDone("unit 1", "parallel", {}, cost, None, "", reused=False)
+    report = Report("Odd", tmp_path, [], [])
+    report.add(
+        step(
+            images,
+            before=[],
+            units=[unit],
+            costs=[costs.Costs("Look", "parallel", 2, None, [cost])],
+        )
+    )
+    report.write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "2 CPUs not known" in words(page)
+    assert labels_of(page, "Grey values of FITC") == [
+        "Grey values of FITC, from 0 to 0"
+    ]
+    assert "a.zarr inf a.zarr 1 a.zarr none" in words(page)
+
+
 def test_the_site_of_a_package_shows_the_pictures_of_its_demo(
     page: str, tmp_path: Path
 ) -> None:
@@ -658,7 +689,9 @@ def test_units_are_those_of_all_images_also_of_those_without_a_picture(
     """Pictures show the first, the middle and the last of five images."""
     for n, name in enumerate("abcde"):
         has_size = name != "b"
-        channels = ["DAPI", "FITC"] if name == "d" else ["DAPI"]
+        # A single object says nothing about the unit of areas.
+        own = {"a": ["Rhodamine"], "d": ["FITC"]}
+        channels = ["DAPI", *own.get(name, [])]
         path = tmp_path / f"{name}.zarr"
         write_image(
             path, channels, 1 if n == 0 else 5, {"y": 0.5, "x": 0.5} if has_size else {}
@@ -696,6 +729,7 @@ def test_units_are_those_of_all_images_also_of_those_without_a_picture(
         "area": "",
         "pixels": "pixels",
         "mean_DAPI": "grey values",
+        "mean_Rhodamine": "grey values",
         "mean_FITC": "grey values",
     }
     assert group.remarks == [

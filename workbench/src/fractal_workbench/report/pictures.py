@@ -311,7 +311,7 @@ def small_histogram(
     start, end = (
         min(max((value - low) / (high - low), 0), 1) * width for value in window
     )
-    alt = f"Grey values of {name}, from {number(low)} to {number(high)}"
+    alt = f"Grey values of {name}, from {number(low)} to {number(edges[1])}"
     return (
         f'<svg class="histogram" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(alt)}"><rect x="{start:.1f}" width="{max(end - start, 1):.1f}" '

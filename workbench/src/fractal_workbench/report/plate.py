@@ -185,7 +185,7 @@ def small_table(group: TableGroup) -> tuple[list[str], list[list[str]]]:
         [
             place_of(group, row, names),
             *(
-                plots.short(value) if np.isfinite(value) else "none"
+                "none" if np.isnan(value) else plots.short(value)
                 for value in (group.features[name][row] for name in features)
             ),
         ]

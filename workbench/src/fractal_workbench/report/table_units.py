@@ -1,7 +1,7 @@
 """Units of the columns of tables, by the images that the tables are about."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,27 +51,32 @@ def find_units(
     for holder in sorted(holders, key=lambda path: path not in known):
         kinds.setdefault(kind_of(holder), []).append(holder)
     end = time.monotonic() + seconds
-    found: dict[str, dict[str, None]] = {}
-    is_complete = None not in kinds
-    for images in kinds.values():
-        if time.monotonic() > end:
+    # By column, for each kind of pixels; an empty one stands for images without evidence.
+    found: dict[str, dict[ImageKind, set[str]]] = {}
+    is_complete = True
+    for kind, images in kinds.items():
+        if kind is None or time.monotonic() > end:
             is_complete = False
-            break
+            continue
+        pixels = kind._replace(channels=())
         for column, units in units_of_kind(name, images, known).items():
-            found.setdefault(column, {}).update(dict.fromkeys(units))
-    if not is_complete:
-        for units in found.values():
-            units[""] = None
-    return {column: [*units] for column, units in found.items()}
+            found.setdefault(column, {}).setdefault(pixels, set()).update(units)
+    result = {}
+    for column, of_kinds in found.items():
+        units = {unit for of_kind in of_kinds.values() for unit in of_kind}
+        if not (is_complete and all(of_kinds.values())):
+            units.add("")
+        result[column] = sorted(units, key=lambda unit: (unit == "pixels", unit))
+    return result
 
 
 def units_of_kind(
     name: str,
     images: Sequence[Path],
     known: Mapping[Path, Mapping[str, Objects | None]],
-) -> dict[str, Collection[str]]:
-    """Different units of each column, in some images of one kind."""
-    found: dict[str, dict[str, None]] = {}
+) -> dict[str, set[str]]:
+    """Different units of each column, in some images of one kind; none without evidence."""
+    found: dict[str, set[str]] = {}
     has_objects = False
     for number, path in enumerate(images):
         if path not in known and (has_objects or number >= MAX_TRIES):
@@ -92,10 +97,10 @@ def units_of_kind(
         if objects and enough:
             units |= column_units(table, objects)
         for column in table.columns:
-            of_column = found.setdefault(column, {})
+            of_column = found.setdefault(column, set())
             if enough or not label or column in units:
-                of_column[units.get(column, "")] = None
-    return {column: units or {"": None} for column, units in found.items()}
+                of_column.add(units.get(column, ""))
+    return found
 
 
 def kind_of(path: Path) -> ImageKind | None:
