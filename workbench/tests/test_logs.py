@@ -2,6 +2,7 @@
 
 import pytest
 
+from fractal_workbench.engine import rules
 from fractal_workbench.engine.logs import MAX_MESSAGE, clean, excerpt, notable
 
 STAMP = "2026-01-02 03:04:05,678; import_ome_zarr; INFO; "
@@ -62,3 +63,25 @@ def test_an_excerpt_has_the_beginning_the_end_and_messages_between() -> None:
     assert short.endswith("\nend")
     assert short.count("z is assumed to be 1") == 1
     assert excerpt("short\n", 900) == "short"
+
+
+@pytest.mark.parametrize(
+    ("file", "error", "is_shown"),
+    [
+        ("my_tasks/kit/image.py", "ValueError: channel: no channel 'dapi'", False),
+        ("my_tasks/kit/write.py", "FileExistsError: label_name: it exists", False),
+        ("my_tasks/kit/image.py", "IndexError: list index out of range", True),
+        ("my_tasks/blur.py", "ValueError: operands could not be broadcast", True),
+    ],
+)
+def test_rejected_input_has_no_traceback(
+    file: str, error: str, *, is_shown: bool
+) -> None:
+    log = (
+        "INFO: START blur\nTraceback (most recent call last):\n"
+        '  File "/site/my_tasks/blur.py", line 1, in blur\n    read()\n'
+        f'  File "/site/{file}", line 2, in read\n    raise\n{error}\nblur failed: {error}\n'
+    )
+    failed = rules.WorkflowError("exit code 1", task="Blur", unit="unit 1", log=log)
+    reason = f"Blur: unit 1: {error} (exit code 1)\n\n"
+    assert str(failed) == reason + (log if is_shown else "INFO: START blur")

@@ -44,6 +44,7 @@ from ..kit.fractal import (
 from ..kit.publish import suggest
 from ..project import MANIFEST, Project, find_project
 
+TRACE = "Traceback (most recent call last):\n"
 MAX_FILE_NAME = 255  # bytes
 MAX_DIGITS = sys.int_info.default_max_str_digits  # of an integer in a text, for Python
 HOW_TO_HAVE_IMAGES = (
@@ -75,7 +76,7 @@ class WorkflowError(Exception):
     @property
     def summary(self) -> str:
         """Give the reason: the exception of a unit comes before its exit code."""
-        _, head, trace = self.log.rpartition("Traceback (most recent call last):\n")
+        _, head, trace = self.log.rpartition(TRACE)
         raised = re.search(r"^\S.*", trace if head else "", re.MULTILINE | re.DOTALL)
         cause, *reasons = re.split(r"\n\w+ failed: ", raised[0]) if raised else [""]
         if reasons and cause.startswith("pydantic"):  # many lines, with an address
@@ -87,11 +88,28 @@ class WorkflowError(Exception):
         """Give place, reason and log."""
         where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
         lines = map(printable, where_and_why.split("\n"))
-        return "\n".join(lines) + (self.log and f"\n\n{self.log}")
+        log = without_expected_trace(self.log)
+        return "\n".join(lines) + (log and f"\n\n{log}")
 
 
 class OutputsLost(WorkflowError):
     """A mistake of a unit for which the server loses the outputs of all units."""
+
+
+def without_expected_trace(log: str) -> str:
+    """Leave out the traceback of input that the kit of a package has rejected.
+
+    Such an error names the argument, the value and the remedy: that is its reason, and no
+    line of code tells more. Any other traceback stays.
+    """
+    before, head, trace = log.rpartition(TRACE)
+    files = re.findall(r'^  File "(.+?)", line', trace, re.MULTILINE)
+    is_expected = re.search(
+        r"^(ValueError|File(Exists|NotFound)Error): ", trace, re.MULTILINE
+    )
+    if head and files and is_expected and Path(files[-1]).parent.name == "kit":
+        return before.rstrip()
+    return log
 
 
 def printable(text: str) -> str:
