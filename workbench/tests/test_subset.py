@@ -12,6 +12,7 @@ import zarr
 from fractal_workbench import kit
 from fractal_workbench.engine import command, subset
 from fractal_workbench.engine.rules import WorkflowError
+from fractal_workbench.report.page import Report
 
 SHAPE = (2, 2, 40, 60)
 PIXELS = np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE)
@@ -137,6 +138,12 @@ def test_a_copy_is_replaced_by_the_next_one_and_nothing_else_is(
     assert copy["zarr_url"] == str(folder / "alone.zarr")
     assert kit.open_image(copy["zarr_url"]).shape == (2, 2, 8, 8)
     assert not (folder / "plate.zarr").exists()
+    # Who gets the page has to know that it is not about all images.
+    for zarr_dir, is_copy in ((folder, True), (tmp_path / "zarr", False)):
+        Report("Try", zarr_dir, [], []).write(tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text("utf-8")
+        tried = f"Tried on a part of {tmp_path / 'zarr'}: alone.zarr:8."
+        assert (tried in page) is is_copy
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,15 @@ def new_folder(zarr_dir: Path, text: str) -> Path:
     return folder
 
 
+def describe_copy(folder: Path) -> str:
+    """Return a sentence about what a folder is a copy of; empty for other folders."""
+    try:
+        made = json.loads((folder / MARK).read_text("utf-8"))
+        return f"Tried on a part of {made['zarr_dir']}: {made['try']}."
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def choose_images(
     images: Sequence[Mapping[str, Any]], part: Part, text: str
 ) -> list[Mapping[str, Any]]:

@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..engine.history import StepDone
 from ..engine.rules import Image, Step, count_of
+from ..engine.subset import describe_copy
 from . import plots
 from .comparison import Budget, Figure, compare
 from .conditions import Conditions
@@ -457,6 +458,7 @@ class Report:
             n_wells=len({spot[:2] for spot in positions}),
             n_plates=len({spot.plate for spot in positions}),
             description=(self.workflow or {}).get("description") or "",
+            tried=describe_copy(self.zarr_dir),
             zarr_dir=self.zarr_dir,
             plan=self.plan,
             sections=self.sections,
