@@ -251,6 +251,27 @@ def test_pixels_do_not_depend_on_threads_blocks_or_chunks(
     np.testing.assert_allclose(found, function(pixels), atol=1e-6)
 
 
+@pytest.mark.parametrize(("y", "n_blocks"), [(80, 1), (68, 1), (60, 2), (40, 3)])
+def test_chunks_are_read_once_for_a_halo_where_the_last_is_short(
+    tmp_path, monkeypatch, y, n_blocks
+):
+    """A block reads all chunks that its halo touches, and decodes them whole."""
+    monkeypatch.setattr(blocks, "BLOCK_VOXELS", 1)
+    pixels = write_image(tmp_path / "image.zarr", "yx", chunks={"y": y, "x": 64})
+    image, seen = open_image(tmp_path / "image.zarr"), []
+
+    def function(block):
+        seen.append(block.shape)
+        return ndimage.uniform_filter(block, 3)
+
+    with derive_image(image, tmp_path / "new.zarr") as derived:
+        map_blocks(function, image, derived, halo={"y": 1, "x": 1})
+    assert len(seen) == n_blocks
+    written = open_image(tmp_path / "new.zarr", mode="r+")
+    np.testing.assert_array_equal(written.levels[0], ndimage.uniform_filter(pixels, 3))
+    assert_levels_are_made_of_each_other(written)
+
+
 def test_sums_of_blocks_are_the_same_on_every_machine(tmp_path, monkeypatch):
     path = tmp_path / "image.zarr"
     pixels = np.random.default_rng(0).normal(size=(5, 101, 83)).astype(np.float32)

@@ -79,6 +79,17 @@ def cut_blocks(image: Image, whole: str = "", parts: int = 16) -> list[list[slic
     ]
 
 
+def _join_short_end(cut: list[slice]) -> None:
+    """Make one slice of the last two, if the last is not half as long as the other.
+
+    For a halo, both would read the chunks at their border: whole, since a chunk cannot be
+    decoded in part.
+    """
+    *_, before, last = [slice(0, 0), *cut]
+    if 2 * (last.stop - last.start) <= before.stop - before.start:
+        cut[-2:] = [slice(before.start, last.stop)]
+
+
 def cut_slabs(axes: str, region: Region, whole: str) -> Iterator[Region]:
     """Split a block into the parts that a function gets alone, such as its planes.
 
@@ -185,6 +196,9 @@ def map_blocks(
 
     # A halo is read again for each block: there are no more than the threads need.
     cuts = cut_blocks(target, whole, parts=2 * n_threads())
+    for cut, axis in zip(cuts, target.axes, strict=True):
+        if (halo or {}).get(axis):
+            _join_short_end(cut)
     write_levels(target, cuts, make)
     fit.check()
 
