@@ -385,6 +385,21 @@ def test_arguments_and_models_need_no_image_library():
     run(sys.executable, "-c", code)
 
 
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_imports_of_the_kit_collect_no_garbage(is_enabled):
+    code = (
+        "import gc, numpy, my_fractal_tasks.kit as kit\n"
+        f"gc.enable() if {is_enabled} else gc.disable()\n"
+        "started = []\n"
+        "gc.callbacks.append(lambda phase, info: started.append(phase))\n"
+        "kit.open_image\n"
+        "gc.callbacks.clear()\n"
+        "assert len(started) <= 4, started\n"  # two phases, before and after
+        f"assert gc.isenabled() == {is_enabled}\n"
+    )
+    run(sys.executable, "-c", code)
+
+
 def test_help_and_the_docstring_of_the_kit_show_all_names():
     code = "import my_fractal_tasks.kit as kit; help(kit); print(*kit.__all__)"
     *page, names = run(sys.executable, "-c", code).splitlines()
