@@ -1,6 +1,7 @@
 """No result of the kit depends on threads, blocks or chunks, and none is lost in a cast."""
 
 import asyncio
+import json
 import os
 import re
 from operator import mul
@@ -579,3 +580,29 @@ def test_a_damaged_chunk_is_an_error_in_any_thread(tmp_path, in_thread):
     run = in_threads if in_thread else map
     with pytest.raises(ValueError, match="cannot be read"):
         list(run(lambda image: image.read(), [image]))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_derived_array_has_the_metadata_of_its_source(tmp_path, version):
+    """Also what zarr would write in another way, and below a folder of its own."""
+    path = tmp_path / "image.zarr"
+    write_image(path, "zyx", version)
+    file, is_old = path / ("zarr.json", ".zattrs")[version == "0.4"], version == "0.4"
+    metadata = json.loads(file.read_text())
+    holder = metadata if is_old else metadata["attributes"]["ome"]
+    holder["multiscales"][0]["datasets"][1]["path"] = "scale1/image"
+    file.write_text(json.dumps(metadata))
+    group = zarr.open_group(path, mode="r+")
+    group.require_group("scale1")
+    (path / "1").rename(path / "scale1" / "image")
+    inner = path / "scale1" / "image" / (".zarray" if is_old else "zarr.json")
+    layout = json.loads(inner.read_text()) | {"fill_value": 7}
+    inner.write_text(json.dumps(layout))
+    image = open_image(path)
+    with derive_image(image, tmp_path / "new.zarr") as derived:
+        map_blocks(lambda pixels: pixels + 1, image, derived)
+    made = open_image(tmp_path / "new.zarr", mode="r+")
+    assert made.levels[1].metadata == image.levels[1].metadata
+    assert made.levels[1].fill_value == 7
+    assert isinstance(made.group["scale1"], zarr.Group)
+    assert_levels_are_made_of_each_other(made)

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,11 @@ def derive_image(
                     image.axes, image.shape, level.shape, strict=True
                 )
             ]
-            _array_like(level, group, dataset["path"], dtype or level.dtype, shape)
+            name, kind = dataset["path"], np.dtype(dtype or level.dtype)
+            if kind == level.dtype and tuple(shape) == level.shape:
+                _copy_metadata(image, group, name, partial)
+            else:
+                _array_like(level, group, name, kind, shape)
         derived = open_image(partial, mode="r+")
         yield derived
         if derived.levels[0].dtype != image.levels[0].dtype or channel is not None:
@@ -138,6 +142,17 @@ def _renew_windows(image: Image) -> None:
     image.group.update_attributes(attributes)
 
 
+def _copy_metadata(image: Image, group: zarr.Group, name: str, folder: Path) -> None:
+    """Create an array like one of an image, in a tenth of the time that zarr takes."""
+    if holder := name.rpartition("/")[0]:
+        group.require_group(holder)
+    (folder / name).mkdir()
+    is_zarr3 = group.metadata.zarr_format == 3
+    for file in ["zarr.json"] if is_zarr3 else [".zarray", ".zattrs"]:
+        with suppress(FileNotFoundError):
+            shutil.copyfile(image.path / name / file, folder / name / file)
+
+
 def _array_like(
     level: "zarr.Array[Any]",
     group: zarr.Group,
@@ -146,15 +161,6 @@ def _array_like(
     shape: Sequence[int],
 ) -> None:
     """Create an array like another one, with another data type and shape."""
-    if np.dtype(dtype) == level.dtype and tuple(shape) == level.shape:
-        zarr.from_array(
-            group.store,
-            data=level,
-            write_data=False,
-            name=name,
-            attributes=level.attrs.asdict(),
-        )
-        return
     options: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     options["attributes"] = level.attrs.asdict()
     if level.metadata.zarr_format == 3:
