@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -504,3 +505,37 @@ def test_categories_of_old_anndata_are_read(image):
 def test_a_table_has_no_name_of_a_file(image):
     with pytest.raises(ValueError, match=r"table_name: 'zarr.json' cannot be"):
         write_table(image, "zarr.json", {"a": [1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_valid"),
+    [
+        ("well", "A1", True),
+        ("Well", "a-01", True),
+        ("well", "unknown", True),
+        ("well", "B07", False),
+        ("Well", "A11", False),
+    ],
+)
+def test_conditions_are_those_of_the_well(tmp_path, name, value, is_valid):
+    (path,) = write_plate(tmp_path / "plate.zarr", {"A/01": [0]})
+    image = open_image(path)
+    write_table(image, "features", {"label": [1]})
+    write_table(image, "condition_table", {name: [value]}, type="condition_table")
+    expected = pytest.raises(ValueError, match=rf"condition_table: .*{path} is of the")
+    with nullcontext() if is_valid else expected:
+        aggregate_tables(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
+
+
+def test_a_column_of_numbers_that_becomes_text_is_named(tmp_path, caplog):
+    paths = write_plate(tmp_path / "plate.zarr", {"A/01": [0], "A/02": [0]})
+    for path, value in zip(paths, (1.5, "n/a"), strict=True):
+        columns = {"area": [2.5], "quality": [value], "name": ["x"]}
+        write_table(open_image(path), "features", columns)
+    urls = [str(path) for path in paths]
+    aggregate_tables(zarr_urls=urls, zarr_dir=str(tmp_path), rows="wells")
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "the column 'quality' has texts in" in record.getMessage()
+    columns = read_table(tmp_path / "plate.zarr", "features").columns
+    assert "area_mean" in columns
+    assert "quality_mean" not in columns

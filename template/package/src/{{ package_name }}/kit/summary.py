@@ -1,6 +1,7 @@
 """Make one table of a plate from the tables of its images, in one call."""
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from .columns import join_columns, make_column
+from .columns import join_columns, kind_of, make_column
 from .fractal import task_output
 from .image import open_image
 from .multiscale import unit_size
@@ -18,9 +19,18 @@ from .plate import PlateImage, find_in_plate
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
 from .slices import Array
-from .tables import Table, read_tables, table_files, table_names, write_table
+from .tables import (
+    Table,
+    read_cells,
+    table_files,
+    table_names,
+    unify_tables,
+    write_table,
+)
 
 logger = logging.getLogger(__name__)
+
+WELL = re.compile("([A-Za-z]{1,2})[-_ ]?0*([0-9]{1,2})")
 
 Columns = dict[str, Array]
 
@@ -198,15 +208,14 @@ def _read_parts(
         ValueError: A table is damaged, or a condition table has several rows.
     """
     known = [image.path for image in images if condition_table in image.tables]
-    tables = read_tables(known, condition_table, "condition_table")
+    tables = _read_all(known, condition_table, "condition_table")
     conditions = {
         path: _conditions(path, table)
         for path, table in zip(known, tables, strict=True)
     }
     groups: dict[tuple[Any, ...], list[Part]] = defaultdict(list)
-    tables = read_tables(
-        [image.path for image in images], feature_table, "feature_table"
-    )
+    paths = [image.path for image in images]
+    tables = _read_all(paths, feature_table, "feature_table")
     for image, table in zip(images, tables, strict=True):
         _, row, column, _ = image.place
         position = image.place.attributes()
@@ -218,6 +227,7 @@ def _read_parts(
             "acquisition": position["acquisition"],
         }
         own = conditions.get(image.path, {})
+        _check_well(image, own)
         features = table.columns
         key: tuple[Any, ...] = (place["well"], place["acquisition"], *own.items())
         if per == "image":
@@ -235,6 +245,43 @@ def _read_parts(
         else parts[0]
         for parts in groups.values()
     ]
+
+
+def _read_all(paths: Sequence[Path], name: str, argument: str) -> list[Table]:
+    """Read a table of several images; warn about a column of numbers that becomes text."""
+    tables = [read_cells(path, name, argument) for path in paths]
+    first: dict[str, dict[bool, Path]] = {}
+    for path, table in zip(paths, tables, strict=True):
+        columns: dict[str, Any] = {**table.columns}
+        for key, values in columns.items():
+            # Cells of which it is not known decide on the whole column.
+            if not isinstance(values, list) and (kind := kind_of(values)):
+                first.setdefault(key, {}).setdefault(kind == "str", path)
+    for key, kinds in first.items():
+        if len(kinds) > 1:
+            logger.warning(
+                "%s: the column %r has texts in %s, and none in %s: all of it becomes text",
+                *(argument, key, kinds[True], kinds[False]),
+            )
+    return unify_tables(tables)
+
+
+def _check_well(image: Source, conditions: Mapping[str, Any]) -> None:
+    """Reject the conditions of another well.
+
+    Raises:
+        ValueError: They name it.
+    """
+    for key, value in conditions.items():
+        said = WELL.fullmatch(str(value)) if key.lower() == "well" else None
+        if not said:
+            continue
+        here = WELL.fullmatch(image.place.row + image.place.column)
+        if here and (said[1].upper(), said[2]) != (here[1].upper(), here[2]):
+            raise ValueError(
+                f"condition_table: that of {image.path} is of the well {value}, and not of "
+                f"{here[0]}: correct the table"
+            )
 
 
 def _conditions(path: Path, table: Table) -> dict[str, Any]:
