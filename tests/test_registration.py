@@ -194,8 +194,12 @@ def test_a_pattern_of_the_camera_is_no_certain_shift():
     assert found.match < MIN_MATCH
 
 
-def test_floats_of_any_size_are_aligned():
-    images = [(SCENE[k : k + 100, :100] * 1e30).astype(np.float32) for k in (0, 7)]
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [("f4", 1e30), ("f8", 1e200), ("f8", 1e-200), (">f8", 1e250)],
+)
+def test_floats_of_any_size_are_aligned(dtype, factor):
+    images = [(SCENE[k : k + 100, :100] * factor).astype(dtype) for k in (0, 7)]
     with warnings.catch_warnings(action="error"):
         assert align(*images).shift == (7, 0)
 

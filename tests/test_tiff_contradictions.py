@@ -118,6 +118,18 @@ def test_a_projection_beside_its_stack_can_be_left_out(tmp_path):
     assert pixels.shape == (1, 2, 20, 30)
 
 
+def test_a_folder_of_projections_of_metaxpress_is_no_plane(tmp_path):
+    for z in range(3):
+        write(tmp_path / f"TimePoint_1/ZStep_{z}/x_A01_s1_w1.tif", PLANE + z)
+    with pytest.raises(ValueError, match=r"ZStep_0.* is a projection.*\*ZStep_0/\*"):
+        convert(tmp_path, file_names="imagexpress")
+    skips = {"p": ["*ZStep_0/*"], "q": ["*ZStep_1/*", "*ZStep_2/*"]}
+    for name, skip in skips.items():
+        given = {"file_names": "imagexpress", "skip": skip, "plate_name": name}
+        (pixels,) = convert(tmp_path, **given).values()
+        assert pixels.shape[:-2] == ((1, 2) if name == "p" else (1,))
+
+
 def test_numbers_that_are_dates_are_no_numbers_of_planes(tmp_path):
     for t in (1, 2, 20240101120000):
         write(tmp_path / f"A01_t{t}.tif")

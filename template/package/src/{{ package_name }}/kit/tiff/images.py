@@ -159,7 +159,17 @@ def is_number(channel: str) -> bool:
 
 
 def _reject_some(sources: Sequence[Source]) -> None:
-    """Reject names of which only some say a number: a projection is no plane 0."""
+    """Reject names of which only some say a number: a projection is no plane 0.
+
+    MetaXpress has projections in a folder beside those of the planes, or above them.
+    """
+    projected = [source.path.parent.name.lower() == "zstep_0" for source in sources]
+    if any(projected) and not all(projected):
+        raise ValueError(
+            f"pattern: {sources[projected.index(True)].path} is a projection, as MetaXpress "
+            "writes it beside the planes: set skip to ['*ZStep_0/*'] to leave them out, or "
+            "to the folders of the planes"
+        )
     for part in ("z", "t", "channel", "field"):
         first: dict[bool, Source] = {}
         for source in sources:
