@@ -31,6 +31,18 @@ RIGHT = {
         "voxels",
     ): "Both acquisitions are noise. No shift "
     "fits better than others, and the task warns of that; it took another one earlier.",
+    (
+        "test_a_blur_that_no_integer_ho",
+        "error now",
+    ): "Values that 64 bits cannot hold wrapped; the blur is rejected.",
+    (
+        "test_a_threshold_of_a_mask_is_",
+        "error now",
+    ): "No pixel of a mask is above 1: the threshold is rejected.",
+    (
+        "test_features_in_different_uni",
+        "error now",
+    ): "Columns in several units are not put into one table.",
 }
 
 Array = np.ndarray[Any, Any]
