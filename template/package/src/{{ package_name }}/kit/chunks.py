@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import zarr
 
+from .voxels import dangling
+
 NUMBER = "(?:0|[1-9][0-9]*)"
 # A folder or file of a chunk; all else that lies in an array does not count.
 PART = re.compile(rf"c|(?:c\.)?{NUMBER}(?:\.{NUMBER})*")
@@ -145,14 +147,6 @@ def _find_key(
         todo += keys if with_odd else []
         odd += [] if with_odd else keys
     return None, odd
-
-
-def dangling(path: Path) -> str:
-    """Describe a link of a chunk to a file that is not there, and the remedy."""
-    return (
-        f"{path} is a link to {path.readlink()}, where there is nothing: fetch that file, for "
-        "example with `datalad get`, or copy the image with the files that its links lead to"
-    )
 
 
 def _beyond(array: "zarr.Array[Any]", folder: Path, key: str, grid: list[int]) -> str:

@@ -3,82 +3,21 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numcodecs
 import zarr
 from numpy.typing import DTypeLike
 from zarr.codecs import BloscCodec
-from zarr.registry import register_codec
-from zarr.storage import LocalStore, StorePath
+from zarr.storage import StorePath
 
-from .chunks import dangling
 from .fractal import CALL
 from .publish import Lock, repair, while_locked, whole_version
+from .voxels import CheckedStore
 
 NgffVersion = Literal["0.4", "0.5"]
 MADE_BY = "made_by"  # attribute that says which step has made an image, label or table
 WRITTEN = "written"  # in there, checksum of the names and sizes of its files
-
-
-class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc] # it has no types
-    """Rejects a chunk of the wrong length; blosc would read past its end (Zarr 2)."""
-
-    def decode(self, buf: Any, out: Any = None) -> Any:
-        """Decompress a chunk."""
-        check_chunk(buf)
-        return super().decode(buf, out)
-
-
-class CheckedBloscCodec(BloscCodec):
-    """The same for Zarr 3."""
-
-    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
-        check_chunk(chunk_bytes.as_numpy_array())
-        return super()._decode_sync(chunk_bytes, chunk_spec)
-
-
-def check_chunk(chunk: Any) -> None:
-    """Compare the length of a chunk with what its header says.
-
-    Raises:
-        ValueError: They differ.
-    """
-    size = int.from_bytes(bytes(chunk[12:16]), "little")
-    if len(chunk) < 16 or size != len(chunk):
-        raise ValueError(
-            f"a damaged chunk: its size is {len(chunk)} bytes, not {size}; copy the image again "
-            "from where it came, or make it again"
-        )
-
-
-numcodecs.register_codec(CheckedBlosc, "blosc")
-register_codec("blosc", CheckedBloscCodec)
-zarr.config.set({"codecs.blosc": f"{__name__}.CheckedBloscCodec"})
-
-
-class CheckedStore(LocalStore):
-    """Rejects files that Zarr would read as missing chunks."""
-
-    async def get(self, key: str, *args: Any, **options: Any) -> Any:
-        """Read a file, or a part of it.
-
-        Raises:
-            ValueError: It is empty, or behind a link to what is not there.
-        """
-        content = await super().get(key, *args, **options)
-        if content is None:
-            path = self.root / key
-            for part in (path, *islice(path.parents, key.count("/"))):
-                if part.is_symlink() and not part.exists():
-                    raise ValueError(dangling(part))
-        elif not len(content):
-            raise ValueError(
-                f"{self.root / key} is empty: copy it again from where it came"
-            )
-        return content
 
 
 def group_version(group: zarr.Group) -> NgffVersion:
