@@ -43,6 +43,14 @@ RIGHT = {
         "test_features_in_different_uni",
         "error now",
     ): "Columns in several units are not put into one table.",
+    (
+        "test_a_blur_that_no_integer_ho",
+        "only earlier",
+    ): "The image of that blur is not made.",
+    (
+        "test_a_threshold_of_a_mask_is_",
+        "only earlier",
+    ): "The label image of that threshold is not made.",
 }
 
 Array = np.ndarray[Any, Any]
