@@ -5,6 +5,7 @@ import json
 import os
 import re
 from operator import mul
+from pathlib import Path
 
 import numcodecs
 import numpy as np
@@ -532,8 +533,11 @@ def test_voxels_are_read_and_written_as_by_zarr(tmp_path_factory, data):
             array[part] = pixels[part]
         expected = [array[part] for part in [*parts, ...]]
 
+    # One that exists, and one that is published as a whole.
+    made = folder / data.draw(st.sampled_from(["kit", ".kit.partial"]), "folder")
+
     def run():
-        array = zarr.create_array(folder / "kit", **layout)
+        array = zarr.create_array(voxels.CheckedStore(made), **layout)
         for part in parts:
             write_voxels(array, part, pixels[part])
         everything = tuple(map(slice, array.shape))
@@ -548,7 +552,7 @@ def test_voxels_are_read_and_written_as_by_zarr(tmp_path_factory, data):
     for theirs, ours in zip(expected, found, strict=True):
         assert np.asarray(theirs).dtype.name == ours.dtype.name
         np.testing.assert_array_equal(theirs, ours)
-    assert read_files(folder / "kit") == read_files(folder / "zarr")
+    assert read_files(made) == read_files(folder / "zarr")
 
 
 @pytest.mark.parametrize("shards", [None, (32, 32)])
@@ -570,6 +574,31 @@ def test_a_chunk_costs_no_task(tmp_path, monkeypatch, shards):
     write_voxels(array, everything, pixels)
     np.testing.assert_array_equal(read_voxels(array, everything), pixels)
     assert n_tasks < 64  # of 256 chunks
+
+
+def test_a_chunk_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    store = voxels.CheckedStore(tmp_path / "image")
+    array = zarr.create_array(store, shape=(4,), chunks=(4,), dtype="u1")
+    everything = (slice(0, 4),)
+    write_voxels(array, everything, np.full(4, 7, "u1"))
+    files = sorted(tmp_path.rglob("*"))
+    (chunk,) = (path for path in files if path.name == "0")
+    (tmp_path / "linked").hardlink_to(chunk)
+    before = chunk.read_bytes()
+
+    def write_half(path, value):
+        Path(path).write_bytes(bytes(value.as_buffer_like())[:3])
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(voxels, "_write_file", write_half)
+        with pytest.raises(OSError, match="the disk is full"):
+            write_voxels(array, everything, np.full(4, 8, "u1"))
+    assert chunk.read_bytes() == before
+    assert sorted(tmp_path.rglob("*")) == sorted([*files, tmp_path / "linked"])
+    write_voxels(array, everything, np.full(4, 9, "u1"))
+    assert read_voxels(array, everything).tolist() == [9] * 4
+    assert (tmp_path / "linked").read_bytes() == before
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

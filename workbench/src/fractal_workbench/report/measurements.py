@@ -285,7 +285,7 @@ def collect(
 
 
 def is_of_objects(table: kit.Table) -> bool:
-    """Whether each row is one object of a label image, at one time point."""
+    """Return True if each row is one object of a label image, at one time point."""
     labels = table.columns.get(table.index, table.columns.get("label"))
     if table.label_name and not any(map(len, table.columns.values())):
         return True  # without objects, there may be no columns

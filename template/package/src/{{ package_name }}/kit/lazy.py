@@ -37,7 +37,7 @@ def lazy_names(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Look for no garbage meanwhile: modules are none, and this is a tenth of an import."""
+    """Pause the search for garbage, which takes 3 to 4 % of the imports of a task."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

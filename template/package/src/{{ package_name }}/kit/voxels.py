@@ -45,7 +45,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def _is_direct() -> bool:
-    """Whether a `_Loop` runs in this thread: nothing waits for another one."""
+    """Return True where a `_Loop` runs, so that no thread waits for another one."""
     return isinstance(asyncio.get_running_loop(), _Loop)
 
 
@@ -201,7 +201,7 @@ class ChunkPipeline(BatchedCodecPipeline):
             await (store.delete() if data is None else store.set(data))
 
     def _can_be_direct(self) -> bool:
-        """Whether nothing waits for a thread, and no codec changes the shape or type."""
+        """Return True where a `_Loop` runs, and no codec changes the shape or type."""
         return _is_direct() and not self.array_array_codecs
 
 
@@ -217,7 +217,7 @@ def _fill_value(spec: Any) -> Any:
 
 
 def _is_empty(chunk: Any, spec: Any) -> bool:
-    """Whether a chunk has only the fill value; a few pixels mostly show that it has not."""
+    """Return True for a chunk of the fill value alone; look at a few pixels first."""
     fill = _fill_value(spec)
     pixels = chunk.as_ndarray_like()
     if pixels.dtype.kind in "biuf" and fill == fill:
@@ -228,7 +228,7 @@ def _is_empty(chunk: Any, spec: Any) -> bool:
 
 
 def _has_loop() -> bool:
-    """Whether this thread runs an event loop, as a notebook does."""
+    """Return True if this thread runs an event loop, as a notebook does."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -154,7 +154,7 @@ def find_extent(sources: Sequence[Source]) -> Extent:
 
 
 def is_number(channel: str) -> bool:
-    """Whether a channel is only a number in the names of files."""
+    """Return True for a channel that has only a number in the names of files."""
     return channel.isascii() and channel.isdigit()
 
 
