@@ -205,3 +205,48 @@ def test_times_without_a_zone_do_not_depend_on_the_machine(tmp_path, monkeypatch
         assert np.diff(times).tolist() == [3600, 3600]
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.mark.parametrize("value", [3, 6])
+@pytest.mark.parametrize("of_ome", [False, True])
+def test_a_file_that_some_programs_turn_is_rejected(tmp_path, of_ome, value):
+    metadata = {"axes": "YX"} if of_ome else None
+    for number, tag in (("01", 1), ("02", value)):
+        extratags = [(274, "H", 1, tag, True)]
+        path = tmp_path / f"A{number}.tif"
+        write(path, ome=of_ome, metadata=metadata, extratags=extratags)
+    with pytest.raises(
+        ValueError, match=f"tiff_dir: .*A02.tif.* Orientation is {value}"
+    ):
+        convert(tmp_path)
+    path.unlink()
+    assert (convert(tmp_path)["A/01/0"].squeeze() == PLANE).all()
+
+
+@pytest.mark.parametrize("of_ome", [False, True])
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        (["UNASSALPHA"], ["0", "1", "2", "alpha"]),
+        (["ASSOCALPHA"], ["0", "1", "2", "alpha"]),
+        (["UNSPECIFIED"], ["0", "1", "2", "3"]),
+    ],
+)
+def test_transparency_is_a_channel_of_that_name(tmp_path, of_ome, extra, names):
+    pixels = np.stack([PLANE // 16] * 4, axis=-1).astype(np.uint8)
+    options = {"photometric": "rgb", "extrasamples": extra, "ome": of_ome}
+    metadata = {"axes": "YXS"} if of_ome else None
+    write(tmp_path / "A01.tif", pixels, metadata=metadata, **options)
+    found = convert(tmp_path)["A/01/0"]
+    assert (found.squeeze() == np.moveaxis(pixels, -1, 0)).all()
+    assert open_image(tmp_path / "plate.zarr/A/01/0").channel_names == names
+
+
+@pytest.mark.parametrize(("numbers", "is_warned"), [((1, 2), False), ((1, 3), True)])
+def test_numbers_of_planes_in_steps_are_a_warning(tmp_path, caplog, numbers, is_warned):
+    for number in numbers:
+        write(tmp_path / f"A01_z{number}.tif", metadata=None)
+    convert(tmp_path, pattern="{row}{column}_z{z}.tif", missing="reject")
+    assert (
+        "z is 1, 3 in the names of files, in steps of 2" in caplog.text
+    ) == is_warned

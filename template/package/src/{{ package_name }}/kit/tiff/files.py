@@ -7,6 +7,7 @@ which plane, also in a set of files that share it; without it, pages are z plane
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import tifffile
 from pydantic import BaseModel
 
 from ..slices import Array
-from .metadata import merged, plain_facts
+from .metadata import alpha_channels, merged, plain_facts
 from .ome import (
     Absent,
     Read,
@@ -97,6 +98,7 @@ class Tiff:
         with self._reading():
             self._file = tifffile.TiffFile(path)
             try:
+                reject_turned(self._file)
                 self._ome = read_ome(self._file)
                 found = (
                     ome_scenes(self._file, self._ome, resolution=resolution)
@@ -106,7 +108,7 @@ class Tiff:
             except BaseException:
                 self._file.close()
                 raise
-            self.scenes = [scene for scene, _ in found]
+            self.scenes = [name_alpha(scene, self._file) for scene, _ in found]
             self._readers = [read for _, read in found]
 
     def read(self, scene: int, t: int, c: int, z: int) -> Array:
@@ -190,6 +192,29 @@ def read_content(path: Path, *, resolution: bool = True) -> Content:
         return tiff.describe()
     finally:
         tiff.close()
+
+
+def reject_turned(file: tifffile.TiffFile) -> None:
+    """Reject a file that is to be shown turned: most programs show it as it is stored.
+
+    Raises:
+        ValueError: Its tag says so.
+    """
+    tag = file.pages.first.tags.get("Orientation")
+    if tag is not None and tag.value not in (0, 1):  # 0 is not said
+        raise ValueError(
+            f"its tag Orientation is {tag.value}, by which some programs turn or mirror "
+            "it: set the tag to 1 if the pixels are stored as they lie, or write the file "
+            "again the right way round"
+        )
+
+
+def name_alpha(scene: Scene, file: tifffile.TiffFile) -> Scene:
+    """Give transparency, which is stored beside colours, its name as a channel."""
+    names = alpha_channels(file.pages.first, scene.shape[1])
+    if scene.facts.channels or not any(names):
+        return scene
+    return replace(scene, facts=scene.facts._replace(channels=names))
 
 
 def plain_scene(file: tifffile.TiffFile, *, resolution: bool) -> tuple[Scene, Read]:

@@ -133,6 +133,12 @@ def find_extent(sources: Sequence[Source]) -> Extent:
         numbers = sorted({getattr(source.name, axis) for source in sources})
         starts[axis] = numbers[0]
         steps[axis] = gcd(*(n - numbers[0] for n in numbers)) or 1
+        if steps[axis] > 1:  # or planes are missing from all images
+            logger.warning(
+                "pattern: %s is %s in the names of files, in steps of %d: these are taken "
+                "as planes that follow each other",
+                *(axis, ", ".join(map(str, numbers[:5])), steps[axis]),
+            )
         in_names = (numbers[-1] - numbers[0]) // steps[axis] + 1
         if in_names > SPARSE * len(numbers):
             raise ValueError(

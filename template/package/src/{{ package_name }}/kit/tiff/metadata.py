@@ -274,6 +274,19 @@ def tag_size(page: Any, key: str, unit: Any, *, known: bool = True) -> Value:
     return size(key, length / count if count and length and known else None, unit)
 
 
+def alpha_channels(page: Any, n_channels: int) -> tuple[str, ...]:
+    """Names of channels: `alpha` for transparency, and none for the others.
+
+    Args:
+        page: A page, whose samples are channels.
+        n_channels: Number of channels of its image.
+    """
+    samples, extra = page.samplesperpixel, page.extrasamples
+    first = samples - len(extra)
+    alpha = {first + k for k, kind in enumerate(extra) if kind in (1, 2)}
+    return tuple("alpha" if c % samples in alpha else "" for c in range(n_channels))
+
+
 def metamorph_facts(file: tifffile.TiffFile) -> list[Facts]:
     """Facts by the metadata of MetaSeries, which MetaXpress writes, and of stacks."""
     found = []
