@@ -302,6 +302,40 @@ def test_a_level_is_segmented_and_the_finer_ones_follow(tmp_path):
         threshold_segmentation(zarr_url=str(path), level=2, label_name="other")
 
 
+@pytest.mark.parametrize(
+    "change",
+    {
+        "moved": lambda label: np.roll(label, 6, -1),
+        "removed": lambda label: np.where(label == 2, 0, label),
+        "larger": lambda label: ndimage.grey_dilation(label, (1, 7, 7)),
+        "numbered": lambda label: np.where(label, label.max() + 1 - label, 0),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_masking_table_of_an_older_label_is_rejected(tmp_path, change, level):
+    path = tmp_path / "image.zarr"
+    write_image(path, "czyx")
+    threshold_segmentation(zarr_url=str(path), masking_roi_table="boxes")
+    image, regions = open_image(path), Regions(mask="boxes")
+    label = open_label(open_image(path), "objects")
+    rois = find_rois(image, regions, level)
+    assert [roi.label for roi in rois] == [roi.label for roi in label_rois(label)]
+    new = change[1](np.asarray(label.levels[0]))
+    with derive_label(image, "objects", overwrite=True) as label:
+        label.levels[0][...] = new
+        build_pyramid(label)
+    if change[0] == "removed" and level:  # as an object that is too small for it
+        assert len(find_rois(image, regions, level)) == len(rois)
+        return
+    with pytest.raises(ValueError, match=r"regions.mask: .*'boxes'.* object .* again"):
+        find_rois(image, regions, level)
+    blurred = tmp_path / "image_blurred.zarr"
+    with pytest.raises(ValueError, match=r"regions.mask: the table 'boxes'"):
+        gaussian_blur(zarr_url=str(path), regions={"mask": "boxes"})
+    assert not blurred.exists()
+
+
 def test_the_blur_of_an_object_changes_nothing_outside_of_it(tmp_path):
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx")

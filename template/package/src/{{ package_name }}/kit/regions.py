@@ -21,7 +21,7 @@ from .columns import kind_of, parse_numbers
 from .image import Image, level_like, open_label
 from .provenance import Step
 from .publish import suggest
-from .slices import Array, Region, common, union
+from .slices import Array, Region, common, grow, union
 from .tables import COLUMNS, Table, read_table, table_files, table_names, write_table
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,32 @@ def _objects(image: Image, name: str, label: Image) -> list[Roi]:
             f"{argument}: the table {name!r} has no column of labels: give a label image, "
             "or a masking ROI table"
         )
+    boxes = {thing.label: thing.region for thing in label_rois(mask)}
+    for roi in rois:
+        box = boxes.get(roi.label)
+        if box is None and mask.shape != label.shape:  # lost at a lower resolution
+            continue
+        if box is None or not _is_around(roi.region, box, moves="t" in image.axes):
+            raise ValueError(
+                f"{argument}: the table {name!r} of {image.path} has a region of the object "
+                f"{roi.label}, which is not there in the label, or not as a whole: make the "
+                "table again, or give the label itself"
+            )
     return [replace(roi, mask=mask) for roi in rois]
+
+
+def _is_around(region: Region, box: Region, *, moves: bool) -> bool:
+    """Whether a region holds the box of an object, to a pixel as positions are rounded.
+
+    Args:
+        region: Of a table.
+        box: Of the object, at all time points.
+        moves: Whether it can be at different places: they then overlap.
+    """
+    if moves:
+        return common(region, box) is not None
+    space = grow(region, [1] * len(region), [s.stop + 1 for s in region])
+    return common(box, space) == box
 
 
 def _mask_label(image: Image, name: str, argument: str) -> Image:
