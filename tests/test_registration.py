@@ -18,6 +18,7 @@ from my_fractal_tasks.kit import (
     write_table,
 )
 from my_fractal_tasks.kit.blocks import Roi
+from my_fractal_tasks.kit.multiscale import coordinates
 from my_fractal_tasks.kit.regions import read_rois
 from my_fractal_tasks.register_acquisitions_init import register_acquisitions_init
 from my_fractal_tasks.register_acquisitions_shift import align
@@ -308,6 +309,58 @@ def test_pixel_sizes_that_are_rounded_or_in_another_unit_are_the_same(tmp_path):
     assert list(found["shift"].values()) == shift.tolist()
 
 
+def start_at(path, start, unit="micrometer"):
+    """Give an image the position of its first pixel, at all levels."""
+    group = zarr.open_group(path, mode="r+")
+    (multiscale,) = group.attrs["multiscales"]
+    for dataset in multiscale["datasets"]:
+        entry = {"type": "translation", "translation": list(start)}
+        dataset["coordinateTransformations"].append(entry)
+    for axis in multiscale["axes"]:
+        axis["unit"] = unit
+    group.update_attributes({"multiscales": [multiscale]})
+
+
+def start_of(path):
+    multiscale = open_image(path).metadata["multiscales"][0]
+    levels = range(len(multiscale["datasets"]))
+    return [coordinates(multiscale, level)[1] for level in levels]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [((0, 100, 50.5), (0, 20, 30)), ((1, 2, 3), None), (None, (1, 2, 3)), (None, None)],
+)
+def test_an_aligned_image_begins_where_its_reference_does(
+    tmp_path, there, here, in_place
+):
+    reference, image, *_ = make_images(tmp_path)
+    for path, start in ((reference, there), (image, here)):
+        if start:
+            start_at(path, start)
+    with derive_label(open_image(image), "cells") as label:
+        label.levels[0][...] = 1
+    register(image, reference, overwrite_input=in_place)
+    moved = image if in_place else image.with_name("1registered")
+    expected = there or (here and (0, 0, 0))
+    found = start_of(moved)
+    assert all(one == pytest.approx(expected) for one in found if expected)
+    assert found[0] is not None or expected is None
+    if in_place:
+        open_label(open_image(image), "cells")  # which rejects another position
+
+
+def test_an_origin_in_another_unit_is_the_same_place(tmp_path):
+    reference, image, *_ = make_images(tmp_path)
+    rescale(image, (1000, 500, 500))
+    start_at(reference, (0, 100, 50.5))
+    start_at(image, (0, 0, 0), "nanometer")
+    register(image, reference)
+    for start in start_of(image.with_name("1registered")):
+        assert start == pytest.approx((0, 100_000, 50_500))
+
+
 def test_a_plane_is_aligned_with_a_volume_of_one_plane(tmp_path):
     scene = np.clip(SCENE * 50 + 2000, 0, 65535).astype(np.uint16)
     write_image(tmp_path / "reference.zarr", "zyx", pixels=scene[None, 10:110, 10:110])
@@ -456,7 +509,8 @@ def test_the_acquisition_of_an_image_is_never_guessed(tmp_path, known):
         assert [item["init_args"]["reference"] for item in items] == [None, None]
 
 
-def test_acquisitions_in_folders_of_their_own_are_aligned(tmp_path):
+def write_folders(tmp_path):
+    """A plate as OMERO writes it; return its images, the reference first."""
     write_plate(tmp_path / "plate.zarr", {"A/01": [0]})
     plate = zarr.open_group(tmp_path / "plate.zarr", mode="r+")
     for folder in ("0", "1"):
@@ -472,12 +526,27 @@ def test_acquisitions_in_folders_of_their_own_are_aligned(tmp_path):
         "wells": [{"path": "0/A/01"}, {"path": "1/A/01"}],
         "acquisitions": [{"id": 0, "path": "0"}, {"id": 1, "path": "1"}],
     }
-    urls = [str(tmp_path / "plate.zarr" / folder / "A/01/0") for folder in ("1", "0")]
+    return [str(tmp_path / "plate.zarr" / n / "A/01/0") for n in ("0", "1")]
+
+
+def test_acquisitions_in_folders_of_their_own_are_aligned(tmp_path):
+    urls = write_folders(tmp_path)[::-1]
     items = register_acquisitions_init(zarr_urls=urls, zarr_dir=str(tmp_path))
     assert [
         (item["zarr_url"], item["init_args"]["reference"])
         for item in items["parallelization_list"]
     ] == [(urls[1], None), (urls[0], urls[1])]
+
+
+def test_a_folder_without_that_of_its_reference_is_rejected(tmp_path):
+    urls = write_folders(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"reference_acquisition: .* but 0 of acquisit"
+    ):
+        register_acquisitions_init(zarr_urls=urls[1:], zarr_dir=str(tmp_path))
+    only = register_acquisitions_init(zarr_urls=urls[:1], zarr_dir=str(tmp_path))
+    (item,) = only["parallelization_list"]
+    assert item["init_args"]["reference"] is None
 
 
 def test_a_label_of_larger_pixels_moves_by_whole_pixels_or_is_rejected(tmp_path):

@@ -61,6 +61,44 @@ def coordinates(
     return scale, start
 
 
+def begin_like(multiscale: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Let all levels of a pyramid begin where another one does in space.
+
+    Args:
+        multiscale: Metadata of the pyramid, which are changed.
+        other: Metadata of the other one.
+
+    Raises:
+        ValueError: The unit of an axis is not known.
+    """
+    here, there = _starts(multiscale), _starts(other)
+    # Those of the whole pyramid apply to what its levels say.
+    factors, _ = coordinates(multiscale | {"datasets": [{}]})
+    names = [axis["name"] for axis in multiscale["axes"]]
+    moves = [
+        (there.get(name, 0.0) - here.get(name, 0.0)) / (unit_size(axis) * factor)
+        for name, axis, factor in zip(
+            names, multiscale["axes"], factors or [1.0] * len(names), strict=True
+        )
+    ]
+    for dataset in multiscale["datasets"] if any(moves) else ():
+        known = {e["type"]: e for e in dataset.get("coordinateTransformations") or []}
+        old = known.get("translation", {}).get("translation", [0.0] * len(names))
+        new = [start + move for start, move in zip(old, moves, strict=True)]
+        known["translation"] = {"type": "translation", "translation": new}
+        dataset["coordinateTransformations"] = [*known.values()]
+
+
+def _starts(multiscale: Mapping[str, Any]) -> dict[str, float]:
+    """Position of the first pixel along z, y and x, in micrometers, if it is said."""
+    _, starts = coordinates(multiscale)
+    return {
+        axis["name"]: start * unit_size(axis)
+        for axis, start in zip(multiscale["axes"], starts or [], strict=bool(starts))
+        if axis["name"] in "zyx"
+    }
+
+
 def _is_number(value: Any) -> bool:
     """Whether a value of JSON is a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

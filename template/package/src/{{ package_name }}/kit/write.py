@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from .image import Image, open_image
 from .intensity import display_window
+from .multiscale import begin_like
 from .ngff import (
     MADE_BY,
     add_to_image,
@@ -50,6 +51,7 @@ def derive_image(
     dtype: DTypeLike | None = None,
     sizes: Mapping[str, int] | None = None,
     channel: int | str | None = None,
+    place: Image | None = None,
     overwrite: bool = False,
     made_by: Step | None = None,
 ) -> Iterator[Image]:
@@ -72,6 +74,8 @@ def derive_image(
             `{"z": 1}`, it has one plane. Regions in its tables then cover this axis.
         channel: Position of the channel whose name and colour the new image has, if it has
             one channel only; or the name of a new one. By default it has all of `image`.
+        place: Image with whose pixels those of the new one coincide: it begins where that
+            one does. By default where `image` does.
         overwrite: Whether to replace the pixels of an image that exists at `path`. Its
             labels and tables are kept.
         made_by: What the task does, to be written into the image; see `is_made`.
@@ -94,6 +98,8 @@ def derive_image(
         attributes.pop(MADE_BY, None)
         ome: Any = attributes.get("ome", attributes)
         del ome["multiscales"][1:]  # of other arrays, which the new image does not have
+        if place:
+            begin_like(ome["multiscales"][0], place.metadata["multiscales"][0])
         omero = ome.get("omero") or {}
         if channel is not None and omero.get("channels"):
             omero["channels"] = [_channel(omero["channels"], channel)]
