@@ -188,11 +188,13 @@ class Image:
             known = self.channel_names
         else:
             known = [str(entry.get("wavelength_id")) for entry in self.channels]
-        if known.count(channel.identifier) != 1:
+        if (n_fitting := known.count(channel.identifier)) != 1:
+            remedy = "choose one by mode index and its position, from 0"
+            remedy = remedy if n_fitting else suggest(channel.identifier, known)
             raise ValueError(
-                f"{argument_name(channel, argument)}: {channel.mode} "
-                f"{channel.identifier!r} fits {known.count(channel.identifier)} channels "
-                f"of {self.path}; {suggest(channel.identifier, known)}"
+                f"{argument_name(channel, argument)}: {self.path} has "
+                f"{n_fitting or 'no'} channel{'s' * bool(n_fitting)} with the {channel.mode} "
+                f"{channel.identifier!r}; {remedy}"
             )
         return known.index(channel.identifier)
 

@@ -219,10 +219,11 @@ def suggest(name: str, names: Iterable[str]) -> str:
     """
     import difflib  # 8 ms, which only a wrong name has to pay
 
+    names = [*names]
     known = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name.lower(), known, 1)
     hint = f"did you mean {known[near[0]]!r}? " if near else ""
-    return f"{hint}there are: {', '.join(known.values()) or 'none'}"
+    return f"{hint}there are: {', '.join(names) or 'none'}"
 
 
 def check_name(name: str, argument: str) -> None:
