@@ -123,8 +123,9 @@ def test_the_guide_of_regions_measures_each(cells):
 
 def test_the_guide_of_own_loops_inverts_segments_and_measures(cells):
     path, pixels = cells
-    names = load("own-loop")
-    assert (pixels_of(names["invert"](zarr_url=path)) == 65535 - pixels).all()
+    invert = load("own-loop")["invert"]
+    assert (pixels_of(invert(zarr_url=path)) == 65535 - pixels).all()
+    names = load("own-labels")
     corner = Regions(roi_table="corner")
     assert names["segment_bright"](path, Regions(), -1) == 1
     assert names["segment_bright"](path, corner, -1) == 1

@@ -713,21 +713,17 @@ def test_a_model_is_a_path_or_an_address(model):
 # --- the frameworks that the documentation shows ---
 
 
-def shown_functions() -> list[dict[str, Any]]:
-    """Return what the code for each framework defines, in the order of the guide."""
-    text = (ROOT / "docs" / "guides" / "models.md").read_text("utf-8")
-    found = []
-    for block in read_blocks(text):
-        if block.language != "python":
-            continue
-        names = dict(
-            Any=Any, Array=Any, Path=Path, os=os, logger=logging.getLogger("frameworks")
-        )
-        names |= {"ndimage": ndimage, "np": np}
-        names |= {"cached_model": cached_model, "model_file": model_file}
-        exec(block.code, names)
-        found.append(names)
-    return found
+def shown_functions(guide: str) -> dict[str, Any]:
+    """Return what the code in the guide of a framework defines."""
+    text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text("utf-8")
+    (block,) = read_blocks(text)
+    names = dict(
+        Any=Any, Array=Any, Path=Path, os=os, logger=logging.getLogger("frameworks")
+    )
+    names |= {"ndimage": ndimage, "np": np}
+    names |= {"cached_model": cached_model, "model_file": model_file}
+    exec(block.code, names)
+    return names
 
 
 def test_cellpose_is_called_as_it_wants_to_be(tmp_path, monkeypatch):
@@ -757,7 +753,7 @@ def test_cellpose_is_called_as_it_wants_to_be(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cellpose.models", models)
     monkeypatch.setattr("pooch.retrieve", retrieve)
 
-    shown = shown_functions()[0]
+    shown = shown_functions("cellpose")
     for axes, shape in (("yx", (60, 60)), ("zyx", (4, 60, 60))):
         write_image(tmp_path / f"{axes}.zarr", axes, pixels=dots(shape))
         image = open_image(tmp_path / f"{axes}.zarr")
@@ -805,7 +801,7 @@ def test_stardist_is_called_as_it_wants_to_be(tmp_path, monkeypatch, site):
         ),
     )
 
-    shown = shown_functions()[1]
+    shown = shown_functions("stardist")
     pixels = dots((60, 60))
     write_image(tmp_path / "image.zarr", "yx", pixels=pixels)
     network = shown["load_model"]()
@@ -837,7 +833,7 @@ def test_a_classifier_of_scikit_learn_is_called_as_it_wants_to_be(
     joblib.load = lambda path: pickle.loads(Path(path).read_bytes())
     monkeypatch.setitem(sys.modules, "joblib", joblib)
 
-    shown = shown_functions()[2]
+    shown = shown_functions("forest")
     network = shown["load_model"](str(tmp_path / "forest.joblib"))
     for axes, shape in (("yx", (60, 60)), ("zyx", (4, 60, 60))):
         pixels = dots(shape)
