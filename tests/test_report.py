@@ -125,7 +125,7 @@ def entry(path: Path, **attributes: Any) -> dict[str, Any]:
 
 def unit(number: int, url: str, reason: str | None = None, log: str = "") -> Any:
     cost = costs.Cost(1.0 + number, 0.5, 100.0 + 50 * number)
-    name = f"unit {number} ({url})"
+    name = f"job {number} ({url})"
     return history.UnitDone(name, "parallel", {}, cost, reason, log, reused=False)
 
 
@@ -227,7 +227,7 @@ def make_page(folder: Path) -> Page:
     log = "<script>alert(1)</script> & the whole log"
     failed = [unit(1, str(flat)), unit(2, str(deep), "exit code 1", log)]
     failed[1] = failed[1]._replace(args={"zarr_url": "b.zarr", "name": "<b>"})
-    ends = {"units": failed, "error": rules.WorkflowError("exit code 1", unit="unit 2")}
+    ends = {"units": failed, "error": rules.WorkflowError("exit code 1", unit="job 2")}
     last = step(4, "Break", more, more, **ends)
     found.add(last)
     found.write(folder / "page.html")

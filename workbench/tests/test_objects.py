@@ -104,7 +104,9 @@ def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
         touching=none,
         factor=1.0,
     )
-    crops = dict(objects.choose_crops(found, (0.5, 0.5)))
+    chosen = objects.choose_crops(found, (0.5, 0.5))
+    crops = {crop.title: crop.place for crop in chosen}
+    assert [crop.label for crop in chosen if crop.label] == [26, 1]
     assert objects.count_in(found, crops["densest"]) == len(many)
     assert objects.count_in(found, crops["sparsest"]) == 0
     largest = crops["largest: label 26, 100 µm²"]

@@ -50,6 +50,12 @@ COUNTS = {key: n for key, n in zip(CHANNELS, (5, 3, 2, 7, 4), strict=True)}
 LEVELS = {"DAPI": 40, "FITC": 80, "Rhodamine": 120}
 
 
+def pixels_of(data: str) -> np.ndarray:
+    """Pixels of a picture that is in the page."""
+    encoded = data.partition("base64,")[2]
+    return np.asarray(Pillow.open(io.BytesIO(base64.b64decode(encoded))))
+
+
 def folder_of(zarr_dir: Path, key: tuple[str, str, str]) -> Path:
     plate, well, name = key
     return zarr_dir / plate / "plate.zarr" / well[0] / well[1:] / name
@@ -86,7 +92,7 @@ def step(images: list[dict[str, Any]], number: int = 1, **more: Any) -> Any:
     urls = [image["zarr_url"] for image in images]
     cost = costs.Cost(2.0, 1.0, 100.0)
     units = [
-        history.UnitDone(f"unit {n}", "parallel", {}, cost, None, "", reused=False)
+        history.UnitDone(f"job {n}", "parallel", {}, cost, None, "", reused=False)
         for n in range(len(urls))
     ]
     given: dict[str, Any] = {
@@ -310,13 +316,16 @@ def test_each_extreme_object_has_a_picture_with_its_outline(tmp_path: Path) -> N
         crop for crop in figure.crops if crop.title == "largest: label 7, 25 µm²"
     ]
     assert [crop.notes for crop in densest] == [["spots", "1 object", "on DAPI"]]
+    for crop in densest:
+        assert crop.keys == [("#ffffff", "this object", "")]
+        lines = pixels_of(crop.layers["lines"])
+        assert (lines[..., 3] > 0).sum() == 2 * 10 + 2 * 8  # around 10 x 10 pixels
     rows = figure.extremes["spots"]
     assert [row["label"] for row in rows] == ["7", "3", "5"]
     for row, sides in zip(rows, (20, 8, 3), strict=True):
         picture = row["picture"]
         assert picture.alt == f"label {row['label']} of spots on DAPI of a.zarr"
-        data = picture.data.partition("base64,")[2]
-        pixels = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(data))))
+        pixels = pixels_of(picture.data)
         times = pixels.shape[0] // 32
         is_yellow = pixels[..., 0].astype(int) - pixels[..., 2] > 60
         # A line of one pixel around what is enlarged.
@@ -337,7 +346,7 @@ def test_values_that_are_odd_or_not_known_are_shown_as_they_are(tmp_path: Path) 
     kit.write_table(kit.open_image(path), "numbers", columns)
     images = [{"zarr_url": str(path), "origin": None, "attributes": {}, "types": {}}]
     cost = costs.Cost(2.0, None, None)
-    unit = history.UnitDone("unit 1", "parallel", {}, cost, None, "", reused=False)
+    unit = history.UnitDone("job 1", "parallel", {}, cost, None, "", reused=False)
     report = Report("Odd", tmp_path, [], [])
     report.add(
         step(
@@ -444,7 +453,7 @@ def test_the_status_names_failures(
     total: int, reasons: list[str | None], kind: str, text: str
 ) -> None:
     units = [
-        history.UnitDone(f"unit {n}", "parallel", {}, None, reason, "", reused=False)
+        history.UnitDone(f"job {n}", "parallel", {}, None, reason, "", reused=False)
         for n, reason in enumerate(reasons)
     ]
     error = rules.WorkflowError("bad") if any(reasons) else None
@@ -502,7 +511,7 @@ def test_messages_of_successful_jobs_are_open_and_their_logs_folded(
     logs[4] += "\n2026-01-02 03:04:05,678; task; WARNING; pixel_z is assumed to be 1"
     logs += ["\x1b[31mdone\x1b[0m", ""]
     units = [
-        history.UnitDone(f"unit {n}", "parallel", {}, None, None, log, reused=False)
+        history.UnitDone(f"job {n}", "parallel", {}, None, None, log, reused=False)
         for n, log in enumerate(logs, 1)
     ]
     units[-1] = units[-1]._replace(reused=True)
@@ -761,8 +770,7 @@ def test_points_are_where_the_table_says(tmp_path: Path) -> None:
     assert overview.alt == "2 points of the table spots on DAPI of a.zarr"
     assert piece.alt == "2 points of spots on DAPI of a piece of a.zarr"
     for picture in (overview, piece):
-        data = picture.layers["lines"].partition("base64,")[2]
-        lines = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(data))))[..., 3] > 0
+        lines = pixels_of(picture.layers["lines"])[..., 3] > 0
         found, n = ndimage.label(ndimage.binary_fill_holes(lines))
         centers = np.array(ndimage.center_of_mass(found > 0, found, [1, 2]))
         times = lines.shape[0] / SIZE

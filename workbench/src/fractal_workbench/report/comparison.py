@@ -26,6 +26,7 @@ from .pictures import (
     grey,
     grey_of,
     marked,
+    outline_in_white,
     outlined,
     overlaid,
     overlapping,
@@ -274,7 +275,7 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
     part = min(CROP / sizes["y"], 1), min(CROP / sizes["x"], 1)
     _, window = grey_of(channel)
     pictures = []
-    for title, place in choose_crops(objects, part):
+    for title, place, number in choose_crops(objects, part):
         pixels = read_small(image, [channel.index], FULL, place)
         labels = read_small(kit.open_label(image, label), [None], FULL, place).planes[0]
         (plane,) = pixels.planes
@@ -283,7 +284,10 @@ def label_crops(view: View, label: str, channel: Channel, name: str) -> list[Pic
         count = count_of(count_in(objects, place), "object")
         notes = [count, f"on {channel.name}"]
         alt = f"{label} on {channel.name} of {name}, {title}: {count}"
-        pictures.append(crop(plane, labels, window, title, notes, alt))
+        picture = crop(plane, labels, window, title, notes, alt)
+        if number is not None:
+            outline_in_white(picture, labels == number, "this object")
+        pictures.append(picture)
     return pictures
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -184,17 +185,26 @@ def read_labels(label: Image) -> tuple[Array, tuple[float, float]] | None:
     return None
 
 
-def choose_crops(
-    objects: Objects, part: tuple[float, float]
-) -> list[tuple[str, Place]]:
+class Crop(NamedTuple):
+    """A place to look at.
+
+    Attributes:
+        title: Why.
+        place: Where it is.
+        label: The object that is meant, if it is one.
+    """
+
+    title: str
+    place: Place
+    label: int | None = None
+
+
+def choose_crops(objects: Objects, part: tuple[float, float]) -> list[Crop]:
     """Choose places to look at: by the number of objects, and around extreme ones.
 
     Args:
         objects: The objects of an image.
         part: Height and width of a crop, as parts of the image, at most 1.
-
-    Returns:
-        A title, and the place, of each crop.
     """
     centers = objects.centers
     starts = [np.linspace(0, 1 - size, max(round(2 / size) - 1, 1)) for size in part]
@@ -218,7 +228,7 @@ def choose_crops(
     for title, number in chosen.items():
         if int(number) not in seen and not is_all:
             seen.add(int(number))
-            crops.append((title, place_at(corners[number], part)))
+            crops.append(Crop(title, place_at(corners[number], part)))
     if len(objects) > 2:
         half = part[0] / 2, part[1] / 2
         largest, smallest = int(objects.sizes.argmax()), int(objects.sizes.argmin())
@@ -226,8 +236,9 @@ def choose_crops(
         for title, number in extreme.items() if largest != smallest else ():
             corner = centers[number] - np.array(half) / 2
             size = f"{objects.sizes[number]:.4g} {objects.unit}"
-            name = f"{title}: label {objects.numbers[number]}, {size}"
-            crops.append((name, place_at(np.clip(corner, 0, 1 - np.array(half)), half)))
+            label = int(objects.numbers[number])
+            place = place_at(np.clip(corner, 0, 1 - np.array(half)), half)
+            crops.append(Crop(f"{title}: label {label}, {size}", place, label))
     return crops
 
 

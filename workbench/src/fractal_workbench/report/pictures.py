@@ -252,6 +252,14 @@ def crop(
     return picture
 
 
+def outline_in_white(picture: Picture, mask: Array, name: str) -> None:
+    """Draw the outline of an object above a picture of the same shape, with a key."""
+    lines = np.zeros((*mask.shape, 4), np.uint8)
+    lines[thick_outlines(mask.astype(np.int64))] = *ImageColor.getrgb(WHITE), 255
+    picture.layers["lines"] = encode(lines, lossless=True)
+    picture.keys.append((WHITE, name, ""))
+
+
 def marked(pixels: Array, mask: Array, window: Window, alt: str) -> Picture:
     """A small picture of an object, with its outline.
 

@@ -126,7 +126,7 @@ def status_of(
     done = n > 1 or len(failed) < len(last.units)
     links = [(f"step-{last.number}", f"{last.number}. {step_name(last)}")]
     links += [
-        (f"failed-{last.number}-{number}", job_name(unit.name))
+        (f"failed-{last.number}-{number}", unit.name)
         for number, unit in enumerate(failed[:MAX_LOGS], 1)
     ]
     text = f"Step {n} of {last.total}, {step_name(last)}, failed"
@@ -148,11 +148,6 @@ def _did_not_run(names: Sequence[str]) -> str:
 def step_name(done: StepDone) -> str:
     """Name of a step, for people."""
     return done.step.alias or done.task.name
-
-
-def job_name(unit: str) -> str:
-    """Name of a unit, as the readers of the page call it."""
-    return f"job {unit[5:]}" if unit.startswith("unit ") else unit
 
 
 class CostRow(NamedTuple):
@@ -253,7 +248,7 @@ def failed_jobs(done: StepDone) -> tuple[list[FailedJob], int]:
         log = log if len(log) <= MAX_LOG else f"…\n{log[-MAX_LOG:]}"
         given = json.dumps(unit.args, indent=2, ensure_ascii=False)
         given = given if len(given) <= MAX_ARGUMENTS else ""
-        jobs.append(FailedJob(job_name(unit.name), unit.reason or "", log, given))
+        jobs.append(FailedJob(unit.name, unit.reason or "", log, given))
     return jobs, len(failed) - len(jobs)
 
 
@@ -299,9 +294,9 @@ def read_logs(done: StepDone) -> Logs:
         # A job may repeat a message for each object.
         own = {re.sub(r"\S*[/\\]\S*|\d+", "#", text): text for text in notable(log)}
         for key, text in own.items():
-            known = messages.get(key, Message(text, 0, job_name(unit.name)))
+            known = messages.get(key, Message(text, 0, unit.name))
             messages[key] = known._replace(jobs=known.jobs + 1)
-        (noted if own else quiet).append((job_name(unit.name), log[:MAX_LOG]))
+        (noted if own else quiet).append((unit.name, log[:MAX_LOG]))
     kept, logs = [*messages.values()][:MAX_MESSAGES], [*noted, *quiet]
     shown = logs[:MAX_LOGS]
     return Logs(kept, len(messages) - len(kept), shown, len(logs) - len(shown))
