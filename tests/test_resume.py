@@ -66,7 +66,7 @@ def run(job: dict[str, Any], *, resume: bool = True) -> tuple[list[list[bool]], 
 def test_only_failed_units_and_later_steps_run_again(job) -> None:
     new = [[False] * 3, [False] * 2]
     reused, error = run(job)
-    assert (reused, error.unit) == (new, f"unit 2 ({job['images'][1]['zarr_url']})")
+    assert (reused, error.unit) == (new, f"job 2 ({job['images'][1]['zarr_url']})")
     reused, error = run(job)
     assert reused == [[True] * 3, [True, False]]
     assert isinstance(error, local.WorkflowError)

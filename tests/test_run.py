@@ -127,12 +127,12 @@ def test_a_package_is_installed_once_and_runs_in_its_own_environment(
     done = run([BLUR, TELL], *given, "--resume")
     assert (done.returncode, done.stderr) == (0, "")
     assert "installing" not in done.stdout
-    assert done.stdout.count("1 of 1 unit reused from the last run") == 2
+    assert done.stdout.count("1 of 1 job reused from the last run") == 2
     module = theirs / "their_tasks" / "tell.py"
     module.write_text(module.read_text() + "# mended\n")
     done = run([BLUR, TELL], *given, "--resume")
     assert "installing" in done.stdout, "of the same version, and another"
-    assert done.stdout.count("1 of 1 unit reused from the last run") == 1
+    assert done.stdout.count("1 of 1 job reused from the last run") == 1
     page = (tmp_path / "zarr" / "report.html").read_text()
     assert "Gaussian Blur" in page
     assert "their-tasks" in page
@@ -489,7 +489,7 @@ def test_a_failed_run_leaves_a_page_and_the_reason(run: Run, tmp_path: Path) -> 
     theirs = write_their_package(tmp_path / "theirs", body="raise ValueError('level')")
     done = run([TELL], "--with", f"their-tasks @ {theirs.as_uri()}", "--workers", "1")
     assert done.returncode == 1
-    assert done.stderr.lstrip().startswith("Tell: unit 1 (")
+    assert done.stderr.lstrip().startswith("step 1, Tell: job 1 (")
     assert "): ValueError: level (exit code 1)\n\nTraceback" in done.stderr
     assert "ValueError: level" in (tmp_path / "zarr" / "report.html").read_text()
     assert told(tmp_path)["steps"][0]["failure"] == "ValueError: level (exit code 1)"

@@ -49,7 +49,7 @@ def test_failed_unit_is_named_and_its_whole_log_is_kept(
     error = caught.value
     assert (error.task, error.unit, error.reason) == (
         "Task 0",
-        f"unit 1 ({a})",
+        f"job 1 ({a})",
         "exit code 1",
     )
     assert len(error.log) > 5_000_000
@@ -85,7 +85,7 @@ def test_wrong_output_is_explained(
 ) -> None:
     job = write_package(tmp_path / "my_tasks", [parallel(answer | {"print": "hello"})])
     with pytest.raises(
-        local.WorkflowError, match=rf"^Task 0: unit 1 \(.*\): .*{reason}"
+        local.WorkflowError, match=rf"^step 1, Task 0: job 1 \(.*\): .*{reason}"
     ) as caught:
         local.run_workflow(**job, zarr_dir=zarr_dir, images=images)
     assert caught.value.log == "hello\n"
@@ -222,11 +222,11 @@ def test_missing_interpreter_is_a_workflow_error(
         ),
         (
             parallel({"{dir}/b": out(up("{dir}/b"))}, output_types={"t": True}),
-            "1 unit returned no image, so that",
+            "1 job returned no image, so that",
         ),
-        (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 units"),
-        (parallel({"print": "hello"}), "2 units wrote no output"),
-        (parallel({"{dir}/a": text("null")}), "2 units wrote no output"),
+        (parallel({"print": "UserWarning: deprecated"}), "newer servers flag 2 jobs"),
+        (parallel({"print": "hello"}), "2 jobs wrote no output"),
+        (parallel({"{dir}/a": text("null")}), "2 jobs wrote no output"),
         (parallel(NOTHING, meta_parallel={"memory": 1}), "servers ignore ..memory"),
     ],
 )
@@ -278,7 +278,7 @@ def test_tables_show_the_image_list_before_and_after(
         **write_package(tmp_path / "my_tasks", steps), zarr_dir=zarr_dir, workers=1
     )
     printed = re.sub(r"\d+\.\d s", "? s", capsys.readouterr().out)
-    printed, _, costs = printed.partition("\nCosts of a unit")
+    printed, _, costs = printed.partition("\nCosts of a job")
     assert [line.split("  ")[2] for line in costs.splitlines()[2:]] == [
         "Task 0 (init)",
         "Task 0",
@@ -288,9 +288,9 @@ def test_tables_show_the_image_list_before_and_after(
         "",
         "[1/2] Task 0 (converter_compound)",
         "  before (* input): 0 images",
-        "  1 of 1 unit, ? s",
-        "  1 of 2 units, ? s",
-        "  2 of 2 units, ? s",
+        "  1 of 1 job, ? s",
+        "  1 of 2 jobs, ? s",
+        "  2 of 2 jobs, ? s",
         "  after (+ new or updated): 2 images",
         "      image well is_3D",
         "    + a     A    True",
@@ -301,8 +301,8 @@ def test_tables_show_the_image_list_before_and_after(
         "      image well is_3D",
         "    * a     A    True",
         "      b     B    False",
-        "  1 of 1 unit, ? s",
-        "  warning: 1 unit wrote no output, which the server takes for an empty one",
+        "  1 of 1 job, ? s",
+        "  warning: 1 job wrote no output, which the server takes for an empty one",
         "  after (+ new or updated): 2 images",
         "      image well blurred is_3D",
         "    + a     A    True    True",
@@ -339,7 +339,7 @@ def test_the_reason_comes_before_the_log_of_a_unit(
     seen: list[Any] = []
     with pytest.raises(local.WorkflowError) as caught:
         local.run_workflow(**job, zarr_dir=zarr_dir, images=images, watch=seen.append)
-    where = f"Task 0: unit 1 ({a})"
+    where = f"step 1, Task 0: job 1 ({a})"
     why = "ValueError: sigma: not -1 (exit code 1)"
     assert str(caught.value).startswith(f"{where}: {why}\n\nhello\n")
     (done,) = seen
@@ -567,7 +567,7 @@ def test_command_line_fails_with_the_log_of_the_unit(
         command, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("\nTask 1: unit 1 (")
+    assert done.stderr.startswith("\nstep 2, Task 1: job 1 (")
     assert done.stderr.endswith("exit code 1\n\nno more disk\n")
 
 
@@ -624,6 +624,6 @@ def test_interrupt_leaves_no_process_and_no_file(
     runner.send_signal(number)
     _, errors = runner.communicate(timeout=10)
     assert runner.returncode == code
-    assert number != signal.SIGINT or "killed: unit 1 (" in errors
+    assert number != signal.SIGINT or "killed: job 1 (" in errors
     wait_until(lambda: not any(map(is_alive, pids.read_text().split())))
     assert not list(temporary.iterdir())

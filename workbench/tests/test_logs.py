@@ -82,6 +82,6 @@ def test_rejected_input_has_no_traceback(
         '  File "/site/my_tasks/blur.py", line 1, in blur\n    read()\n'
         f'  File "/site/{file}", line 2, in read\n    raise\n{error}\nblur failed: {error}\n'
     )
-    failed = rules.WorkflowError("exit code 1", task="Blur", unit="unit 1", log=log)
-    reason = f"Blur: unit 1: {error} (exit code 1)\n\n"
+    failed = rules.WorkflowError("exit code 1", task="Blur", unit="job 1", log=log)
+    reason = f"Blur: job 1: {error} (exit code 1)\n\n"
     assert str(failed) == reason + (log if is_shown else "INFO: START blur")

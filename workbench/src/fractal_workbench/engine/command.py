@@ -203,7 +203,7 @@ def progress_bar() -> Iterator[Callable[[int, int, float], None]]:
         yield local.print_progress
         return
     columns = (
-        TextColumn("  units"),
+        TextColumn("  jobs"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -219,7 +219,7 @@ def progress_bar() -> Iterator[Callable[[int, int, float], None]]:
             bars.update(bar, completed=done)
             if done == total:
                 bars.update(bar, visible=False)
-                units = rules.count_of(total, "unit")
-                bars.console.print(f"  {units}, {seconds:.1f} s", highlight=False)
+                jobs = rules.count_of(total, "job")
+                bars.console.print(f"  {jobs}, {seconds:.1f} s", highlight=False)
 
         yield show

@@ -81,14 +81,14 @@ class Costs(NamedTuple):
         wanted, most = self.proposal, max(self.peaks, default=0)
         if self.memory is not None and most > self.memory:
             yield (
-                f"{self.task} requests too little memory: mem is {self.memory}, and a unit "
+                f"{self.task} requests too little memory: mem is {self.memory}, and a job "
                 f"took {most:.0f} MB. Request {wanted['mem']}."
             )
         cpus = wanted.get("cpus_per_task", 1)
         if self.cpus is not None and cpus > self.cpus:
             yield (
                 f"{self.task} requests too few processors: cpus_per_task is {self.cpus}, "
-                f"and a unit kept {cpus} of them busy."
+                f"and a job kept {cpus} of them busy."
             )
 
 
@@ -119,7 +119,7 @@ def show(costs: Sequence[Costs]) -> None:
         return
     head = (
         "",
-        "units",
+        "jobs",
         "seconds",
         "(most)",
         "processors",
@@ -153,9 +153,7 @@ def show(costs: Sequence[Costs]) -> None:
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print(
-        f"\nCosts of a unit; the suggested memory is {MARGIN} times the highest peak:"
-    )
+    print(f"\nCosts of a job; the suggested memory is {MARGIN} times the highest peak:")
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("   ", "  ".join(cells).rstrip())

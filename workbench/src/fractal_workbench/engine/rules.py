@@ -61,13 +61,15 @@ class WorkflowError(Exception):
 
     Attributes:
         reason: What went wrong.
-        task: The name of the task, once one was started.
+        number: Of the step, from 1, once one was started.
+        task: The name of its task.
         unit: The unit of that task, if one of them failed.
         log: What that unit printed.
         images: The image list as the server would have kept it.
     """
 
     reason: str
+    number: int | None = None
     task: str | None = None
     unit: str | None = None
     log: str = ""
@@ -86,7 +88,9 @@ class WorkflowError(Exception):
 
     def __str__(self) -> str:
         """Give place, reason and log."""
-        where_and_why = ": ".join(filter(None, [self.task, self.unit, self.summary]))
+        place = [self.number and f"step {self.number}", self.task]
+        step = ", ".join(map(str, filter(None, place)))
+        where_and_why = ": ".join(filter(None, [step, self.unit, self.summary]))
         lines = map(printable, where_and_why.split("\n"))
         log = without_expected_trace(self.log)
         return "\n".join(lines) + (log and f"\n\n{log}")
@@ -748,8 +752,8 @@ def merge_units(outputs: list[TaskOutput], task: Task, urls: list[str]) -> TaskO
         updates = [ImageUpdate(zarr_url=url) for url in urls]
         return TaskOutput(image_list_updates=updates)
     if empty and task.output_types:
-        units = count_of(empty, "unit")
-        warn(f"{units} returned no image, so that {task.output_types} is not set there")
+        jobs = count_of(empty, "job")
+        warn(f"{jobs} returned no image, so that {task.output_types} is not set there")
     try:
         return merge_outputs(outputs)
     except ValueError as error:

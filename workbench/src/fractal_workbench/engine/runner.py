@@ -66,7 +66,7 @@ def print_progress(done: int, total: int, seconds: float) -> None:
     """Print about ten lines for each step."""
     if done == total or (done and done % (total // 10 + 1) == 0):
         print(
-            f"  {done} of {rules.count_of(total, 'unit')}, {seconds:.1f} s", flush=True
+            f"  {done} of {rules.count_of(total, 'job')}, {seconds:.1f} s", flush=True
         )
 
 
@@ -98,7 +98,7 @@ def run_workflow(
     """
     image_list: list[Any] = [*images]
     spent: list[costs.Costs] = []
-    name = None
+    number = name = None
     try:
         given = options | {"workflow": workflow, "images": image_list}
         job = rules.read_job(zarr_dir=str(zarr_dir), **given)
@@ -130,7 +130,7 @@ def run_workflow(
                     raise done.error
                 filters = filters | planned.task.output_types
     except WorkflowError as error:
-        error.task, error.images = name, image_list
+        error.number, error.task, error.images = number, name, image_list
         raise
     finally:
         costs.show(spent)
@@ -209,7 +209,7 @@ def update_list(
     for failure in failures[:MAX_ROWS]:
         print(f"  failed: {failure.unit}: {failure.summary}")
     if len(failures) > MAX_ROWS:
-        print(f"  failed: {rules.count_of(len(failures) - MAX_ROWS, 'more unit')}")
+        print(f"  failed: {rules.count_of(len(failures) - MAX_ROWS, 'more job')}")
     for failure in failures:
         if isinstance(failure, OutputsLost):
             raise failure
@@ -252,7 +252,7 @@ def plan_units(
         part = "non_parallel"
         executable = package.find_executable(task, part)
         own = folder / part
-        unit = Unit("non-parallel unit", number, part, package, executable, args, own)
+        unit = Unit("non-parallel job", number, part, package, executable, args, own)
         if task.type.endswith("non_parallel"):
             return [unit]
         (future,) = run_units(run, [unit])
@@ -264,12 +264,12 @@ def plan_units(
         calls = [*distinct.values()]
     if len(calls) > MAX_UNITS:
         raise WorkflowError(
-            f"{len(calls)} units, and the server allows {MAX_UNITS}: run the step on fewer "
+            f"{len(calls)} jobs, and the server allows {MAX_UNITS}: run the step on fewer "
             "images at a time"
         )
     return [
         Unit(
-            f"unit {index} ({call['zarr_url']})",
+            f"job {index} ({call['zarr_url']})",
             number,
             "parallel",
             package,
@@ -295,8 +295,8 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
     call = partial(run_unit, processes=run.processes)
     if run.finished and units:
         if known := run.finished.find(units):
-            units_of_step = rules.count_of(total, "unit")
-            print(f"  {known} of {units_of_step} reused from the last run")
+            jobs = rules.count_of(total, "job")
+            print(f"  {known} of {jobs} reused from the last run")
         call = partial(run.finished.run, call)
     with ThreadPoolExecutor(run.job.workers) as pool:
         try:
@@ -315,10 +315,10 @@ def run_units(run: Run, units: list[Unit]) -> list[Future[Any]]:
                     time.sleep(0.01)
             raise
     if noisy := sum("warning" in unit.log().lower() for unit in units):
-        flagged = rules.count_of(noisy, "unit")
+        flagged = rules.count_of(noisy, "job")
         warn(f"newer servers flag {flagged}, as 'warning' occurs in the log")
     if silent := sum(not f.exception() and f.result() is None for f in futures):
-        affected = rules.count_of(silent, "unit")
+        affected = rules.count_of(silent, "job")
         warn(f"{affected} wrote no output, which the server takes for an empty one")
     return futures
 
