@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ WELLS = [24, 96, 384]
 JOBS_AT_ONCE = 8
 N_IMAGES = [1000, 10_000, 100_000]
 N_JOBS = [1000, 10_000]
+N_STEPS = 10
 
 
 class Curve(NamedTuple):
@@ -170,20 +172,23 @@ def work_on_well(image: str) -> tuple[float, float]:
     return waiting, time.perf_counter() - start
 
 
-def write_plate(plate: Path, n_wells: int, side: int, *, labels: bool) -> list[str]:
-    """Write a plate with one image in each well; return the folders of the images."""
+def write_plate(
+    plate: Path, n_wells: int, side: int, *, labels: bool, acquisitions: int = 1
+) -> list[str]:
+    """Write a plate with an image of each acquisition in each well; return their folders."""
     from my_fractal_tasks.kit import create_plate
 
     names = [(chr(65 + n // 24), f"{n % 24 + 1:02}") for n in range(n_wells)]
-    create_plate(plate, {name: {"0": 0} for name in names})
+    numbers = {str(number): number for number in range(acquisitions)}
+    create_plate(plate, dict.fromkeys(names, numbers))
     first = plate.with_name("first.zarr")
     write_image(first, (1, 1, side, side), 2048, 0)
     if labels:
         work_on_well(str(first))
     images = []
-    for row, column in names:
+    for (row, column), number in product(names, numbers):
         # Links take no space; what writes a file makes a new one.
-        image = plate / row / column / "0"
+        image = plate / row / column / number
         shutil.copytree(first, image, copy_function=os.link)
         images.append(str(image))
     return images
@@ -326,6 +331,88 @@ def curves_of_page(package: Path, folder: Path) -> Iterator[Curve]:
     yield Curve("size of the page", "wells", "MB", {"page": sizes})
 
 
+def step_done(number: int, made: str, images: list[Any], job: Any) -> Any:
+    """Record of a step that has given all images something."""
+    from fractal_workbench.engine.costs import Costs
+    from fractal_workbench.engine.history import StepDone
+    from fractal_workbench.engine.rules import Step, Task
+
+    name = f"Make {made or 'images'}"
+    step = {"task": {"pkg_name": "my-fractal-tasks", "name": name}, "args_parallel": {}}
+    units = [job._replace(name=f"unit of {image['zarr_url']}") for image in images]
+    return StepDone(
+        number=number,
+        total=N_STEPS,
+        package="my-fractal-tasks",
+        version="1",
+        task=Task(name=name, type="parallel"),
+        step=Step.model_validate(step),
+        filters={},
+        before=images if number > 1 else [],
+        inputs=[image["zarr_url"] for image in images] if number > 1 else [],
+        after=images,
+        units=units,
+        costs=[Costs(name, "parallel", None, None, [unit.cost for unit in units])],
+        seconds=1.0,
+        error=None,
+    )
+
+
+def page_of_steps(folder: Path, n_wells: int) -> tuple[float, float]:
+    """Seconds from start to end, and MB, of the page of ten steps on two acquisitions."""
+    from my_fractal_tasks.kit.ngff import add_to_image
+
+    from fractal_workbench.engine.costs import Cost
+    from fractal_workbench.engine.history import UnitDone
+    from fractal_workbench.report.page import Report
+
+    urls = write_plate(
+        folder / "plate.zarr", n_wells, 1024, labels=True, acquisitions=2
+    )
+    images = [
+        {
+            "zarr_url": url,
+            "origin": None,
+            "attributes": {
+                "plate": "plate.zarr",
+                "well": well,
+                "acquisition": int(number),
+            },
+            "types": {},
+        }
+        for url in urls
+        for *_, row, column, number in [Path(url).parts]
+        for well in [row + column]
+    ]
+    job = UnitDone("", "parallel", {}, Cost(1.0, 1.0, 100.0), None, "ended\n", False)
+    page = Report("Ten steps", folder, [], [])
+    for number in range(1, N_STEPS + 1):
+        made = ""
+        if number > 1:
+            kind, name = ("labels", "objects") if number % 2 else ("tables", "features")
+            made = f"{name}{number}"
+            for url in urls:
+                source = Path(url, kind, name)
+                target = source.with_name(made)
+                shutil.copytree(source, target, copy_function=os.link)
+                add_to_image(target)
+        page.add(step_done(number, made, images, job))
+    file = folder / "page.html"
+    start = time.monotonic()
+    page.write(file)
+    return page.seconds + time.monotonic() - start, file.stat().st_size / 1e6
+
+
+def curves_of_steps(folder: Path) -> Iterator[Curve]:
+    """Time and size of the page of a workflow of ten steps."""
+    pages = {n: page_of_steps(folder / f"steps{n}", n) for n in WELLS}
+    name = "two acquisitions"
+    seconds = {n: time for n, (time, _) in pages.items()}
+    yield Curve("page of ten steps", "wells", "seconds", {name: seconds})
+    sizes = {n: size for n, (_, size) in pages.items()}
+    yield Curve("size of the page of ten steps", "wells", "MB", {name: sizes})
+
+
 def draw(curves: Sequence[Curve], file: Path) -> None:
     """Draw all curves, on logarithmic axes of numbers, from zero."""
     import matplotlib
@@ -377,6 +464,7 @@ def measure(package: Path, folder: Path, args: argparse.Namespace) -> Iterator[C
         yield curve_of_locks(folder)
         yield curve_of_tables(folder)
         yield from curves_of_page(package, folder)
+        yield from curves_of_steps(folder)
 
 
 def about(rounds: int) -> str:
