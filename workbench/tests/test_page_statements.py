@@ -629,6 +629,11 @@ def test_time_points_are_never_added_up(tmp_path: Path) -> None:
     assert objects.text == "2 in each of 12 images and time points"
     (by_time,) = [plot for plot in area.plots if "by time point" in plot]
     assert "area by time point, medians: 0 2, " in by_time
+    short = measured_figures(group, {}, full=False)
+    assert [(one.text.partition(";")[0], one.plots) for one in short] == [
+        ("2 in each of 12 images and time points", []),
+        ("median 4, from 0 to 8", []),
+    ]
     # Without a label image, they are rows; also these are not added up.
     kit.write_table(
         tmp_path / "A01", "frames", {"time_point": [0, 1, 2], "mean": [1.0, 2.0, 4.0]}

@@ -77,7 +77,7 @@ class Budget:
 
     Attributes:
         end: Time of the processor after which there are fewer pictures, by
-            `time.process_time`: they do not depend on what else the machine does.
+            `time.process_time`.
         size: Bytes after which there are fewer.
         used: Bytes of the pictures so far.
     """

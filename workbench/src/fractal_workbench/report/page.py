@@ -66,7 +66,7 @@ from .table_units import find_units
 from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
-SECONDS = 45.0  # for the page in all, but for what has to be
+SECONDS = 60.0  # of the processor, for the page in all, but for what has to be
 MAX_BYTES = 9e6  # of pictures of steps, so that a large plate stays below 20 MB
 MAX_TABLES = 1000  # images whose tables are looked at
 
@@ -140,7 +140,8 @@ class Report:
         self.workflow, self.options = workflow, options
         self.start, self.view = images, view
         self.sections: list[Section] = []
-        self.seconds = 0.0  # that the page itself took
+        # Of the processor: pictures do not depend on what else the machine does.
+        self.seconds = 0.0
         self._later = later  # folders that are not shown yet
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
@@ -148,7 +149,6 @@ class Report:
         self._focus: dict[str, tuple[float, float]] = {}
         self._columns: list[Column] = []
         self._bytes = 0  # of pictures of steps
-        self._busy = 0.0  # seconds of the processor for these
         self._tables: dict[Path, TableState] = {}
         self._positions: dict[str, Position | None] = {}
         self._conditions = Conditions()
@@ -201,13 +201,13 @@ class Report:
 
     def _safely(self, remarks: list[str], what: str, act: Callable[[], None]) -> None:
         """Call a function; an error becomes a remark."""
-        start = time.monotonic()
+        start = time.process_time()
         try:
             act()
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
             remarks.append(f"{what} cannot be shown: {reason}")
-        self.seconds += time.monotonic() - start
+        self.seconds += time.process_time() - start
 
     def _time_left(self, most: float) -> float:
         """Seconds for work that can be cut short, between two limits."""
@@ -284,11 +284,10 @@ class Report:
         for url in [*self._views]:
             if url not in left:
                 del self._views[url]
-        start = time.process_time()
         # A step may take twice its part of what is left.
         part = 2 / (max(done.total - done.number, 0) + 2)
         budget = Budget(
-            time.process_time() + max(SECONDS - self._busy, 2.0) * part,
+            time.process_time() + max(SECONDS - self.seconds, 2.0) * part,
             max(MAX_BYTES - self._bytes, 0) * part,
         )
         section.figures = compare(
@@ -306,7 +305,6 @@ class Report:
             budget,
         )
         self._bytes += budget.used
-        self._busy += time.process_time() - start
         title = f"{done.number}. {step_name(done)}"
         column = Column(f"step-{done.number}", title)
         for number, figure in enumerate(section.figures, 1):
@@ -336,7 +334,9 @@ class Report:
             # Once on the page, and where there can be enough controls.
             enough = len(wells) >= 2 * MIN_CONTROLS
             group.needs_control = controls == {""} and enough and not shown
-            section.tables.append((group, measured_figures(group, conditions)))
+            full = self.seconds < SECONDS
+            figures = measured_figures(group, conditions, full=full)
+            section.tables.append((group, figures))
 
     def _find_units(self, group: TableGroup) -> None:
         """Find the units of the columns of tables, by their images."""

@@ -87,9 +87,12 @@ def anchor(plate: Path | str, acquisition: str, well: str) -> str:
 
 
 def measured_figures(
-    group: TableGroup, conditions: Mapping[Position, Condition]
+    group: TableGroup,
+    conditions: Mapping[Position, Condition],
+    *,
+    full: bool = True,
 ) -> list[FeatureFigure]:
-    """Plots of the values of each feature."""
+    """Plots of the values of each feature; without `full`, these in words."""
     figures: list[FeatureFigure] = []
     groups = groups_of(group, conditions)
     maps = layers(group)
@@ -124,6 +127,9 @@ def measured_figures(
                 f"{plots.short(values[n])} in {place_of(group, n, names)}"
                 for n in np.flatnonzero(np.isfinite(values)).tolist()
             )
+        if not (full or text or in_table):
+            low, middle, high = map(plots.short, np.percentile(known, (0, 50, 100)))
+            text = f"median {middle}, from {low} to {high}; no charts, to save time"
         drawn = []
         if not text and not in_table:
             drawn += [plots.histogram(known, label)] if len(known) >= FEW else []
@@ -138,7 +144,7 @@ def measured_figures(
             differs = (
                 np.ptp(finite) > ALIKE * np.max(np.abs(finite)) if finite else False
             )
-            if len(finite) >= MIN_WELLS and differs:
+            if full and len(finite) >= MIN_WELLS and differs:
                 single = np.isfinite(values[rows]).sum() <= len(by)
                 title = label if single else f"median of {label}"
                 title = ", ".join(filter(None, [title, names[layer]]))
