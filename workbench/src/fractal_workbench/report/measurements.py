@@ -408,10 +408,14 @@ def by_well(group: TableGroup, rows: Array, feature: str) -> dict[str, float]:
         rows: Mask of the rows of a layer: a number of objects is there once in each well.
         feature: Name of the feature.
     """
-    values, wells = group.features[feature][rows], group.wells[rows]
+    values = group.features[feature][rows]
+    names, places = np.unique(group.wells[rows], return_inverse=True)
+    order = np.argsort(places, kind="stable")
+    ends = np.cumsum(np.bincount(places))[:-1]  # each well is compared once
     result = {}
-    for name in np.unique(wells):
-        mine = values[wells == name]
-        mine = mine[np.isfinite(mine)]
-        result[str(name)] = float(np.median(mine)) if len(mine) else float("nan")
+    for name, of_well in zip(
+        names.tolist(), np.split(values[order], ends), strict=True
+    ):
+        known = of_well[np.isfinite(of_well)]
+        result[name] = float(np.median(known)) if len(known) else float("nan")
     return result

@@ -66,7 +66,7 @@ from .table_units import find_units
 from .views import Taken, View, first_line, short_name, try_view
 
 MANY_UNITS = 12  # from which on their costs are plotted
-SECONDS = 60.0  # of the processor, for the page in all, but for what has to be
+SECONDS = 45.0  # of the processor, for the page in all, but for what has to be
 MAX_BYTES = 9e6  # of pictures of steps, so that a large plate stays below 20 MB
 MAX_TABLES = 1000  # images whose tables are looked at
 

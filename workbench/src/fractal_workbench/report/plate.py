@@ -16,6 +16,7 @@ from .conditions import Condition
 from .measurements import Layer, Position, TableGroup, by_well, layers, natural
 from .pick_images import Image
 from .pictures import PALETTE, encode, mixed, shows, stretched
+from .pixels import Array
 from .views import COLOURS, Channel, View, first_line, short_name, take_view
 
 MAX_PLATES = 4
@@ -94,8 +95,8 @@ def measured_figures(
 ) -> list[FeatureFigure]:
     """Plots of the values of each feature; without `full`, these in words."""
     figures: list[FeatureFigure] = []
-    groups = groups_of(group, conditions)
     maps = layers(group)
+    groups = groups_of(group, maps, conditions)
     names = layer_names(maps)
     for feature, values in group.features.items():
         known = values[np.isfinite(values)]
@@ -288,14 +289,16 @@ def layer_names(maps: Iterable[Layer]) -> dict[Layer, str]:
 
 
 def groups_of(
-    group: TableGroup, conditions: Mapping[Position, Condition]
+    group: TableGroup,
+    maps: Mapping[Layer, Array],
+    conditions: Mapping[Position, Condition],
 ) -> dict[str, list[str]]:
     """Group of each row, for each kind of group: wells, conditions, or both.
 
     Rows of several plates, acquisitions or images of a well are never in one group.
     """
     layer_of = [""] * len(group.wells)
-    names = layer_names(maps := layers(group))
+    names = layer_names(maps)
     for layer, rows in maps.items():
         for number in np.flatnonzero(rows).tolist():
             layer_of[number] = names[layer]
