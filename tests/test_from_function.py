@@ -530,7 +530,41 @@ TASKS = {
     "Limits": "lab.py:limits",
     "Large Objects": "lab.py:large_objects",
     "Bands": "lab.py:profile --axes yx",
+    # Functions and arguments that have names of the task, its test, Python or the kit.
+    "Own Blobs": "names.py:blobs",
+    "Own Labels": "names.py:label_image",
+    "Own Points": "names.py:find_points",
+    "Own Result": "names.py:expected",
+    "Own Sum": "names.py:sum",
+    "Own Filter": "names.py:filter_image --array path,pixels",
+    "Own Name": "names.py:own_name",
 }
+NAMES = """
+import numpy as np
+from scipy import ndimage
+from skimage.feature import peak_local_max
+
+def blobs(image, sigma: float = 1.0, options: int = 1):
+    return ndimage.label(ndimage.gaussian_filter(image, sigma) > 5000)[0]
+
+def label_image(image, min_size: int = 5000, derive_label: float = 1.0):
+    return ndimage.label(image > min_size)[0]
+
+def find_points(image, label_name: float = 5000, found: int = 2):
+    return peak_local_max(image, min_distance=found, threshold_abs=label_name)
+
+def expected(image, channel: float = 1.5, np: int = 1):
+    return ndimage.gaussian_filter(image, channel)
+
+def sum(image, image_table: float = 2.0):
+    return {"sum": float(image.sum() * image_table)}
+
+def filter_image(path, pixels, overwrite: float = 0.5):
+    return (path * overwrite + pixels * (1 - overwrite)).astype(path.dtype)
+
+def own_name(image, suffix: float = 1.0):
+    return ndimage.gaussian_filter(image, suffix)
+"""
 
 
 def check_package(package: Path, *tests: str) -> None:
@@ -547,6 +581,7 @@ def check_package(package: Path, *tests: str) -> None:
 def test_a_task_of_a_function_is_green_at_once(render, tmp_path):
     package = render(tmp_path / "package", project_name="new-tasks", examples=[])
     shutil.copy(LABORATORY, package / "lab.py")
+    (package / "names.py").write_text(NAMES)
     cases = [[name, "--from", *shlex.split(case)] for name, case in TASKS.items()]
     entropy = ["--from", "skimage.measure:shannon_entropy", "--makes", "features"]
     cases += [["Object Entropy", *entropy]]
@@ -554,6 +589,7 @@ def test_a_task_of_a_function_is_green_at_once(render, tmp_path):
     for (name, *_), text in zip(cases, said, strict=True):
         assert "Nothing was written" not in text, (name, text)
     (package / "lab.py").unlink()
+    (package / "names.py").unlink()
     tasks = create_manifest(package)
 
     # The arguments are those of the function; what a form cannot show is left out.

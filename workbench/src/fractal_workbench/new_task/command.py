@@ -1,6 +1,7 @@
 """Add a task to a package: from a function, from scratch, or a worked example."""
 
 import ast
+import builtins
 import importlib
 import importlib.util
 import json
@@ -24,7 +25,15 @@ from ..project import ANSWERS, project
 from ..task_list import read_entries
 from ..template.command import TemplateError, kept_files, recorded_answers, render
 from .merge import with_dependencies, with_tasks
-from .names import RESERVED, Needed, Rejected, module_name, module_problems, scaffold
+from .names import (
+    RESERVED,
+    Needed,
+    Rejected,
+    bound_names,
+    module_name,
+    module_problems,
+    scaffold,
+)
 
 if TYPE_CHECKING:
     from .function import Function
@@ -159,17 +168,20 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
             f"--type {given.type}: from a function that makes {MADE[makes]} comes a task of "
             f"the type {MAKES[makes][0]}."
         )
-    if function.name in {module_name(name), *functions.TAKEN}:
-        origin = Path(given.function.rpartition(":")[0]).stem.partition(".")[0]
-        function.alias = f"{origin}_{function.name}"
     is_own = module.partition(".")[0] == project().root.name
     annotations = getattr(functions.source_of(called), "__annotations__", None)
     function.is_untyped = is_own and not annotations
     place = f"task/{SCAFFOLDS[makes]}"
-    files = new_task(name, place, folder, extra, function=function, makes=makes)
     task = module_name(name)
+    other_name = f"{module.rpartition('.')[2]}_{function.name}"
+    function.alias = other_name if function.name == task else ""
     tests = project().folder / "tests"
-    for path in (project().root / f"{task}.py", tests / f"test_{task}.py"):
+    paths = project().root / f"{task}.py", tests / f"test_{task}.py"
+    answers = {"function": function, "makes": makes}
+    files = new_task(name, place, folder, extra, **answers)
+    if rename_what_clashes(function, other_name, [files[path] for path in paths]):
+        files = new_task(name, place, folder / "renamed", extra, **answers)
+    for path in paths:
         files[path] = polished(path, files[path])
     if not is_own:
         require(files, requirement(module.partition(".")[0]))
@@ -199,7 +211,7 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         print(f"Its output, by the docstring of {function.name}: {function.returned}")
     for key, kinds in function.narrowed.items():
         print(f"{key}: {kinds}.")
-    for argument in function.arguments:
+    for argument in (*function.arguments, *function.channels):
         if argument.task_name != argument.name and not argument.is_fixed:
             print(
                 f"{argument.name} is called {argument.task_name}: the task has a {argument.name} of its own."
@@ -207,6 +219,34 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     for key, reason in function.left.items():
         print(f"{key} stays at its default: {reason}.")
     return files
+
+
+def rename_what_clashes(
+    function: "Function", other_name: str, texts: Sequence[str]
+) -> bool:
+    """Give a function and its arguments other names where a task or its test has these.
+
+    Args:
+        function: The function; its `alias`, and the `task_name` of arguments, may change.
+        other_name: The alias of the function if it needs one.
+        texts: The module of the task, and its test.
+
+    Returns:
+        Whether something has changed.
+    """
+    bound = [bound_names(text) for text in texts]
+    if max(names.count(function.name) for names in bound) > 1 or function.name in dir(
+        builtins
+    ):
+        function.alias = other_name
+    shadowed = [
+        argument
+        for argument in (*function.arguments, *function.channels)
+        if bound[0].count(argument.task_name) > (not argument.is_fixed)
+    ]
+    for argument in shadowed:
+        argument.task_name = f"{function.name}_{argument.name}"
+    return function.alias == other_name or bool(shadowed)
 
 
 def analyse(

@@ -49,25 +49,6 @@ THREADS = {
     "workers",
 }
 
-# Names that a task needs for something else.
-TAKEN = {"arguments", "channel", "columns", "feature_table", "image", "label_name"}
-TAKEN |= {"channels", "of_channels", "segment"}
-TAKEN |= {"level", "logger", "made", "output", "overwrite", "regions", "rois", "step"}
-TAKEN |= {"suffix", "table_name", "types", "zarr_dir", "zarr_url", "zarr_urls", "np"}
-TAKEN |= {
-    "process",
-    "pixels",
-    "options",
-    "expected",
-    "labels",
-    "label",
-    "min_size",
-    "whole",
-    "path",
-    "per",
-    "rows",
-}
-
 # What pip calls modules that have another name.
 DISTRIBUTIONS = {
     "bs4": "beautifulsoup4",
@@ -490,11 +471,6 @@ def load(file: Path) -> types.ModuleType:
 # --- its arguments ---
 
 
-def task_name(function: str, argument: str) -> str:
-    """Name in the task of an argument of a function."""
-    return f"{function}_{argument}" if argument in TAKEN else argument
-
-
 def read(
     function: Callable[..., Any],
     name: str,
@@ -664,7 +640,7 @@ def read(
         arguments.append(
             Argument(
                 name=key,
-                task_name=task_name(name, key),
+                task_name=key,
                 type=str(source(kind)),
                 description=text or f"As in `{name}`.",
                 default=None if required else repr(default),
@@ -679,7 +655,7 @@ def read(
         channels.append(
             Argument(
                 name=key,
-                task_name=task_name(name, key),
+                task_name=key,
                 type="Channel",
                 description=text or f"Channel that `{name}` gets as {key}.",
                 default=default,

@@ -142,6 +142,21 @@ def defined_names(text: str) -> list[str]:
     return names
 
 
+def bound_names(text: str) -> list[str]:
+    """Return all names that a module gives a meaning anywhere, with repetitions."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.alias):
+            names.append(node.asname or node.name)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.arg):
+            names.append(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+    return names
+
+
 def check_arguments(
     name: str, makes: str | None, task_type: str | None, *, model: bool
 ) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .function import NUMBERS, Argument, Function, task_name
+from .function import NUMBERS, Argument, Function
 from .names import Needed, Rejected
 
 SHAPES = {"yx": (56, 64), "zyx": (6, 56, 64)}
@@ -755,9 +755,7 @@ def offer(given: Function, function: Call) -> None:
             continue
         kind = "float" if float in taken else "int"
         text = given.open.pop(name)
-        argument = Argument(
-            name, task_name(given.name, name), f"{kind} | None", text, "None"
-        )
+        argument = Argument(name, name, f"{kind} | None", text, "None")
         given.arguments.append(argument)
         given.left.pop(name)
 
