@@ -55,6 +55,24 @@ def test_generated_text_that_no_longer_fits_an_example_is_stale(package):
     assert "test_gaussian_blur.py is as the template generated it" in test
 
 
+def test_steps_of_the_workflow_that_no_longer_fit_are_named(package):
+    modules = import_folder(package)
+    file = modules / "workflow.json"
+    workflow = json.loads(file.read_text())
+    steps = workflow["data"]["task_list"]
+    (blur,) = [step for step in steps if step["task"]["name"] == "Gaussian Blur"]
+    blur["args_parallel"] = {"sigma_yx": 2}
+    gone = {"task": blur["task"] | {"name": "Gausian Blur"}}
+    other = {"task": {"pkg_name": "of-others", "name": "Unknown"}}
+    unfinished = steps[0] | {"args_non_parallel": {}}
+    workflow["data"]["task_list"] = [other, blur, gone, unfinished]
+    file.write_text(json.dumps(workflow))
+    argument, task = find_stale(modules)
+    place = "workflow.json: step 2, 'Gaussian Blur', args_parallel"
+    assert f"{place}: no argument 'sigma_yx'; did you mean 'sigma_xy'? " in argument
+    assert "step 3, no task 'Gausian Blur'; did you mean 'Gaussian Blur'" in task
+
+
 @pytest.mark.parametrize(
     "scaffold", [p.name for p in SCAFFOLDS if not p.name.startswith("from_")]
 )

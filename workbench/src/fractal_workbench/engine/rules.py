@@ -630,8 +630,14 @@ def step_place(position: int) -> str:
     return f"step {position + 1}, "
 
 
-def find_mistakes(step: Step, task: Task) -> Iterator[str]:
-    """Yield mistakes of a step: unknown arguments, and settings that servers reject."""
+def find_mistakes(step: Step, task: Task, *, runs: bool = True) -> Iterator[str]:
+    """Yield mistakes of a step: unknown arguments, and settings that servers reject.
+
+    Args:
+        step: The step.
+        task: Its task.
+        runs: Whether it is to run as it is, so that it needs all values.
+    """
     name = task.name
     for kind in ("parallel", "non_parallel"):
         args = getattr(step, f"args_{kind}") or {}
@@ -660,7 +666,8 @@ def find_mistakes(step: Step, task: Task) -> Iterator[str]:
                 if key in elsewhere:
                     hint = f"move it to args_{other_kind}"
                 yield f"{name!r}, args_{kind}: no argument {key!r}; {hint}"
-        if missing := known & arguments.required - args.keys():
+        missing = known & arguments.required - args.keys()
+        if missing and runs:
             yield (
                 f"{name!r}, args_{kind}: no value for {', '.join(sorted(missing))}; give one "
                 "(null counts as not given)"

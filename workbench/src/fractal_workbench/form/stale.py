@@ -7,12 +7,17 @@ changed since, is stale.
 
 import ast
 import json
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
+from ..engine.rules import Step, Task, find_mistakes, without_nulls
+from ..kit.publish import suggest
 from ..project import MANIFEST
 from ..task_list import Entry, read_entries
 
@@ -176,11 +181,12 @@ def show_records(records: Records) -> str:
 
 
 def find_stale(package: Path) -> Iterator[str]:
-    """Yield generated texts that do not describe their task, and what is still to write.
+    """Yield texts and steps that do not fit their task, and what is still to write.
 
     Args:
         package: The folder of the modules.
     """
+    yield from find_stale_steps(package)
     try:
         records = read_records(package)
     except ValueError as error:
@@ -235,3 +241,33 @@ def undescribed(task: dict[str, Any]) -> Iterator[str]:
             for name, argument in part.get("properties", {}).items():
                 if "Missing description" in argument.get("description", ""):
                     yield f"{model}.{name}".removeprefix(".")
+
+
+def find_stale_steps(package: Path) -> Iterator[str]:
+    """Yield what is wrong with the steps of the package in its own workflow.
+
+    Args:
+        package: The folder of the modules, with a manifest that is up to date.
+    """
+    file, manifest = package / "workflow.json", package / MANIFEST
+    project = tomllib.loads((package.parents[1] / "pyproject.toml").read_text("utf-8"))
+    own = canonicalize_name(project["project"]["name"])
+    try:
+        workflow = json.loads(file.read_text("utf-8"))
+        steps = [*map(Step.model_validate, workflow.get("data", workflow)["task_list"])]
+        entries = json.loads(manifest.read_text("utf-8"))["task_list"]
+        tasks = {entry["name"]: Task.model_validate(entry) for entry in entries}
+    except (OSError, AttributeError, LookupError, TypeError, ValueError):
+        return  # there is no workflow, or the manifest's check names what is wrong
+    for number, step in enumerate(steps, start=1):
+        name = step.task.name
+        if canonicalize_name(step.task.pkg_name) != own:
+            continue
+        task = tasks.get(name)
+        mistakes = (
+            find_mistakes(without_nulls(step, task), task, runs=False)
+            if task
+            else [f"no task {name!r}; {suggest(name, tasks)}"]
+        )
+        for mistake in mistakes:
+            yield f"{file.relative_to(package.parents[1])}: step {number}, {mistake}"
