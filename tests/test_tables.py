@@ -234,6 +234,19 @@ def test_a_layout_keeps_the_text_unless_all_of_a_column_are_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["well;dose\nA1;1,5\nA2;2\n", 'well,dose\nA1,3\nA2,"0,25"\n']
+)
+def test_decimal_commas_of_a_layout_are_rejected(tmp_path, text):
+    path = tmp_path / "layout.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"plate_layout: .*'dose': write a point"):
+        read_layout(str(path))
+    path.write_text(text.replace("dose", "d") + "A3;x\n")
+    if ";" in text:  # with a text, it is no column of numbers
+        assert read_layout(str(path))["A01"] == {"d": "1,5"}
+
+
+@pytest.mark.parametrize(
     "row", ["1_0,0,0", "１,0,0", "1,1_0,0", "1,inf,0", "1,,0", "-1,0,0"]
 )
 def test_positions_are_numbers_by_the_same_grammar(tmp_path, row):

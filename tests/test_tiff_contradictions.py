@@ -250,3 +250,26 @@ def test_numbers_of_planes_in_steps_are_a_warning(tmp_path, caplog, numbers, is_
     assert (
         "z is 1, 3 in the names of files, in steps of 2" in caplog.text
     ) == is_warned
+
+
+def test_names_of_channels_in_another_order_are_rejected(tmp_path):
+    for name in ("AF-568", "DAPI"):
+        write(tmp_path / f"A01_{name}.tif", metadata=None)
+    pattern = {"pattern": "{row}{column}_{channel}.tif"}
+    with pytest.raises(
+        ValueError, match=r"channel_names: 'DAPI' is .* AF-568, DAPI, in"
+    ):
+        convert(tmp_path, channel_names=["DAPI", "AF-568"], **pattern)
+    with pytest.raises(ValueError, match=r"channel_names: 'dapi' is at position 0"):
+        convert(tmp_path, channel_names=["dapi", "actin"], **pattern)
+    convert(tmp_path, channel_names=["actin", "DAPI"], **pattern)
+    image = open_image(tmp_path / "plate.zarr/A/01/0")
+    assert image.channel_names == ["actin", "DAPI"]
+
+
+def test_names_of_channels_in_ome_xml_are_not_swapped(tmp_path):
+    channels = names("DAPI", "FITC")
+    write_ome(tmp_path / "A01.ome.tif", [PLANE] * 2, channels, SizeC=2)
+    with pytest.raises(ValueError, match=r"channel_names: 'FITC' is at position 0"):
+        convert(tmp_path, channel_names=["FITC", "DAPI"])
+    assert convert(tmp_path, channel_names=["nuclei", "actin"])

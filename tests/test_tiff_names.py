@@ -72,3 +72,44 @@ def test_the_pattern_of_a_microscope_that_fits_best_is_shown(tmp_path):
     naming = Naming.by(str(tmp_path), "incell", DEFAULT_PATTERN, None)
     with pytest.raises(ValueError, match=r"3\(fld >>x wv DAPI"):
         naming.read(find_tiffs(naming, []))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "channel"),
+    [
+        (
+            r"{well}_\[{channel}\]_s{field}",
+            "A01_[Hoechst 33342]_s7.tif",
+            "Hoechst 33342",
+        ),
+        (r"img \[{well}\] {channel} #{field}", "img [A-01] DAPI #7.tif", "DAPI"),
+        (r"{well}\*[_f{field}]_{channel}", "A01*_f7_DAPI.tif", "DAPI"),
+        (r"[x\]]{well}_{field}_{channel}", "x]A01_7_DAPI.tif", "DAPI"),
+        (r"[x\]]{well}_{field}_{channel}", "A01_7_DAPI.tif", "DAPI"),
+    ],
+)
+def test_a_name_may_have_brackets(tmp_path, pattern, name, channel):
+    pattern = pattern.replace("{well}", "{row}-{column}") if "A-" in name else pattern
+    (found,) = read(tmp_path, pattern, name)
+    assert (found.row, found.column, found.field) == ("A", "01", 7)
+    assert found.channel == channel
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "message"),
+    [
+        (
+            "{well}_[{channel}]_s1",
+            "A01_[DAPI]_s1.tif",
+            r"would be '\[DAPI\]'; in \[ \]",
+        ),
+        ("img [{well}]", "img [A01].tif", r"does not fit .*write \\\[ and \\\] for"),
+        ("{well}]", "A01].tif", r"cannot be read: a \[ or \] has no other"),
+        ("[{well}", "[A01.tif", r"cannot be read: a \[ or \] has no other"),
+    ],
+)
+def test_brackets_that_mean_something_else_are_explained(
+    tmp_path, pattern, name, message
+):
+    with pytest.raises(ValueError, match=f"pattern: .*{message}"):
+        read(tmp_path, pattern, name)

@@ -25,6 +25,7 @@ def find_channels(
                     f"channel_names: {list(given)}; the number of channels of acquisition "
                     f"{key.acquisition} is {n_channels}: give each another name"
                 )
+            _reject_swapped(given, group)
         return {key: list(given) for key in images}
     known: dict[int, list[str]] = defaultdict(list)
     labels = {}
@@ -36,6 +37,26 @@ def find_channels(
         key: unique_labels(labels[key], known[key.acquisition], group.extent)
         for key, group in images.items()
     }
+
+
+def _reject_swapped(given: Sequence[str], group: Group) -> None:
+    """Reject names of channels that are those of the files, in another order.
+
+    Raises:
+        ValueError: They are.
+    """
+    try:
+        labels = find_labels([*group.files, *group.absent], group.extent)
+    except ValueError:  # files differ, and the argument decides
+        return
+    known = [(label or "").lower() for label in labels]
+    for index, name in enumerate(given):
+        if name.lower() in known and known[index] != name.lower():
+            listed = ", ".join(label or "one without a name" for label in labels)
+            raise ValueError(
+                f"channel_names: {name!r} is at position {index}, and by the files the "
+                f"channels are {listed}, in this order: give the names in it"
+            )
 
 
 def find_wavelengths(

@@ -122,7 +122,14 @@ def read_layout(path: str) -> dict[str, dict[str, Condition]]:
             raise ValueError(f"{argument}: {path} has no other column than well")
         found[well] = dict(row)
     for column in next(iter(found.values()), {}):
-        numbers = parse_numbers(row[column] for row in rows)
+        texts = [row[column] for row in rows]
+        numbers = parse_numbers(texts)
+        if numbers is None and parse_numbers(text.replace(",", ".") for text in texts):
+            text = next(text for text in texts if "," in text)
+            raise ValueError(
+                f"{argument}: {path} has {text!r} in the column {column!r}: write a point "
+                "in place of the comma in numbers"
+            )
         if numbers is not None:
             for conditions, number in zip(found.values(), numbers, strict=True):
                 conditions[column] = number

@@ -24,6 +24,7 @@ DEFAULT_PATTERN = (
     "{row}{column}[_a{acquisition}][_f{field}][_c{channel}][_z{z}][_t{t}].*"
 )
 ALLOWED = f"allowed are well, {', '.join(FIELDS)}, each in braces"
+BRACKETS = r"in [ ] is what may be missing: write \[ and \] for brackets in a name"
 WELL = re.compile("([A-Za-z]{1,2})[-_ ]?([0-9]{1,3})")
 
 ENDINGS = (".tif", ".tiff", ".stk", ".btf", ".tf2", ".tf8")  # the last, of BigTIFF
@@ -166,10 +167,11 @@ class Naming(NamedTuple):
         if unfit:
             shown = [path.relative_to(self.folder).as_posix() for path in unfit[:5]]
             texts = [show_misfit(name, self.patterns) for name in shown]
+            hint = f"; {BRACKETS}" if any("[" in name for name in shown) else ""
             raise ValueError(
                 f"pattern: {' or '.join(map(_shown, self.patterns))} does not fit "
                 f"{len(unfit)} of {len(names)} file names: {', '.join(texts)}; the "
-                "argument skip leaves files out"
+                f"argument skip leaves files out{hint}"
             )
         return [name for name in names.values() if name]
 
@@ -194,6 +196,11 @@ class Naming(NamedTuple):
             given = "".join(self.well)
             raise ValueError(f"well: {given!r} is given, and {name} says {row}{column}")
         channel = said.get("channel", "0")
+        in_brackets = any("[{channel}]" in pattern for pattern in self.patterns)
+        if in_brackets and re.fullmatch(r"\[.*\]", channel):
+            raise ValueError(
+                f"pattern: the channel of {name} would be {channel!r}; {BRACKETS}"
+            )
         if "action" in said:
             channel = f"A{said['action']}_C{channel}"
         acquisition, field, z, t = (
@@ -262,7 +269,7 @@ def compile_pattern(
 
     Args:
         pattern: Fields in braces, * for any text, and in [ ] what may be missing. {well} is
-            {row}{column}.
+            {row}{column}. A backslash before *, [ or ] makes it a part of the name.
         greedy: Whether each part takes as much of a name as it can, or as little.
         any_channel: Whether the name of a channel may have _ and . in it.
 
@@ -270,23 +277,29 @@ def compile_pattern(
         ValueError: A field is unknown or repeated, or brackets do not match.
     """
     lazy = "" if greedy else "?"
-    expression = re.escape(pattern.replace("{well}", "{row}{column}"))
-    expression = expression.replace(re.escape(ENDING), ANY_ENDING)
-    meanings = {r"\[": "(?:", r"\]": f")?{lazy}", r"\*": f"[^/]*{lazy}"}
-    for escaped, meaning in meanings.items():
-        expression = expression.replace(escaped, meaning)
+    meanings = {"[": "(?:", "]": f")?{lazy}", "*": f"[^/]*{lazy}", ENDING: ANY_ENDING}
     for field, values in FIELDS.items():
         if field == "channel" and any_channel:
             values = "[^/]+"
-        place = re.escape("{" + field + "}")
-        expression = expression.replace(place, f"(?P<{field}>{values}{lazy})")
+        meanings["{" + field + "}"] = f"(?P<{field}>{values}{lazy})"
+    expression = ""
+    for part in split_pattern(pattern.replace("{well}", "{row}{column}")):
+        if part[0] == "{" and part not in meanings:
+            raise ValueError(f"pattern: {pattern!r}; {ALLOWED}")
+        text = part[1:] if len(part) == 2 else part  # without its backslash
+        expression += meanings.get(part, re.escape(text))
     try:
-        compiled = re.compile(expression, re.IGNORECASE)
+        return re.compile(expression, re.IGNORECASE)
     except re.error as error:
-        raise ValueError(f"pattern: {pattern!r} cannot be read: {error}") from error
-    if r"\{" in expression:
-        raise ValueError(f"pattern: {pattern!r}; {ALLOWED}")
-    return compiled
+        reason = str(error)
+        if "parenthesis" in reason or "unterminated" in reason:
+            reason = f"a [ or ] has no other one; {BRACKETS}"
+        raise ValueError(f"pattern: {pattern!r} cannot be read: {reason}") from error
+
+
+def split_pattern(pattern: str) -> list[str]:
+    """Fields, characters with a backslash, and single characters of a pattern."""
+    return re.findall(r"\\[]*[]|\{\w+\}|.", pattern, re.DOTALL)
 
 
 def fit_pattern(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
@@ -320,12 +333,12 @@ def show_misfit(name: str, patterns: Sequence[str]) -> str:
     """Mark the place where a name stops fitting, and say what the pattern has there."""
     farthest, expected = 0, patterns[0]
     for pattern in patterns:
-        parts = re.findall(r"\{\w+\}|.", pattern)
+        parts = split_pattern(pattern)
         for n_parts in range(len(parts), 0, -1):
             if parts[n_parts - 1] == "*":  # which fits everything
                 continue
-            start = "".join(parts[:n_parts])
-            start += "]" * (start.count("[") - start.count("]"))
+            some = parts[:n_parts]
+            start = "".join(some) + "]" * (some.count("[") - some.count("]"))
             match = compile_pattern(start).match(name)
             if match and match.end() > farthest:
                 farthest, expected = match.end(), "".join(parts[n_parts:])
