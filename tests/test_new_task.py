@@ -307,6 +307,7 @@ NO_FUNCTION = {
     "skimage.filters:gausian": "is it gaussian",
     "nothing_here.at_all:f": "No module named.*--with nothing_here",
     "missing.py:f": "No module named 'sklearn'.*--from missing.py:f --with scikit-learn",
+    "part.py:f": "imports helper.py, which lies beside it. Move helper.py into new_tasks",
     "own.py:by_seeds": "by_seeds needs seeds, .* place for arrays.*Write a function",
     "own.py:of_markers": "of_markers needs markers, .*--array image,markers",
     "own.py:keep_bright": "makes labels, and labels takes labels.*--array image,labels",
@@ -324,6 +325,8 @@ def test_a_function_that_no_task_can_call_is_rejected_with_a_remedy(render, tmp_
     (package / "own.py").write_text(OWN)
     (package / "broken.py").write_text("x = y\n")
     (package / "missing.py").write_text("import sklearn\n")
+    (package / "part.py").write_text("import helper\n")
+    (package / "helper.py").write_text("def f(image): return image\n")
     before = tree(package)
     spots = ["Mine", "--from", "own.py:find_spots"]
     cases = [["Mine", "--from", where] for where in NO_FUNCTION]

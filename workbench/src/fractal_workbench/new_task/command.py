@@ -190,7 +190,11 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     takes = [f"{function.array} takes the pixels"] if function.array else []
     if function.channels:
         named = ", ".join(argument.name for argument in function.channels)
-        takes = [f"{named} take the pixels of a channel each"]
+        numbers = ", ".join(str(number) for number in range(len(function.channels)))
+        takes = [
+            f"{named} take the pixels of a channel each, by default of channel {numbers}: "
+            "choose others in the workflow"
+        ]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
     part = "plane" if function.whole == "yx" else "volume, or plane of a 2D image"
     if function.table:

@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..form.check import check_numbers, check_texts, lost_options
+from ..project import project
 from .names import Needed, Rejected
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
@@ -401,6 +402,12 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
             and module_of in sys.modules
         ):
             raise Rejected(f"--from {place}: {error}") from error
+        if file and (beside := file.with_name(f"{module_of}.py")).exists():
+            raise Rejected(
+                f"--from {place}: {file.name} imports {beside.name}, which lies beside it. "
+                f"Move {beside.name} into {project().root.name}, and write "
+                f"`from {project().root.name}.{module_of} import ...` in {file.name}."
+            ) from error
         model = ""
         if module_of in FRAMEWORKS:
             model = " If a model needs it, begin with --makes label --model instead."

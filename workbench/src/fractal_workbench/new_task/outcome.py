@@ -152,9 +152,9 @@ def call(
         trouble = (
             f"{given.name} warns: {warned[0].category.__name__}: {warned[0].message} "
             f"({Path(warned[0].filename).name}, line {warned[0].lineno})\n"
-            "Fractal flags a run that warns, and the tests of the package fail. Give other "
-            "values by --set NAME=VALUE, or write a function that calls it and does not "
-            f"warn, {OWN}."
+            "Fractal flags a run that warns, and the tests of the package fail. Change that "
+            "line if it is yours. If not, give other values by --set NAME=VALUE, or write a "
+            f"function that calls it and does not warn, {OWN}."
         )
     for key, array in arrays.items():
         if not np.array_equal(array, before[key]):
