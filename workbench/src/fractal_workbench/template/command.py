@@ -183,7 +183,13 @@ def last_line(error: object) -> str:
     What git adds to a reason, it begins with an empty line.
     """
     printed = (str(error).strip() or repr(error)).partition("\n              | \n")[0]
-    return printed.splitlines()[-1].rpartition("| ")[2].strip()
+    reason = printed.splitlines()[-1].rpartition("| ")[2].strip()
+    if "must be run in a work tree" in reason:
+        reason += (
+            ": the template is a bare repository; write its path as an address, such as "
+            "file:///data/template.git, for _src_path in .copier-answers.yml, and commit"
+        )
+    return reason
 
 
 def newer_version() -> str | None:
@@ -282,11 +288,11 @@ def check() -> int:
     """Show whether there is a newer template, and which files differ from the recorded one."""
     with tempfile.TemporaryDirectory() as folder:
         drifted = drifted_files(render(Path(folder)))
+    for name in drifted:  # also if the newest version is unknown
+        print(f"{name} {_state(project().folder / name)}", flush=True)
     version = newer_version()
     if version:
         print(f"There is a newer template, {version}: run `nox -s template -- update`.")
-    for name in drifted:
-        print(f"{name} {_state(project().folder / name)}")
     if drifted:
         print(
             "An update keeps your changes of these, and does not bring back what is gone.\n"
@@ -433,8 +439,9 @@ def update() -> None:
     problems = ""
     if marked:
         problems = (
-            "Resolve the conflicts, which are marked, first those in noxfile.py and "
-            "pyproject.toml. Then run `nox -s manifest`, and commit all files:\n"
+            "Resolve the conflicts, which are marked, and those in noxfile.py and "
+            "pyproject.toml first, if they have any. Then run `nox -s manifest` and `nox`, "
+            "and commit all files:\n"
         )
         problems += "\n".join(sorted(marked))
     if lost := lost - marked:
