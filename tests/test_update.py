@@ -548,6 +548,22 @@ def test_a_drifted_file_is_found_shown_and_restored(history, tmp_path):
     assert "pyproject.toml: " in run_template(package, exit_code=1)
 
 
+def test_a_bare_repository_without_tags_needs_an_address(history, tmp_path):
+    package = make_package(history, NOW, tmp_path / "package")
+    bare = tmp_path / "template.git"
+    run("git", "clone", "--quiet", "--bare", "--no-tags", history, bare)
+    replace(
+        package / ".copier-answers.yml", f"_src_path: {history}", f"_src_path: {bare}"
+    )
+    sha = git(history, "rev-parse", f"{NOW}^{{commit}}").strip()
+    replace(package / ".copier-answers.yml", f"_commit: '{NOW}'", f"_commit: {sha}")
+    append("# Ours.\n", package / "noxfile.py")
+    commit(package)
+    said = run_template(package, exit_code=1)
+    assert "noxfile.py has changed here" in said  # what is known is not lost
+    assert "such as file:///data/template.git, for _src_path" in said
+
+
 def test_dependabot_may_be_ahead(history, tmp_path):
     package = make_package(history, NEXT, tmp_path / "package")
     workflow = package / ".github" / "workflows" / "ci.yml"
