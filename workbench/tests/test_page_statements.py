@@ -22,6 +22,7 @@ from scipy import ndimage
 from fractal_workbench import kit
 from fractal_workbench.docs.demo_pictures import PAGE, read_pictures, write_pictures
 from fractal_workbench.engine import costs, history, rules
+from fractal_workbench.report import plots
 from fractal_workbench.report import reproduce as reproduce_module
 from fractal_workbench.report.conditions import Condition, Conditions
 from fractal_workbench.report.measurements import (
@@ -860,3 +861,12 @@ def test_a_column_with_a_text_in_any_image_has_no_distribution(tmp_path: Path) -
     (group,) = measure(tables, lambda path: Position(tmp_path, path.name, ""), 60)
     assert sorted(group.features["area"]) == [1, 2, 3]
     assert "batch" not in group.features
+
+
+def test_a_long_label_of_a_plot_has_lines_that_fit() -> None:
+    label = "mean AF-568 of image (grey values), acquisition 1"
+    assert plots.lines_of(label, 20) == [
+        "mean AF-568 of image",
+        "(grey\u00a0values),",
+        "acquisition\u00a01",
+    ]

@@ -46,6 +46,7 @@ STYLE: Any = {
 FEW = 5  # values, of which a box would say too much
 WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9][0-9]{0,2})")
 WIDTH = 3.1  # inches of 96 pixels: two or three plots stand side by side
+LETTERS = 44  # of a line that is as wide
 
 
 class Link(NamedTuple):
@@ -80,7 +81,7 @@ def histogram(values: Array, label: str, *, from_zero: bool = False) -> str:
             axes.set_xlim(0, bins[-1])
         axes.hist(known, bins, color=MARK, edgecolor=SOFT, linewidth=0.5)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.set_xlabel(label)
+        axes.set_xlabel("\n".join(lines_of(label, LETTERS)), loc="right")
         axes.set_ylabel("count")
         missing = (
             f", {len(values) - len(known)} missing" if len(known) < len(values) else ""
@@ -140,7 +141,7 @@ def boxes(groups: Mapping[str, Array], label: str, of: str) -> str:
         every = np.concatenate([*known.values()])
         integers = bool((every == np.round(every)).all())
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=integers))
-        axes.set_xlabel(label)
+        axes.set_xlabel("\n".join(lines_of(label, LETTERS)), loc="right")
         axes.set_title(f"by {of}", loc="left")
         medians = ", ".join(f"{n} {short(np.median(v))}" for n, v in known.items())
         return as_svg(figure, f"{label} by {of}, medians: {medians}")
@@ -164,10 +165,7 @@ def plate_map(
     with mpl.rc_context(STYLE | {"xtick.labelsize": 7, "ytick.labelsize": 7}):
         cell = float(np.clip(4 / max(n_columns, n_rows), 0.165, 0.45))
         width, height = cell * n_columns, cell * n_rows
-        lines = textwrap.wrap(
-            label.replace("acquisition ", "acquisition\u00a0"),
-            max(round(max(width + 0.4, 2.2) * 15), 20),
-        )
+        lines = lines_of(label, max(round(max(width + 0.4, 2.2) * 15), 20))
         low_edge = 0.12 * max(len(lines) - 1, 0)
         total = max(width + 0.4, 2.2), height + 0.85 + low_edge
         figure = Figure(figsize=total)
@@ -213,6 +211,14 @@ def plate_map(
             value = short(values[well]) if np.isfinite(values[well]) else "none"
             titles[link.url] = ", ".join(filter(None, [f"{well}: {value}", link.text]))
         return as_svg(figure, f"Map of the plate: {title}", titles)
+
+
+def lines_of(label: str, letters: int) -> list[str]:
+    """Lines of a label; a number stays with its acquisition, and a unit is in one line."""
+    joined = re.sub(
+        r"(?<=acquisition) (?=\d)|(?<=\(grey) (?=values\))", "\u00a0", label
+    )
+    return textwrap.wrap(joined, letters, break_on_hyphens=False)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
