@@ -339,7 +339,7 @@ def step_done(number: int, made: str, images: list[Any], job: Any) -> Any:
 
     name = f"Make {made or 'images'}"
     step = {"task": {"pkg_name": "my-fractal-tasks", "name": name}, "args_parallel": {}}
-    units = [job._replace(name=f"unit of {image['zarr_url']}") for image in images]
+    units = [job._replace(name=f"job of {image['zarr_url']}") for image in images]
     return StepDone(
         number=number,
         total=N_STEPS,
@@ -361,6 +361,7 @@ def step_done(number: int, made: str, images: list[Any], job: Any) -> Any:
 def page_of_steps(folder: Path, n_wells: int) -> tuple[float, float]:
     """Seconds of the processor, and MB, of the page of ten steps on two acquisitions."""
     from my_fractal_tasks.kit.ngff import add_to_image
+    from my_fractal_tasks.kit.plate import plate_position
 
     from fractal_workbench.engine.costs import Cost
     from fractal_workbench.engine.history import UnitDone
@@ -373,16 +374,10 @@ def page_of_steps(folder: Path, n_wells: int) -> tuple[float, float]:
         {
             "zarr_url": url,
             "origin": None,
-            "attributes": {
-                "plate": "plate.zarr",
-                "well": well,
-                "acquisition": int(number),
-            },
+            "attributes": plate_position(url),
             "types": {},
         }
         for url in urls
-        for *_, row, column, number in [Path(url).parts]
-        for well in [row + column]
     ]
     job = UnitDone("", "parallel", {}, Cost(1.0, 1.0, 100.0), None, "ended\n", False)
     page = Report("Ten steps", folder, [], [])

@@ -238,7 +238,7 @@ def rename_what_clashes(
     Returns:
         Whether something has changed.
     """
-    bound = [bound_names(text) for text in texts]
+    before, bound = function.alias, [bound_names(text) for text in texts]
     if max(names.count(function.name) for names in bound) > 1 or function.name in dir(
         builtins
     ):
@@ -250,7 +250,7 @@ def rename_what_clashes(
     ]
     for argument in shadowed:
         argument.task_name = f"{function.name}_{argument.name}"
-    return function.alias == other_name or bool(shadowed)
+    return function.alias != before or bool(shadowed)
 
 
 def analyse(

@@ -82,11 +82,13 @@ def begin_like(multiscale: dict[str, Any], other: Mapping[str, Any]) -> None:
         )
     ]
     for dataset in multiscale["datasets"] if any(moves) else ():
-        known = {e["type"]: e for e in dataset.get("coordinateTransformations") or []}
-        old = known.get("translation", {}).get("translation", [0.0] * len(names))
+        entries = [*(dataset.get("coordinateTransformations") or [])]
+        own = [entry for entry in entries if entry["type"] == "translation"][-1:]
+        old = own[0]["translation"] if own else [0.0] * len(names)
         new = [start + move for start, move in zip(old, moves, strict=True)]
-        known["translation"] = {"type": "translation", "translation": new}
-        dataset["coordinateTransformations"] = [*known.values()]
+        moved = {"type": "translation", "translation": new}
+        others = [entry for entry in entries if entry not in own]
+        dataset["coordinateTransformations"] = [*others, moved]
 
 
 def _starts(multiscale: Mapping[str, Any]) -> dict[str, float]:

@@ -119,7 +119,7 @@ def _objects(image: Image, name: str, label: Image) -> list[Roi]:
 
 
 def _is_around(region: Region, box: Region, *, moves: bool) -> bool:
-    """Whether a region holds the box of an object, to a pixel as positions are rounded.
+    """Return True if a region contains an object, give or take a rounded pixel.
 
     Args:
         region: Of a table.
