@@ -530,6 +530,8 @@ TASKS = {
     "Limits": "lab.py:limits",
     "Large Objects": "lab.py:large_objects",
     "Bands": "lab.py:profile --axes yx",
+    "Blobs By Plane": "names.py:label_image --axes yx",
+    "Two By Plane": "lab.py:cells_of_two --array nuclei,membranes --axes yx",
     # Functions and arguments that have names of the task, its test, Python or the kit.
     "Own Blobs": "names.py:blobs",
     "Own Labels": "names.py:label_image",

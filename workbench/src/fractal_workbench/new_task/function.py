@@ -323,7 +323,10 @@ class Function:
         planes = ", or plane of a 2D image," if self.whole == "zyx" else ""
         text = f"`{self.name}` sees {self.seen}{planes}{where} by itself."
         if (self.makes, self.whole) == ("label", "yx"):
-            text += " Objects of two planes that touch become one."
+            text += (
+                " Objects of neighbouring planes become one where they share at least half "
+                "of the smaller one; those of one plane stay apart."
+            )
         if self.makes == "image" and self.channels:
             text += " The new image has one channel."
         return textwrap.fill(
@@ -348,8 +351,7 @@ class Function:
     @property
     def test_axes(self) -> list[str]:
         """Axes of the images of the test."""
-        axes = ["cyx"] if self.channels else ["yx", "cyx"]
-        return [*axes, "czyx"] if self.whole == "zyx" else axes
+        return ["cyx", "czyx"] if self.channels else ["yx", "cyx", "czyx"]
 
     @property
     def test_columns(self) -> tuple[str, ...]:

@@ -16,7 +16,13 @@ from .blocks import (
     write_levels,
 )
 from .image import Channels, Image, channels_to_read
-from .objects import Runs, checked_labels, number_objects, touching_labels
+from .objects import (
+    Runs,
+    checked_labels,
+    matching_labels,
+    number_objects,
+    touching_labels,
+)
 from .slices import Array, Region
 from .threads import in_threads
 from .voxels import read_voxels, write_voxels
@@ -45,7 +51,7 @@ class Borders:
 
     def __init__(self) -> None:
         """Begin without blocks."""
-        self._waiting: dict[tuple[int, int], tuple[Array, int]] = {}
+        self._waiting: dict[tuple[int, int], Array] = {}
         self._lock = threading.Lock()
         self.pairs: list[tuple[int, int, Array]] = []
 
@@ -55,7 +61,7 @@ class Borders:
         upper: int,
         dim: int,
         face: Array,
-        n_labels: int,
+        find_pairs: Callable[[Array, Array], Array],
         *,
         is_upper: bool,
     ) -> None:
@@ -66,18 +72,17 @@ class Borders:
             upper: Number of the one behind it.
             dim: Axis on which they touch.
             face: Labels of one of them at the border.
-            n_labels: Highest label of its block.
+            find_pairs: Pairs of labels that are one object, of the two faces.
             is_upper: Whether it is the one behind.
         """
         with self._lock:
             other = self._waiting.pop((lower, dim), None)
             if other is None:
                 # A view would keep its whole block in memory.
-                self._waiting[lower, dim] = np.ascontiguousarray(face), n_labels
+                self._waiting[lower, dim] = np.ascontiguousarray(face)
                 return
-        faces = [other, (face, n_labels)]
-        (below, _), (above, n_above) = faces if is_upper else faces[::-1]
-        self.pairs.append((lower, upper, touching_labels(below, above, n_above)))
+        below, above = (other, face) if is_upper else (face, other)
+        self.pairs.append((lower, upper, find_pairs(below, above)))
 
 
 def segment_slabs(
@@ -104,15 +109,19 @@ def segment_slabs(
     return labels
 
 
-def touching_slabs(labels: Array, axes: str, whole: str) -> Array:
-    """Pairs of labels of two slabs that touch each other, but not in time; two rows."""
+def objects_of_slabs(labels: Array, axes: str, whole: str) -> Array:
+    """Pairs of labels of two slabs that are one object, but not in time; two rows."""
     pairs = [np.zeros((2, 0), np.int64)]
-    highest = int(labels.max(initial=0))
     for dim, axis in enumerate(axes):
-        if whole and axis not in whole + "t":
+        if _is_cut(axis, whole):
             planes = np.moveaxis(labels, dim, 0)
-            pairs.append(touching_labels(planes[:-1], planes[1:], highest))
+            pairs.append(matching_labels(planes[:-1], planes[1:]))
     return np.concatenate(pairs, axis=1)
+
+
+def _is_cut(axis: str, whole: str) -> bool:
+    """Return true for an axis between slabs, in each of which objects were told apart."""
+    return bool(whole) and axis not in f"{whole}t"
 
 
 def label_blocks(
@@ -129,8 +138,8 @@ def label_blocks(
 
     Objects that touch by their faces across the border of two blocks become one. Labels
     are numbered from 1 in the order of their first pixels, through all time points: the
-    result does not depend on the blocks. Where `segment` finds connected components, it is that of
-    `scipy.ndimage.label` on the whole image.
+    result does not depend on the blocks. Without `whole`, and where `segment` finds connected
+    components, it is that of `scipy.ndimage.label` on the whole image.
 
     Args:
         segment: Takes the pixels of a block at one time point, and returns its labels,
@@ -142,7 +151,8 @@ def label_blocks(
             list, `segment` gets an array with the channels in front of the axes of `label`.
         whole: Axes that `segment` must see whole, since it tells touching objects apart:
             with `yx`, it is called on one plane after the other, with `zyx` on one
-            volume. Objects of two planes that touch become one.
+            volume. Objects of neighbouring planes become one as `matching_labels` says;
+            those of one plane stay apart.
         min_size: Objects of fewer pixels are removed.
         level: Pyramid level to work on; finer ones of `label` get its nearest pixels.
 
@@ -172,7 +182,7 @@ def label_blocks(
         region = tuple(cut[n] for cut, n in zip(cuts, place, strict=True))
         corner = [s.start for s in region]
         local, n_labels = label_block(region)
-        pairs = touching_slabs(local, label.axes, whole)
+        pairs = objects_of_slabs(local, label.axes, whole)
         for dim, axis in enumerate(label.axes):
             for step in (0, 1) if axis != "t" else ():
                 # The border before the block, and the one behind it.
@@ -181,13 +191,12 @@ def label_blocks(
                     for n in (step - 1, step)
                 )
                 if lower in numbers and upper in numbers:
-                    face = local.take(-step, dim)
                     borders.meet(
                         numbers[lower],
                         numbers[upper],
                         dim,
-                        face,
-                        n_labels,
+                        local.take(-step, dim),
+                        matching_labels if _is_cut(axis, whole) else touching_labels,
                         is_upper=not step,
                     )
         runs = Runs.find(local)
@@ -282,7 +291,7 @@ def label_regions(
         pixels = np.where(inside, pixels, np.zeros((), pixels.dtype))
         found = np.where(inside, segment_slabs(segment, pixels, label.axes, whole), 0)
         sizes = np.bincount(found.ravel())[1:]
-        pairs = touching_slabs(found, label.axes, whole)
+        pairs = objects_of_slabs(found, label.axes, whole)
         # Of slabs as of a whole: in the order of the labels.
         number, _ = number_objects(sizes, np.arange(len(sizes)), pairs, min_size)
         return np.append(np.uint32(0), number)[found]

@@ -115,18 +115,47 @@ def number_objects(
     return number[objects], len(kept)
 
 
-def touching_labels(lower: Array, upper: Array, n_labels: int) -> Array:
-    """Pairs of labels that lie on each other in two arrays; two rows.
+def touching_labels(lower: Array, upper: Array) -> Array:
+    """Pairs of labels that lie on each other in two arrays; two rows."""
+    return shared_pixels(lower, upper)[0]
+
+
+def matching_labels(lower: Array, upper: Array) -> Array:
+    """Pairs of labels of two planes that are one object; two rows.
+
+    Each is the one that the other shares most pixels with, and these are at least half of
+    the smaller one. So objects that were told apart in a plane are never joined by those of
+    another one, and each has at most one partner.
 
     Args:
-        lower: Labels.
-        upper: Labels up to `n_labels`.
-        n_labels: Makes one number of each pair.
+        lower: Labels of a plane, or of a pile of them that share no labels.
+        upper: Labels of the next one, or of the next ones.
     """
+    pairs, shared = shared_pixels(lower, upper)
+    sizes = [np.bincount(labels.ravel()) for labels in (lower, upper)]
+    smaller = np.minimum(*(n[own] for n, own in zip(sizes, pairs, strict=True)))
+    # Of equal ones, the first: labels of a plane are in the same order in all blocks.
+    order = np.lexsort((pairs[1], pairs[0], -shared))
+    is_best = np.ones(len(order), bool)
+    for own in pairs:
+        first = np.zeros(len(order), bool)
+        first[order[np.unique(own[order], return_index=True)[1]]] = True
+        is_best &= first
+    return pairs[:, is_best & (2 * shared >= smaller)]
+
+
+def shared_pixels(lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Pairs of labels that lie on each other; two rows. And how many pixels they share."""
     both = (lower > 0) & (upper > 0)
-    codes = lower[both].astype(np.int64) * (n_labels + 1) + upper[both]
+    n_labels = int(upper.max(initial=0)) + 1
+    codes = lower[both].astype(np.int64) * n_labels + upper[both]
     # The same pair mostly comes in long runs. np.unique, by its hash table, can take forty
     # times as long as sorting.
-    codes = np.sort(codes[np.diff(codes, prepend=-1) != 0])
-    codes = codes[np.diff(codes, prepend=-1) != 0]
-    return np.array(np.divmod(codes, n_labels + 1))
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    lengths = np.diff(starts, append=len(codes))
+    codes = codes[starts]
+    order = np.argsort(codes)
+    codes, lengths = codes[order], lengths[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    shared = np.add.reduceat(lengths, starts) if len(starts) else lengths
+    return np.array(np.divmod(codes[starts], n_labels)), shared

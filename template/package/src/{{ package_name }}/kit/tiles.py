@@ -14,7 +14,7 @@ import zarr
 
 from .blocks import Roi, build_pyramid, cut_blocks, cut_slabs
 from .image import Channels, Image, channels_to_read
-from .objects import Runs, checked_labels, number_objects
+from .objects import Runs, checked_labels, number_objects, shared_pixels
 from .slices import Array, Region, common, extents, within
 from .voxels import read_voxels, write_voxels
 
@@ -280,11 +280,7 @@ def _same_objects(lower: Array, upper: Array) -> Array:
         lower: Labels of one tile, where it overlaps with another one.
         upper: Labels of that one at the same place.
     """
-    both = (lower > 0) & (upper > 0)
-    n_labels = int(upper.max(initial=0)) + 1
-    codes = lower[both].astype(np.int64) * n_labels + upper[both]
-    codes, shared = np.unique(codes, return_counts=True)
-    pairs = np.array(np.divmod(codes, n_labels))
+    pairs, shared = shared_pixels(lower, upper)
     sizes = np.bincount(lower.ravel())[pairs[0]] + np.bincount(upper.ravel())[pairs[1]]
     # Of both together, more than half: no object can be two others.
     return pairs[:, 2 * shared > sizes - shared]
