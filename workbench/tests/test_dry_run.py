@@ -12,14 +12,17 @@ from fractal_workbench.engine import dry_run, rules
 from fractal_workbench.engine.plan import in_wells, plan
 
 TASK = """
-import json, os, sys
+import json, logging, os, sys
 from pathlib import Path
+logging.basicConfig(level="INFO", format="2026-01-01 10:00:00,1; %(name)s; %(levelname)s; %(message)s")
 arguments = json.loads(Path(sys.argv[2]).read_text())
 zarr_dir = Path(arguments["zarr_dir"])
 (zarr_dir / "plate.zarr").mkdir()
 Path({outside!r}).{write}
 if not arguments["n"]:
     raise ValueError("n: 0 is too few")
+logging.info("START init task")
+logging.info("channels of %s: DAPI", zarr_dir)
 items = [
     {{"zarr_url": f"{{zarr_dir}}/plate.zarr/{{i // 2}}", "init_args": {{"i": i}}}}
     for i in range(arguments["n"])
@@ -85,6 +88,11 @@ def planned(tmp_path, monkeypatch):
 
 def test_the_jobs_of_the_own_converter_are_counted(planned):
     assert planned()[1] == "    runs     once, then 5 jobs for 3 images"
+
+
+def test_the_messages_of_the_own_converter_are_shown(planned, tmp_path):
+    said = [line for line in planned() if line.startswith("    says")]
+    assert said == [f"    says     channels of {tmp_path}/zarr: DAPI"]
 
 
 def test_the_wells_of_the_jobs_are_named():

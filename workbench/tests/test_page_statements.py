@@ -232,6 +232,7 @@ def test_rows_are_objects_only_if_a_label_image_has_them(page: str) -> None:
     assert f"{n} rows of the table of 5 images" in tables["features"]
     assert "objects" in tables["features"]
     assert "10 rows of the table of 5 images" in tables["summary"]
+    assert re.search(r"Not drawn: (\w+, )*label", tables["features"])
     # Of few rows, the table is shown.
     assert "of brightness A01, one/plate.zarr, acquisition 0 5" in tables["summary"]
     assert "rows : 2 in each of 5 images" in tables["summary"]
@@ -860,7 +861,8 @@ def test_a_column_with_a_text_in_any_image_has_no_distribution(tmp_path: Path) -
     ]
     (group,) = measure(tables, lambda path: Position(tmp_path, path.name, ""), 60)
     assert sorted(group.features["area"]) == [1, 2, 3]
-    assert "batch" not in group.features
+    assert "batch" in group.not_drawn
+    assert not {*group.features} & {*group.not_drawn}
 
 
 def test_a_long_label_of_a_plot_has_lines_that_fit() -> None:

@@ -22,6 +22,7 @@ STEMS = (
 )
 STAMP = re.compile(r"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*[\s;:|\]-]*")
 LEVEL = re.compile(r"(?:[\w.]+[;:] +)?(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[\s;:|-]*")
+OF_RUN = re.compile(r"(START|END) \S+ task$")  # by fractal-task-tools, in each log
 TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f]")
 
 
@@ -60,6 +61,15 @@ def notable(log: str) -> Iterator[str]:
             text = f"{'' if is_calm else level[1].lower() + ': '}{text[level.end() :]}"
         message = [text] if NOTABLE.search(text) else []
     yield from _shown(message)
+
+
+def messages(log: str) -> list[str]:
+    """Return the messages of a job by itself, without time, place and level."""
+    texts = [STAMP.sub("", line, count=1) for line in clean(log).split("\n")]
+    texts = [
+        text[match.end() :] if (match := LEVEL.match(text)) else text for text in texts
+    ]
+    return [text for text in texts if text and not OF_RUN.match(text)]
 
 
 def _shown(message: list[str]) -> Iterator[str]:

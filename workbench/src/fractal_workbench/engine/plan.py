@@ -10,10 +10,12 @@ from typing import Any
 
 from ..project import MANIFEST
 from . import dry_run, processes, rules
+from .logs import messages
 from .rules import Image, Job, Package, Planned, Step, Task, count_of
 
 Types = Mapping[str, bool]
 MAX_WELLS = 8  # that are named
+MAX_MESSAGES = 20  # of a converter
 
 
 def plan(
@@ -56,10 +58,12 @@ def plan(
             ]
             where = " where " if conditions else ""
             yield f"    takes    {count}{where}{', '.join(conditions)}"
-        jobs = _units(task)
+        jobs, said = _units(task), []
         if count_jobs and task.type == "converter_compound" and _is_own(package):
-            jobs = f"once, then {_count_jobs(step, task, package)}"
+            counted, *said = _count_jobs(step, task, package, job.zarr_dir)
+            jobs = f"once, then {counted}"
         yield f"    runs     {jobs}"
+        yield from (f"    says     {message}" for message in said)
         types = [f"{key} = {value}" for key, value in task.output_types.items()]
         result = (
             "the first images" if task.is_converter else "images, the same or new ones"
@@ -92,8 +96,11 @@ def _is_own(package: Package) -> bool:
     return is_own and (package.root / MANIFEST).is_file()
 
 
-def _count_jobs(step: Step, task: Task, package: Package) -> str:
-    """Run the first part of a converter in an empty folder, and count its jobs.
+def _count_jobs(step: Step, task: Task, package: Package, zarr_dir: str) -> list[str]:
+    """Run the first part of a converter in an empty folder; count its jobs.
+
+    Returns:
+        How many jobs for how many images, and then the messages of this part.
 
     Raises:
         WorkflowError: It fails; the message has its reason.
@@ -121,9 +128,10 @@ def _count_jobs(step: Step, task: Task, package: Package) -> str:
             items = json.loads(out_json.read_text("utf-8"))["parallelization_list"]
             urls = {item["zarr_url"] for item in items}
         except (OSError, LookupError, TypeError, ValueError):
-            return "as often as that says"
+            return ["as often as that says"]
     jobs, images = count_of(len(items), "job"), count_of(len(urls), "image")
-    return f"{jobs} for {images}{in_wells(urls)}"
+    log = done.stderr.replace(str(folder / "zarr_dir"), zarr_dir)
+    return [f"{jobs} for {images}{in_wells(urls)}", *messages(log)[:MAX_MESSAGES]]
 
 
 def in_wells(urls: Iterable[str]) -> str:

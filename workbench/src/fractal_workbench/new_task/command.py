@@ -189,12 +189,10 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         require(files, requirement_of(text))
     takes = [f"{function.array} takes the pixels"] if function.array else []
     if function.channels:
-        named = ", ".join(argument.name for argument in function.channels)
-        numbers = ", ".join(str(number) for number in range(len(function.channels)))
-        takes = [
-            f"{named} take the pixels of a channel each, by default of channel {numbers}: "
-            "choose others in the workflow"
+        named = [
+            f"{one.name} is channel {n}" for n, one in enumerate(function.channels)
         ]
+        takes = [f"By default, {', '.join(named)}: choose others in the workflow"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
     part = "plane" if function.whole == "yx" else "volume, or plane of a 2D image"
     if function.table:
@@ -204,7 +202,9 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     guessed = not given.array and function.array
     change = " To choose another argument, use --array." if guessed else ""
     print(f"{', '.join(takes)}.{change}")
-    print(f"{function.name} makes {MADE[makes]} of each {part}.")
+    sees_volumes = function.whole == "zyx" and not (given.axes or function.table)
+    change = " If it is for planes, use --axes yx." if sees_volumes else ""
+    print(f"{function.name} makes {MADE[makes]} of each {part}.{change}")
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(

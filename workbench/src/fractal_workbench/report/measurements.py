@@ -68,6 +68,7 @@ class TableGroup:
         images: Name of the image of each row in its well, likewise.
         times: Time point of each row, likewise.
         units: Units of columns, as far as they are known.
+        not_drawn: Columns without a plot: texts, positions, and further numbers.
         needs_control: Whether there are conditions, and none says what is a control.
         remarks: Sentences about what could not be read.
     """
@@ -85,6 +86,7 @@ class TableGroup:
     images: Array = field(default_factory=lambda: np.zeros(0, str))
     times: Array = field(default_factory=lambda: np.zeros(0, str))
     units: dict[str, str] = field(default_factory=dict)
+    not_drawn: list[str] = field(default_factory=list)
     needs_control: bool = False
     remarks: list[str] = field(default_factory=list)
 
@@ -204,7 +206,9 @@ def measure(
     read = [
         collect(TableGroup(*key), paths, position, end) for key, paths in groups.items()
     ]
-    return [group for group in read if group.features or group.remarks]
+    return [
+        group for group in read if group.features or group.not_drawn or group.remarks
+    ]
 
 
 def is_image(table: Path) -> bool:
@@ -275,6 +279,10 @@ def collect(
             for part, place in zip(parts, places, strict=True)
         ]
         group.features[column] = np.concatenate(values).astype(float)
+    names = (name for table in tables for name in table.columns)
+    group.not_drawn = [
+        name for name in dict.fromkeys(names) if name not in group.features
+    ]
     if places:
         joined = map(np.concatenate, zip(*places, strict=True))
         group.plates, group.wells, group.acquisitions, group.images, group.times = (

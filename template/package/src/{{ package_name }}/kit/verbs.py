@@ -175,9 +175,9 @@ def label_image(
         whole: Axes that `function` must see whole, and the only ones it sees, since the
             labels depend on far pixels, or it tells touching objects apart: `yx` for one
             plane after the other, `zyx` for volumes (planes, if the image has one z plane).
-            With `yx`, objects of neighbouring planes become one if each is the one that the
-            other shares most pixels with, and these are at least half of the smaller one.
-            Objects of one plane stay apart. In tiles, each plane has labels of its own.
+            With `yx`, an object and that of the next plane which it shares most pixels with
+            become one. This must hold both ways, and for half of the smaller one. Objects of
+            one plane stay apart. In tiles, each plane has labels of its own.
         tile: Longest side, in pixels of y and x, of tiles that overlap and are segmented one
             at a time, such as by a neural network; 0 for blocks. See `label_tiles`.
         overlap: How far tiles reach into each other, in pixels.

@@ -5,7 +5,7 @@
 - Files: `read_files` gives their positions, `read_indices` what the instrument says of them;
   `OpenFiles` reads planes.
 - Images: `sort_images` sorts positions into images, a `Group` of files by `Key`;
-  `select_images` rejects, skips or keeps those that lack planes.
+  `select_images` rejects, skips or keeps those that lack planes; `log_images` lists them.
 - Facts: `find_sizes`, `find_channels` and `find_wavelengths` of each image.
 - Places: `Fields` is the argument, `find_places` gives the corner of each field, `canvas`
   the size of the image. `read_layout` reads the layout of a plate.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .files import TiffFile as TiffFile
     from .images import Group as Group
     from .images import Key as Key
+    from .images import log_images as log_images
     from .images import select_images as select_images
     from .images import sort_images as sort_images
     from .index import read_indices as read_indices

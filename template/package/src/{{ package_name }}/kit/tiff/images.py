@@ -368,3 +368,23 @@ def describe_missing(
         ]
         lines.append(f"field {fields[field]}: {'; '.join(texts)}")
     return lines
+
+
+def log_images(images: Mapping[Key, Group], channels: Mapping[Key, list[str]]) -> None:
+    """Log channels, time points, planes and fields; once for all images that are alike.
+
+    Args:
+        images: The images.
+        channels: Name of each channel of each image.
+    """
+    alike = defaultdict(list)
+    for key, group in images.items():
+        sizes, (height, width) = group.extent.sizes, group.field_size
+        text = (
+            f"channels {', '.join(channels[key])}; time points {sizes['t']}; z planes "
+            f"{sizes['z']}; fields {len(group.fields)}, of {width} x {height} pixels"
+        )
+        alike[text].append(f"{key.well}/{key.image}")
+    for text, names in alike.items():
+        which = "all images" if len(alike) == 1 else ", ".join(names)
+        logger.info("%s: %s", text, which)
