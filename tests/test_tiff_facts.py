@@ -84,7 +84,9 @@ def test_a_size_that_no_file_says_has_no_unit_and_is_in_the_log(tmp_path, caplog
     assert (units["z"], units["y"], units["x"]) == (None, "micrometer", "micrometer")
     said = "pixel_x 0.5, pixel_y 0.5, pixel_z is assumed to be 1: A01/0"
     assert said in caplog.messages
-    said = "channels 0; time points 1; z planes 3; fields 1, of 30 x 20 pixels: all images"
+    said = (
+        "channels 0; time points 1; z planes 3; fields 1, of 30 x 20 pixels: all images"
+    )
     assert said in caplog.messages
 
 
