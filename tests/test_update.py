@@ -580,7 +580,7 @@ def test_a_conflict_is_named(history, tmp_path):
     append("# Ours.\n", package / "noxfile.py")
     commit(package)
     said = run_template(package, "update", exit_code=1)
-    assert "Resolve the conflicts" in said
+    assert "Resolve its conflicts" in said
     assert said.splitlines()[-1] == "noxfile.py"
     said = run_template(package, exit_code=4)
     assert "noxfile.py has marks of a conflict" in said
@@ -680,7 +680,7 @@ def test_a_conflict_is_found_with_any_settings_of_git(
 
     said = run_template(package, "update", exit_code=1, env=env)
 
-    assert "Resolve the conflicts" in said
+    assert "Resolve its conflicts" in said
     assert said.splitlines()[-1] == "noxfile.py"
     text = (package / "noxfile.py").read_text("utf-8")
     assert '"uv|conda"  # ours' in text

@@ -148,6 +148,7 @@ def test_a_page_with_a_broken_link_is_rejected_and_the_old_site_stays(
 
     command.build(site)
 
+    assert "Without pictures: My Task." in capsys.readouterr().out
     index = (site / "index.html").read_text("utf-8")
     for text in ("Of *us*", "My Task", "About us", "Changelog", "<code"):
         assert text in index

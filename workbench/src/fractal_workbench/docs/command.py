@@ -65,7 +65,7 @@ def build(folder: Path, requirement: str = "") -> None:
         )
     with tempfile.TemporaryDirectory(prefix="fractal-docs-") as work:
         source, site = Path(work, "source"), Path(work, "site")
-        write_pages(source, package, project)
+        without = write_pages(source, package, project)
         if not render(source, site, package):  # each mistake was printed
             raise rules.WorkflowError(
                 "The pages have mistakes, which are listed above: correct them in `docs/`, "
@@ -74,6 +74,11 @@ def build(folder: Path, requirement: str = "") -> None:
         if is_site:
             shutil.rmtree(folder)
         shutil.copytree(site, folder, dirs_exist_ok=True)
+    if project and without:
+        print(
+            f"Without pictures: {', '.join(without)}. The last `nox -s demo` without a "
+            "folder did not run them."
+        )
     print(f"Open {(folder / 'index.html').absolute()}")
 
 
@@ -97,13 +102,18 @@ def render(source: Path, site: Path, package: rules.Package) -> bool:
     return not sphinx._warncount
 
 
-def write_pages(source: Path, package: rules.Package, project: Project | None) -> None:
+def write_pages(
+    source: Path, package: rules.Package, project: Project | None
+) -> list[str]:
     """Write the sources of a site: those of the owner, the tasks, and the changelog.
 
     Args:
         source: A new folder.
         package: The package.
         project: Its source folder, if that is at hand.
+
+    Returns:
+        Names of the tasks without pictures.
     """
     own = project.folder / "docs" if project else Path()
     if project and own.is_dir():
@@ -111,6 +121,7 @@ def write_pages(source: Path, package: rules.Package, project: Project | None) -
     tasks = source / "tasks"
     tasks.mkdir(parents=True, exist_ok=True)
     names: dict[str, list[str]] = {}
+    without: list[str] = []
     pictures = read_pictures(project.folder) if project else {}
     for task in package.manifest.model_dump(mode="json")["task_list"]:
         name = re.sub(r"[^a-z0-9]+", "-", task["name"].lower()).strip("-") or "task"
@@ -119,6 +130,8 @@ def write_pages(source: Path, package: rules.Package, project: Project | None) -
         text = describe_task(task)
         if found := pictures.get(task["name"]):
             text += "\n" + write_pictures(found, tasks, name) + "\n"
+        else:
+            without.append(task["name"])
         (tasks / f"{name}.md").write_text(text, "utf-8")
         names.setdefault(task["category"] or "Other", []).append(name)
     changelog = project.folder / "CHANGELOG.md" if project else Path()
@@ -127,6 +140,7 @@ def write_pages(source: Path, package: rules.Package, project: Project | None) -
     if not (source / "index.md").exists():
         text = describe_package(package, project, names, source)
         (source / "index.md").write_text(text, "utf-8")
+    return without
 
 
 def describe_package(

@@ -439,9 +439,9 @@ def update() -> None:
     problems = ""
     if marked:
         problems = (
-            "Resolve the conflicts, which are marked, and those in noxfile.py and "
-            "pyproject.toml first, if they have any. Then run `nox -s manifest` and `nox`, "
-            "and commit all files:\n"
+            "The update is written. Resolve its conflicts, which are marked, those in "
+            "noxfile.py and pyproject.toml first, if they have any. Then run "
+            "`nox -s manifest` and `nox`, and commit all files:\n"
         )
         problems += "\n".join(sorted(marked))
     if lost := lost - marked:
