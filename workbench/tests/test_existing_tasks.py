@@ -391,6 +391,11 @@ def test_lines_end_as_they_did(package: Path) -> None:
 @pytest.fixture
 def generated(package: Path) -> Path:
     """The same package, whose first task counts as generated."""
+    return record_as_generated(package)
+
+
+def record_as_generated(package: Path) -> Path:
+    """Record that nobody has edited the first task; return the folder of modules."""
     root = package / "src" / "blur_tasks"
     names = ("blur.py", "dev/task_list.py", "dev/docs_info/blur.md")
     files = {root / name: (root / name).read_text("utf-8") for name in names}
@@ -414,6 +419,25 @@ def test_generated_text_is_renamed_too(generated: Path, package: Path) -> None:
     assert 'types={"smooth_image": True}' in now["src/blur_tasks/smooth_image.py"]
     assert 'types == {"smooth_image": True}' in now["tests/test_smooth_image.py"]
     assert not [line for line in stale.find_stale(generated) if "since" in line]
+
+
+def test_a_function_with_the_name_of_the_task_keeps_it(package: Path) -> None:
+    """As of a task from a function of the laboratory, which it imports by another name."""
+    lab = '"""How to `blur`."""\n\n\ndef blur(x):\n    return x\n'
+    root = package / "src" / "blur_tasks"
+    (root / "lab.py").write_text(lab)
+    name = "src/blur_tasks/blur.py"
+    edit(name, "import logging\n", "import logging\n\nfrom .lab import blur as by\n")(
+        package
+    )
+    edit(name, "Blur an image.", "Blur an image by `blur`.")(package)
+    record_as_generated(package)
+    commit(package)
+    said = call("--rename", "Blur", "Smooth Image")
+    now = contents(package)
+    assert "Blur an image by `blur`." in now["src/blur_tasks/smooth_image.py"]
+    assert now["src/blur_tasks/lab.py"] == lab
+    assert "lab.py" not in said
 
 
 @pytest.mark.parametrize(

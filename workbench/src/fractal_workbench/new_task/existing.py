@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from .command import UNDO, polished, write
 from .names import (
     RESERVED,
     Rejected,
+    bound_names,
     check_rename,
     find_entry,
     module_name,
@@ -428,9 +430,12 @@ def renew(fresh: stale.Record, name: str, stem: str, changes: Changes) -> stale.
 
 
 def is_ambiguous(modules: list[Path], task: Task, names: Names) -> bool:
-    """Return true if the old name is also an option of an argument."""
+    """Return true if the old name is also an option of an argument, or a function's."""
     for path in modules:
         for node in ast.walk(ast.parse(task.texts[path])):
+            is_alias = isinstance(node, ast.alias) and node.asname is not None
+            if is_alias and node.name == names.stem[0]:
+                return True
             if isinstance(node, ast.Subscript) and any(
                 names.replace_data(str(constant.value)) != constant.value
                 for constant, _ in text_constants(node)
@@ -706,11 +711,19 @@ def find_mentions(
         if pattern.search(covers.sub("", path.name)):
             yield f"{shown(path)}: its name"
         try:
-            lines = path.read_text("utf-8").splitlines()
+            text = path.read_text("utf-8")
         except (OSError, ValueError):
             continue
+        lines = text.splitlines()
+        with suppress(SyntaxError):
+            # A name that a module gives to something of its own means that.
+            own = {*bound_names(text, imports=False)} if path.suffix == ".py" else set()
+            for name in own & {*old}:
+                text = re.sub(rf"\b{name}\b(?!['\"]|\.py|\.md)", "", text)
         hits = [
-            n for n, line in enumerate(lines) if pattern.search(covers.sub("", line))
+            n
+            for n, line in enumerate(text.splitlines())
+            if pattern.search(covers.sub("", line))
         ]
         for number in hits[:9]:
             line = lines[number].strip()

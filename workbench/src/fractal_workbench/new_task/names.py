@@ -142,12 +142,17 @@ def defined_names(text: str) -> list[str]:
     return names
 
 
-def bound_names(text: str) -> list[str]:
-    """Return all names that a module gives a meaning anywhere, with repetitions."""
+def bound_names(text: str, *, imports: bool = True) -> list[str]:
+    """Return all names that a module gives a meaning anywhere, with repetitions.
+
+    Args:
+        text: The module.
+        imports: Whether to return imported names, too.
+    """
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.alias):
-            names.append(node.asname or node.name)
+            names += [node.asname or node.name] * imports
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.arg):
