@@ -585,7 +585,7 @@ def test_a_label_of_a_coarser_level_is_measured_as_large_as_it_is(tmp_path, vers
 
 
 @pytest.mark.parametrize("unit", ["nanometer", "nm", "NANOMETER", None])
-def test_a_label_may_be_in_another_unit(tmp_path, unit):
+def test_a_label_in_another_unit_is_measured_in_that_of_its_image(tmp_path, unit):
     path = tmp_path / "image.zarr"
     pixels = write_image(path, "cyx")
     size = 0.5 if unit is None else 500.0
@@ -597,7 +597,9 @@ def test_a_label_may_be_in_another_unit(tmp_path, unit):
             axis |= {"unit": unit} if unit else {}
 
     edit(path / "labels" / "cells", change)
-    open_label(open_image(path), "cells")
+    measure_features(zarr_url=str(path), label_name="cells")
+    area = 0.25 * pixels[0].size
+    assert read_table(path, "features")[0]["area"] == pytest.approx(area)
     edit(path / "labels" / "cells", lambda ome: set_scale(0.51 * size / 0.5, 0)(ome))
     edit(path / "labels" / "cells", lambda ome: set_scale(1.02 * size / 0.5, 1)(ome))
     with pytest.raises(ValueError, match="correct the coordinateTransformations"):

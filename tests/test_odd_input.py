@@ -22,6 +22,7 @@ from my_fractal_tasks.kit import (
     derive_label,
     open_image,
     plate_images,
+    write_feature_table,
     write_table,
 )
 from my_fractal_tasks.kit import read_table as read_any_table
@@ -518,6 +519,37 @@ def test_features_in_different_units_are_not_aggregated(tmp_path, units, is_vali
     )
     with nullcontext() if is_valid else expected:
         aggregate_tables(zarr_urls=urls, zarr_dir=str(tmp_path))
+    assert (plate / "tables").exists() == is_valid
+
+
+def test_features_in_pixels_and_in_micrometers_are_not_aggregated(tmp_path):
+    images = write_plate(tmp_path / "plate.zarr", {"A/01": [0], "A/02": [0]}, axes="yx")
+    group = zarr.open_group(images[1], mode="r+")
+    (multiscale,) = group.attrs["multiscales"]
+    for dataset in multiscale["datasets"]:
+        del dataset["coordinateTransformations"]
+    group.update_attributes({"multiscales": [multiscale]})
+    for path in images:
+        write_table(open_image(path), "features", {"area": [1.5]})
+    with pytest.raises(ValueError, match="no size of a pixel is said"):
+        aggregate_tables(zarr_urls=[*map(str, images)], zarr_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("acquisitions", [(0, 0), (0, 1)])
+def test_features_of_different_labels_are_not_aggregated(tmp_path, acquisitions):
+    plate = tmp_path / "plate.zarr"
+    wells = {"A/01": acquisitions[:1], "A/02": acquisitions[1:]}
+    images = write_plate(plate, wells, axes="yx")
+    for path, name in zip(images, ["nuclei", "cells"], strict=True):
+        write_feature_table(
+            open_image(path), "features", {"label": [1]}, label_name=name
+        )
+    is_valid = len({*acquisitions}) > 1
+    expected = pytest.raises(
+        ValueError, match=r"feature_table: .*label 'nuclei'.* of 'cells'"
+    )
+    with nullcontext() if is_valid else expected:
+        aggregate_tables(zarr_urls=[*map(str, images)], zarr_dir=str(tmp_path))
     assert (plate / "tables").exists() == is_valid
 
 

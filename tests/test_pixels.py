@@ -188,7 +188,8 @@ def test_a_pyramid_of_any_shapes_has_every_voxel(tmp_path_factory, data):
         for i, shape in enumerate(shapes)
     ]
     axes = [{"name": axis} for axis in "zyx"]
-    image = Image(path, group, {"multiscales": [{"axes": axes}]}, levels)
+    multiscale = {"axes": axes, "datasets": [{}] * len(levels)}
+    image = Image(path, group, {"multiscales": [multiscale]}, levels)
     levels[0][...] = 1000
     blocks.build_pyramid(image)
     assert all((np.asarray(level) == 1000).all() for level in levels)

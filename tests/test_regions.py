@@ -13,6 +13,7 @@ import sys
 import ngio
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from my_fractal_tasks.gaussian_blur import blur, gaussian_blur
@@ -20,8 +21,10 @@ from my_fractal_tasks.kit import (
     Regions,
     Roi,
     build_pyramid,
+    create_image,
     derive_image,
     derive_label,
+    find_points,
     find_rois,
     label_regions,
     map_blocks,
@@ -291,15 +294,71 @@ def test_a_level_is_segmented_and_the_finer_ones_follow(tmp_path):
         label = open_label(image, "objects")
         assert n > 3
         assert (np.asarray(label.levels[1]) == expected).all()
-        # Pixel i is the one at (i + 0.5) / 101 of the height.
-        y, x = (
-            np.floor((np.arange(a) + 0.5) * b / a).astype(int)
-            for a, b in zip(label.shape[1:], expected.shape[1:], strict=True)
-        )
+        y, x = (np.arange(n) // 2 for n in label.shape[1:])
         full = np.asarray(label.levels[1])[:, y][:, :, x]
         assert (np.asarray(label.levels[0]) == full).all()
     with pytest.raises(ValueError, match=r"level: .* has the pyramid levels 0 to 1"):
         threshold_segmentation(zarr_url=str(path), level=2, label_name="other")
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+@pytest.mark.parametrize("level", [1, 3, 5])
+def test_a_pixel_of_a_level_is_where_its_pixels_are(tmp_path, level, is_said):
+    """Each of six levels is a pixel more than half as large: 1025, 513, 257, 129, 65, 33."""
+    path, factor = tmp_path / "image.zarr", 2**level
+    corner = 1024 - 3 * factor
+    with create_image(
+        path,
+        shape=(1025, 1025),
+        axes="yx",
+        dtype="uint16",
+        scale={"y": 0.5, "x": 0.5} if is_said else {},
+        channels=["DAPI"],
+        min_levels=6,
+    ) as image:
+        image.levels[0][corner : corner + factor, corner : corner + factor] = 1000
+        build_pyramid(image)
+    if not is_said:
+        metadata = json.loads((path / ".zattrs").read_text())
+        for dataset in metadata["multiscales"][0]["datasets"]:
+            del dataset["coordinateTransformations"]
+        (path / ".zattrs").write_text(json.dumps(metadata))
+    image, at = open_image(path), slice(corner, corner + factor)
+    threshold_segmentation(zarr_url=str(path), level=level, threshold=500)
+    label = open_label(image, "objects").read()
+    assert label[at, at].all()
+    assert np.count_nonzero(label) == factor**2
+
+    find_points(
+        image, lambda pixels: np.argwhere(pixels > 500), table_name="t", level=level
+    )
+    columns = read_table(image, "t").columns
+    middle = corner + (factor - 1) / 2
+    assert (columns["y"].tolist(), columns["x"].tolist()) == ([middle], [middle])
+
+    write_roi_table(image, "rois", [Roi("one", (at, at))])
+    (roi,) = find_rois(image, Regions(roi_table="rois"), level)
+    assert (image.read(roi.region, level=level) == 1000).all()
+
+
+def test_a_label_follows_levels_whose_factor_is_said_to_be_no_whole_number(tmp_path):
+    """A program that resizes 101 pixels to 50 says that they are 2.02 times as large."""
+    path = tmp_path / "image.zarr"
+    group = zarr.create_group(path, zarr_format=2)
+    datasets = []
+    for name, n in (("0", 101), ("1", 50)):
+        group.create_array(name, shape=(n, n), dtype="u1", chunks=(64, 64))
+        scale = {"type": "scale", "scale": [101 / n] * 2}
+        datasets.append({"path": name, "coordinateTransformations": [scale]})
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": datasets}
+    ]
+    with derive_label(open_image(path, mode="r+"), "objects") as label:
+        label.levels[1][...] = np.tile(np.arange(1, 51), (50, 1))
+        build_pyramid(label, 1)
+    found = open_label(open_image(path), "objects").read()
+    assert found[0].tolist() == [int((n + 0.5) / 2.02) + 1 for n in range(101)]
 
 
 @pytest.mark.parametrize(

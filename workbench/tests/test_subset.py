@@ -126,6 +126,21 @@ def test_a_copy_has_the_pixels_labels_and_regions_of_the_part(
         ]
 
 
+def test_a_copy_of_a_label_has_its_numbers(
+    tmp_path: Path, images: list[dict[str, Any]]
+) -> None:
+    image = kit.open_image(images[-1]["zarr_url"])
+    source, folder = kit.open_label(image, "nuclei"), image.path / "labels" / "large"
+    with kit.derive_image(source, folder, dtype=np.int64) as label:
+        label.levels[0][...] = 2**33 + PIXELS[0].astype(np.int64)
+        kit.build_pyramid(label)
+    copies, _ = subset.copy_part(images, tmp_path / "zarr", "alone.zarr:20")
+    made = kit.open_image(copies[0]["zarr_url"])
+    found = kit.open_label(made, "large")
+    assert (found.read() == 2**33 + PIXELS[0][:, 10:30, 20:40].astype(np.int64)).all()
+    assert len(found.levels) == len(made.levels)
+
+
 def test_a_copy_is_replaced_by_the_next_one_and_nothing_else_is(
     tmp_path: Path, images: list[dict[str, Any]]
 ) -> None:

@@ -389,10 +389,16 @@ def copy_piece(image: kit.Image, target: Path, part: Part, text: str) -> None:
     made = kit.open_image(target)
     for name in image.label_names:
         source = kit.open_label(image, name)
+        extents = {a: s.stop - s.start for a, s in piece.items() if a in source.axes}
         if source.shape == tuple(sizes[axis] for axis in source.axes):
-            with kit.derive_label(made, name) as label:
+            folder = made.path / "labels" / name
+            with kit.derive_image(source, folder, sizes=extents, place=made) as label:
                 copy_pixels(source, label, piece)
                 kit.build_pyramid(label)
+        else:
+            print(
+                f"the label {name} of {image.path} has other pixels, and is not copied"
+            )
     for name in roi_tables(image):
         table = kit.read_table(image, name)
         if table.type == "condition_table":

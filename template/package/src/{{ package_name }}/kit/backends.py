@@ -47,17 +47,22 @@ def _read_csv(group: zarr.Group, path: Path) -> dict[str, Array | Cells]:
         raise ValueError(
             f"its {KINDS} are {kinds!r:.80}; allowed are {', '.join(known)}"
         )
-    with (path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        lines = [line for line in reader if line or reader.line_num == 1]
+    try:
+        with (path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [line for line in reader if line or reader.line_num == 1]
+    except UnicodeDecodeError as error:
+        raise ValueError("table.csv is no text in UTF-8: save it as that") from error
     if not lines:
         raise ValueError("table.csv is empty: make the table again")
     header, *rows = lines
     _check_names(header)
-    for mark in {*";\t"} & {*"".join(() if kinds else header)}:
+    if not kinds and header[0].startswith("sep="):
+        raise ValueError("table.csv begins with the line 'sep=' of Excel: remove it")
+    for mark in {*";\t|"} & {*"".join(() if kinds else header)}:
         # Decimal commas make columns too; then, all lines have as many of these marks.
         same = len({",".join(line).count(mark) for line in lines}) == 1 < len(lines)
-        if same or len(header) == 1:
+        if (same and mark != "|") or len(header) == 1:
             raise ValueError(
                 f"table.csv has {mark!r} between its columns: write commas, and a point in "
                 "numbers"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .image import Channels, Image, channels_to_read
+from .multiscale import coordinates
 from .pyramid import BLOCK_VOXELS, NextLevel, Shrink
 from .slices import Array, Region, extents, grow, within
 from .threads import in_threads, n_threads
@@ -398,7 +399,10 @@ def write_levels(
         level: The level that is written.
     """
     array = image.levels[level]
-    following = NextLevel.plan(image.levels, level, cuts, mean=not image.is_label)
+    following = None
+    if level + 1 < len(image.levels):
+        shrink = _shrink(image, level, level + 1)
+        following = NextLevel.plan(image.levels[level + 1], shrink, cuts)
     order = following.order if following else list(np.ndindex(*map(len, cuts)))
 
     def write(place: tuple[int, ...]) -> None:
@@ -428,9 +432,10 @@ def build_pyramid(
         level: The level that has been written: finer ones get its nearest pixels.
         last: The last level that has been written, if several have.
     """
-    finer = pairwise(image.levels[level::-1])
-    for source, target in [*finer, *pairwise(image.levels[last or level :])]:
-        shrink = Shrink(source, target, mean=not image.is_label)
+    finer = pairwise(range(level, -1, -1))
+    for first, second in [*finer, *pairwise(range(last or level, len(image.levels)))]:
+        source, target = image.levels[first], image.levels[second]
+        shrink = _shrink(image, first, second)
 
         def run(
             region: Region,
@@ -444,3 +449,17 @@ def build_pyramid(
         written = Image(image.path, image.group, image.metadata, [target])
         for _ in in_threads(run, product(*cut_blocks(written))):
             pass
+
+
+def _shrink(image: Image, first: int, second: int) -> Shrink:
+    """What computes a level of an image from another one."""
+    sizes = [
+        coordinates(image.metadata["multiscales"][0], n)[0] for n in (first, second)
+    ]
+    known = [*zip(*(size or [] for size in sizes), strict=all(sizes))]
+    return Shrink(
+        image.levels[first],
+        image.levels[second],
+        mean=not image.is_label,
+        ratios=[width / size for size, width in known] or None,
+    )

@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .chunks import check_levels
 from .fractal import argument_name
-from .multiscale import check_multiscale, coordinates, same_extent, unit_size
+from .multiscale import (
+    check_multiscale,
+    coordinates,
+    level_scale,
+    same_extent,
+    unit_size,
+)
 from .ngff import (
     NgffVersion,
     check_version,
@@ -146,7 +152,15 @@ class Image:
                 f"{len(self.levels) - 1}, not {level}"
             )
         first, *others = self.metadata["multiscales"]
-        first = first | {"datasets": first["datasets"][level:]}
+        datasets = [*first["datasets"][level:]]
+        if level and coordinates(first, level)[0] is None:
+            sizes = level_scale(
+                first, [array.shape for array in self.levels[: level + 1]]
+            )
+            datasets[0] = datasets[0] | {
+                "coordinateTransformations": [{"type": "scale", "scale": sizes}]
+            }
+        first = first | {"datasets": datasets}
         metadata = self.metadata | {"multiscales": [first, *others]}
         return replace(self, metadata=metadata, levels=self.levels[level:])
 
@@ -325,7 +339,7 @@ def image_to_write(image: Image | str) -> Image:
 
 
 def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
-    """Open a label image of an image.
+    """Open a label image of an image; its pixel sizes are in the units of the image.
 
     Raises:
         ValueError: There is no such label, the message lists those that exist; or it does
@@ -344,7 +358,28 @@ def open_label(image: Image, name: str, argument: str = "label_name") -> Image:
         raise ValueError(
             f"{argument}: {path} is no label of {image.path}: {error}"
         ) from error
-    return label
+    return _in_units_of(label, image)
+
+
+def _in_units_of(label: Image, image: Image) -> Image:
+    """A label image with its pixel sizes in the units of its image, which fit."""
+    multiscale, *others = label.metadata["multiscales"]
+    units = {axis["name"]: axis for axis in image.metadata["multiscales"][0]["axes"]}
+    axes = [axis | units.get(axis["name"], {}) for axis in multiscale["axes"]]
+    factors = [
+        unit_size(old) / unit_size(new)
+        if old.get("unit") not in (None, "", new.get("unit"))
+        else 1.0
+        for old, new in zip(multiscale["axes"], axes, strict=True)
+    ]
+    if all(factor == 1 for factor in factors):
+        return label
+    moves = [*(multiscale.get("coordinateTransformations") or [])]
+    moves.append({"type": "scale", "scale": factors})
+    multiscale |= {"axes": axes, "coordinateTransformations": moves}
+    return replace(
+        label, metadata=label.metadata | {"multiscales": [multiscale, *others]}
+    )
 
 
 def _check_place(label: Image, image: Image) -> None:

@@ -165,9 +165,7 @@ def find_points(
     label = open_label(image, label_name) if label_name else None
     shown = image.from_level(level)
     sizes, scale = dict(zip(image.axes, image.shape, strict=True)), image.physical_scale
-    factors = {
-        axis: sizes[axis] / n for axis, n in zip(shown.axes, shown.shape, strict=True)
-    }
+    factors = {axis: size / image.scale[axis] for axis, size in shown.scale.items()}
     if label:
         label = level_like(label, shown)
 
@@ -187,6 +185,8 @@ def find_points(
         if part.roi and part.roi.mask:
             kept = _values(part.roi.inside(), part.roi.region, pixel).astype(bool)
         place = {axis: (at[axis] + 0.5) * factors[axis] - 0.5 for axis in spatial}
+        if level:  # the last pixel of which may reach out of the image
+            place = {k: np.minimum(at, sizes[k] - 1) for k, at in place.items()}
         place |= {f"{axis}_micrometer": place[axis] * scale[axis] for axis in spatial}
         if label:
             place["label"] = _values(label.read(part.region, 0), part.region, pixel)

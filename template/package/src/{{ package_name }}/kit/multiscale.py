@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+from .pyramid import whole_factor
 from .units import micrometers, seconds
 
 AXES = {f"{t}{c}{z}yx" for t in ("", "t") for c in ("", "c") for z in ("", "z")}
@@ -59,6 +61,24 @@ def coordinates(
                     a + b for a, b in zip(start or [0.0] * n_axes, values, strict=True)
                 ]
     return scale, start
+
+
+def level_scale(
+    multiscale: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]
+) -> list[float]:
+    """Size of a pixel of a level that does not say it, by axis.
+
+    Args:
+        multiscale: Metadata of the pyramid.
+        shapes: Shapes of the levels down to this one.
+    """
+    sizes = coordinates(multiscale)[0] or [1.0] * len(multiscale["axes"])
+    for fine, coarse in pairwise(shapes):
+        sizes = [
+            size * (whole_factor(n, m) or n / m)
+            for size, n, m in zip(sizes, fine, coarse, strict=True)
+        ]
+    return sizes
 
 
 def begin_like(multiscale: dict[str, Any], other: Mapping[str, Any]) -> None:

@@ -29,17 +29,27 @@ class Shrink:
         stops: The one after the last of them.
     """
 
-    def __init__(self, source: Any, target: Any, *, mean: bool) -> None:
-        """Compare two levels, which are arrays."""
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        *,
+        mean: bool,
+        ratios: Sequence[float] | None = None,
+    ) -> None:
+        """Compare two levels, which are arrays.
+
+        Args:
+            source: The level that is read; for nearest pixels, it may be the smaller one.
+            target: The level that is computed.
+            mean: Whether to compute means.
+            ratios: Size of a pixel of `target` in pixels of `source`, by axis, if it is said.
+        """
         sizes = list(zip(source.shape, target.shape, strict=True))
         kind, bytes_each = source.dtype.kind, source.dtype.itemsize
-        factors = [max(1, round(large / small)) for large, small in sizes]
-        is_whole = all(
-            small in (large // factor, math.ceil(large / factor))
-            for (large, small), factor in zip(sizes, factors, strict=True)
-        )
+        factors = [whole_factor(large, small) for large, small in sizes]
         has_sums = kind == "f" or (kind in "iu" and bytes_each < 8)
-        self._factors = factors if mean and is_whole and has_sums else None
+        self._factors = factors if mean and all(factors) and has_sums else None
         if self._factors:
             self.starts = [
                 factor * np.arange(small)
@@ -53,8 +63,8 @@ class Shrink:
             ]
         else:
             self.starts = [
-                ((np.arange(small) + 0.5) * (large / small)).astype(int)
-                for large, small in sizes
+                _nearest(*pair, ratio)
+                for pair, ratio in zip(sizes, ratios or [0.0] * len(sizes), strict=True)
             ]
             self.stops = [starts + 1 for starts in self.starts]
 
@@ -74,6 +84,30 @@ class Shrink:
             for s, starts in zip(region, self.starts, strict=True)
         ]
         return np.asarray(block[np.ix_(*picked)])
+
+
+def whole_factor(large: int, small: int) -> int:
+    """Factor between two levels along an axis, the last pixel aside; 0 if it is not whole."""
+    factor = max(1, round(large / small))
+    return factor if small in (large // factor, math.ceil(large / factor)) else 0
+
+
+def _nearest(source: int, target: int, ratio: float) -> Array:
+    """Pixel of a level in which the middle of each pixel of another level lies.
+
+    Args:
+        source: Number of pixels of the level that is read.
+        target: Number of pixels of the other one.
+        ratio: Size of its pixels in those of `source`; 0 if it is not said.
+    """
+    exact = source / target
+    upwards = 1 / (whole_factor(target, source) or target / source)
+    step = whole_factor(source, target) or upwards
+    # 51 of 101 pixels: the last one is half outside, unless the ratio is said to be 101/51.
+    if ratio and abs(ratio - exact) < abs(ratio - step):
+        step = exact
+    middles = (np.arange(target) + 0.5) * step
+    return np.asarray(np.minimum(middles, source - 1), int)
 
 
 def _mean(block: Array, region: Region, factors: Sequence[int]) -> Array:
@@ -138,28 +172,21 @@ class NextLevel:
     @classmethod
     def plan(
         cls,
-        levels: Sequence[Any],
-        level: int,
+        target: Any,
+        shrink: Shrink,
         cuts: Sequence[Sequence[slice]],
-        *,
-        mean: bool,
     ) -> "NextLevel | None":
         """Group the blocks of a level.
 
         Args:
-            levels: Arrays of the image that is going to be written.
-            level: The level that is written block by block.
+            target: Array of the next level.
+            shrink: Computes it of the level that is written block by block.
             cuts: Slices of each axis.
-            mean: Whether the next level has means; see `Shrink`.
 
         Returns:
-            None if there is no next level, one of its pixels is made of two blocks, or a
-            group is much larger than a block.
+            None if a pixel of the next level is made of two blocks, or a group is much
+            larger than a block.
         """
-        if level + 1 >= len(levels):
-            return None
-        target = levels[level + 1]
-        shrink = Shrink(levels[level], target, mean=mean)
         units = target.shards or target.chunks
         groups = []
         for dim, cut in enumerate(cuts):

@@ -13,7 +13,7 @@ import numpy as np
 from .columns import join_columns, kind_of, make_column
 from .fractal import task_output
 from .image import open_image
-from .multiscale import unit_size
+from .multiscale import coordinates, unit_size
 from .ngff import ome_metadata, open_group
 from .plate import PlateImage, find_in_plate
 from .provenance import current_step, is_made
@@ -186,6 +186,8 @@ def _check_units(images: Sequence[Source]) -> None:
                 size: float | str = unit
                 with suppress(ValueError):  # one that is not known
                     size = unit_size(axis)
+                if coordinates(multiscale)[0] is None:
+                    size = unit = "pixel, as no size of a pixel is said"
                 known.setdefault(size, (unit, image.path))
     if len(known) > 1:
         (unit, path), (other, other_path), *_ = known.values()
@@ -216,6 +218,7 @@ def _read_parts(
     groups: dict[tuple[Any, ...], list[Part]] = defaultdict(list)
     paths = [image.path for image in images]
     tables = _read_all(paths, feature_table, "feature_table")
+    _check_labels(images, tables)
     for image, table in zip(images, tables, strict=True):
         _, row, column, _ = image.place
         position = image.place.attributes()
@@ -264,6 +267,24 @@ def _read_all(paths: Sequence[Path], name: str, argument: str) -> list[Table]:
                 *(argument, key, kinds[True], kinds[False]),
             )
     return unify_tables(tables)
+
+
+def _check_labels(images: Sequence[Source], tables: Sequence[Table]) -> None:
+    """Reject rows of different label images in one acquisition.
+
+    Raises:
+        ValueError: They are of other things, such as cells and nuclei.
+    """
+    first: dict[int | None, tuple[str, Path]] = {}
+    for image, table in zip(images, tables, strict=True):
+        if name := table.label_name:
+            other, path = first.setdefault(image.place.acquisition, (name, image.path))
+            if other != name:
+                raise ValueError(
+                    f"feature_table: that of {path} is of the label {other!r}, and that of "
+                    f"{image.path} of {name!r}, which do not fit into one table: measure the "
+                    "same label in all images of an acquisition"
+                )
 
 
 def _check_well(image: Source, conditions: Mapping[str, Any]) -> None:
