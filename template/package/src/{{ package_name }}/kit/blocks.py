@@ -452,7 +452,7 @@ def build_pyramid(
 
 
 def _shrink(image: Image, first: int, second: int) -> Shrink:
-    """What computes a level of an image from another one."""
+    """The way from one level of an image to another."""
     sizes = [
         coordinates(image.metadata["multiscales"][0], n)[0] for n in (first, second)
     ]
