@@ -207,6 +207,15 @@ def test_times_without_a_zone_do_not_depend_on_the_machine(tmp_path, monkeypatch
     time.tzset()
 
 
+@pytest.mark.parametrize("dtype", ["u2", "bool"])
+def test_a_file_that_some_programs_invert_is_rejected(tmp_path, dtype):
+    for number, photometric in (("01", "minisblack"), ("02", "miniswhite")):
+        path = tmp_path / f"A{number}.tif"
+        tifffile.imwrite(path, PLANE.astype(dtype), photometric=photometric)
+    with pytest.raises(ValueError, match="tiff_dir: .*A02.tif.* 0 is white"):
+        convert(tmp_path)
+
+
 @pytest.mark.parametrize("value", [3, 6])
 @pytest.mark.parametrize("of_ome", [False, True])
 def test_a_file_that_some_programs_turn_is_rejected(tmp_path, of_ome, value):

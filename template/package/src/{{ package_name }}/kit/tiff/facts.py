@@ -117,7 +117,8 @@ def find_facts(
             _reject(sources, fact, f"{value:g}")
     x, y, z = (found[fact] for fact in ("pixel_x", "pixel_y", "pixel_z"))
     if (x is None) != (y is None):
-        _reject(sources, "pixel_x", f"{x} in x, and {y} in y")
+        unsaid, text = ("x", f"{y:g} in y") if x is None else ("y", f"{x:g} in x")
+        _reject(sources, "pixel_x", f"{text}, and of none in {unsaid}, in")
     if x and y and not 1 / SQUARE <= x / y <= SQUARE:
         _reject(sources, "pixel_x", f"{x:g} in x, and {y:g} in y")
     if x and z and given["pixel_z"] is None and not FLAT <= z / x <= TALL:

@@ -99,6 +99,7 @@ class Tiff:
             self._file = tifffile.TiffFile(path)
             try:
                 reject_turned(self._file)
+                reject_inverted(self._file)
                 self._ome = read_ome(self._file)
                 found = (
                     ome_scenes(self._file, self._ome, resolution=resolution)
@@ -206,6 +207,19 @@ def reject_turned(file: tifffile.TiffFile) -> None:
             f"its tag Orientation is {tag.value}, by which some programs turn or mirror "
             "it: set the tag to 1 if the pixels are stored as they lie, or write the file "
             "again the right way round"
+        )
+
+
+def reject_inverted(file: tifffile.TiffFile) -> None:
+    """Reject a file in which 0 is white: some programs turn its grey values round.
+
+    Raises:
+        ValueError: Its tag says so.
+    """
+    if file.pages.first.photometric == 0:
+        raise ValueError(
+            "its tag PhotometricInterpretation is 0, by which 0 is white, and some programs "
+            "invert it: write the file again with 0 as black"
         )
 
 
