@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from package_images import PACKAGE, write_image, write_plate
 from scipy.ndimage import gaussian_filter
 
 from fractal_workbench.engine import resume as resuming
+from fractal_workbench.engine import rules
 from fractal_workbench.engine import runner as local
 from fractal_workbench.report.page import Report
 
@@ -107,9 +109,6 @@ class Job:
         done: list[Any] = []
         kept = resuming.Finished(self.folder, resume=resume)
         images = [{"zarr_url": str(path)} for path in self.images]
-        if with_page:
-            start = kept.made_after(0)
-            self.page = Report("Job", self.folder, images, [], later=start)
 
         def watch(step: Any) -> None:
             done.append(step)
@@ -123,13 +122,24 @@ class Job:
         ]
         if self.init:
             steps[0] = {"task": steps[0]["task"], "args_non_parallel": self.init}
+        options: dict[str, Any] = {
+            "workflow": {"name": "Job", "task_list": steps},
+            "zarr_dir": str(self.folder),
+            "images": images,
+            "manifest": self.manifest,
+            "package_root": self.package,
+        }
+        if with_page:
+            planned = rules.find_tasks(rules.read_job(**options))
+            self.page = Report(
+                *("Job", self.folder, images, []),
+                later=kept.made_after(0),
+                steps=planned,
+                start=time.time_ns(),
+            )
         try:
             local.run_workflow(
-                {"name": "Job", "task_list": steps},
-                zarr_dir=self.folder,
-                images=images,
-                manifest=self.manifest,
-                package_root=self.package,
+                **options,
                 finished=kept,
                 watch=watch,
                 workers=1,
@@ -139,6 +149,16 @@ class Job:
         hidden = [path.name for path in self.folder.rglob(".*.aside")]
         assert not hidden
         return [[unit.reused for unit in step.units] for step in done]
+
+    def shown(self) -> list[tuple[set[str], set[str]]]:
+        """Titles of the pictures, and names of the tables, of each step of the page."""
+        return [
+            (
+                {p.title for figure in section.figures for p in figure.pictures},
+                {group.name for group, _ in section.tables},
+            )
+            for section in self.page.sections
+        ]
 
     def kept(self) -> list[Path]:
         return sorted(self.folder.rglob(".*.kept"))
@@ -167,6 +187,14 @@ def job(tmp_path, monkeypatch) -> Job:
     monkeypatch.setattr(local, "Processes", Played)
     job = Job(tmp_path)
     kit = job.package / "kit" / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(kit))
+    return job
+
+
+@pytest.fixture
+def recorded_job(job, monkeypatch) -> Job:
+    """A job whose results have a record, so that they are found without `--resume`."""
+    kit = PACKAGE / "kit" / "provenance.py"
     monkeypatch.setattr(provenance, "__file__", str(kit))
     return job
 
@@ -475,16 +503,51 @@ def test_a_page_of_reused_steps_shows_each_result_where_it_was_made(
         job.steps[-2][1]["min_size"] = min_size
         reused = job.run(resume=resume, with_page=True)
         assert reused[-1] == [resume and min_size == 1] * 2
-        shown.append(
-            [
-                (
-                    {p.title for figure in section.figures for p in figure.pictures},
-                    {group.name for group, _ in section.tables},
-                )
-                for section in job.page.sections
-            ]
-        )
+        shown.append(job.shown())
     assert shown[0] == shown[1] == shown[2]
     (*_, (pictures, _), (_, tables)) = shown[0]
     assert "objects" in pictures
     assert tables == {"features"}
+
+
+@pytest.mark.parametrize("n_steps", [2, 3])
+def test_the_page_of_the_same_run_again_is_the_same(
+    recorded_job: Job, n_steps: int
+) -> None:
+    job = recorded_job
+    job.steps = job.steps[-n_steps:]
+    job.run(resume=False, with_page=True)
+    first = job.shown()
+    job.run(resume=False, with_page=True)
+    assert job.shown() == first
+    assert "objects" in first[-2][0]
+    assert first[-1][1] == {"features"}
+
+
+def test_a_result_that_is_made_again_is_shown_though_it_is_the_same(
+    recorded_job: Job,
+) -> None:
+    job = recorded_job
+    job.steps = job.steps[:2]
+    job.run(resume=False)
+    job.steps[1][1]["overwrite"] = True
+    job.run(resume=False, with_page=True)
+    pictures, _ = job.shown()[1]
+    assert "objects" in pictures
+
+
+def test_what_was_there_before_a_run_is_of_no_step(recorded_job: Job) -> None:
+    job = recorded_job
+    job.run(resume=False)
+    blurred = job.folder / "a_blurred.zarr"
+    shutil.copytree(blurred / "labels" / "objects", blurred / "labels" / "drawn")
+    for folder, names in (("labels", ["objects", "drawn"]), ("tables", [])):
+        group = zarr.open_group(blurred / folder, mode="r+")
+        group.update_attributes({folder: names or group.attrs[folder]})
+    drawn = zarr.open_group(blurred / "labels" / "drawn", mode="r+")
+    drawn.attrs.put({k: v for k, v in drawn.attrs.items() if k != "made_by"})
+    job.run(resume=False, with_page=True)
+    for pictures, _ in job.shown():
+        assert "drawn" not in pictures
+    # It is compared with what the step has made.
+    assert "drawn and objects" in job.shown()[1][0]

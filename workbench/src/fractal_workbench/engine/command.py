@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -134,6 +135,8 @@ def run(
         as_options(requirements, pairs, options),
         view,
         finished.made_after(0),
+        planned,
+        time.time_ns(),
     )
 
     def watch(done: StepDone) -> None:

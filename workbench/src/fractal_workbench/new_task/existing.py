@@ -433,8 +433,8 @@ def is_ambiguous(modules: list[Path], task: Task, names: Names) -> bool:
     """Return true if the old name is also an option of an argument, or a function's."""
     for path in modules:
         for node in ast.walk(ast.parse(task.texts[path])):
-            is_alias = isinstance(node, ast.alias) and node.asname is not None
-            if is_alias and node.name == names.stem[0]:
+            has_alias = isinstance(node, ast.alias) and bool(node.asname)
+            if has_alias and getattr(node, "name", "") == names.stem[0]:
                 return True
             if isinstance(node, ast.Subscript) and any(
                 names.replace_data(str(constant.value)) != constant.value

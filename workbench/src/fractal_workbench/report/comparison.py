@@ -184,8 +184,7 @@ def difference(
         full: Whether to add pieces at full resolution, and each channel by itself.
     """
     figure = Figure(name, remarks=[*now.remarks], url=now.url)
-    known = base.marks if base else {}
-    new = [mark for mark, state in now.marks.items() if known.get(mark) != state]
+    new = changed_marks(base, now)
     if not new:
         return Figure(name)
     labels = [label for label in now.labels if f"label {label}" in new]
@@ -228,6 +227,20 @@ def difference(
     figure.thumb = thumbnail(now, labels[-1] if labels else None, below[0], name)
     figure.thumb.notes += [f"{len(now.points[table])} {table}" for table in points]
     return figure
+
+
+def changed_marks(base: View | None, now: View) -> list[str]:
+    """Marks of what a step has made, or made again with the same result."""
+    if base is None or base.url != now.url:
+        known = base.marks if base else {}
+        marks = [mark for mark in now.marks if mark not in now.old]
+        return [mark for mark in marks if known.get(mark) != now.marks[mark]]
+    return [
+        mark
+        for mark, state in now.marks.items()
+        if base.marks.get(mark) != state
+        or (mark != "pixels" and base.written[mark] != now.written[mark])
+    ]
 
 
 def before_and_after(

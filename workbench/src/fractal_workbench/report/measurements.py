@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -163,20 +163,20 @@ def metadata_of(folder: Path) -> dict[str, Any]:
 
 
 def read_states(
-    folders: Iterable[Path], hidden: Collection[str] = ()
+    folders: Iterable[Path], hidden: Callable[[Path], bool] | None = None
 ) -> dict[Path, TableState]:
     """Return the state of each table in some folders, without reading the table.
 
     Args:
         folders: Images and plates.
-        hidden: Folders of tables to leave out.
+        hidden: Whether to leave out a table, by its folder.
     """
     states = {}
     for folder in folders:
         try:
             for table in (folder / "tables").iterdir():
                 is_table = table.is_dir() and not table.name.startswith(".")
-                if is_table and str(table) not in hidden:
+                if is_table and not (hidden and hidden(table)):
                     files = [file.stat() for file in sorted(table.rglob("*"))]
                     times = tuple((file.st_mtime_ns, file.st_size) for file in files)
                     states[table] = table.stat().st_ino, times

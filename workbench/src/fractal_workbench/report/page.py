@@ -23,7 +23,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..engine.history import StepDone
-from ..engine.rules import Image, Step, count_of
+from ..engine.rules import Image, Planned, Step, count_of
 from ..engine.subset import describe_copy
 from . import plots
 from .comparison import Budget, Figure, compare
@@ -47,6 +47,7 @@ from .plate import (
     measured_figures,
     small_table,
 )
+from .records import Records
 from .report_tables import (
     Logs,
     arguments,
@@ -123,6 +124,9 @@ class Report:
         options: Further options of the command line that ran it.
         view: Beginning of the URLs of a viewer, which the path of an image completes.
         later: Folders of the first images that an earlier run has made.
+        steps: The steps of the workflow, with their tasks.
+        start: When the run began, by `time.time_ns`: what is older is of no step, but for
+            what a record says.
     """
 
     def __init__(
@@ -135,6 +139,8 @@ class Report:
         options: Sequence[str] = (),
         view: str = "",
         later: frozenset[str] = frozenset(),
+        steps: Sequence[Planned] = (),
+        start: int = 0,
     ) -> None:
         self.title, self.zarr_dir, self.plan = title, Path(zarr_dir), plan
         self.workflow, self.options = workflow, options
@@ -143,6 +149,8 @@ class Report:
         # Of the processor: pictures do not depend on what else the machine does.
         self.seconds = 0.0
         self._later = later  # folders that are not shown yet
+        self._reused: frozenset[str] = frozenset()  # of this step, by an earlier run
+        self._records = Records(steps, start)
         self._sample = Sample()
         self._views: dict[str, Taken] = {}
         # Middle of the piece at full resolution, by place: all steps show the same one.
@@ -162,6 +170,7 @@ class Report:
         """Add a step that has just ended: later ones may overwrite its images."""
         section = Section(done)
         self.sections.append(section)
+        self._reused = self._later - done.later
         self._images, self._later = done.after, done.later
         self._safely(section.remarks, "The images", lambda: self._look(section))
         self._safely(section.remarks, "The tables", lambda: self._measure(section))
@@ -228,7 +237,7 @@ class Report:
                 start.cells.setdefault(self._row(url), (thumb, ""))
         if start.cells:
             self._columns.append(start)
-        self._tables = read_states(self._holders(images), self._later)
+        self._tables = read_states(self._holders(images), self._is_later)
 
     def _learn(self, images: Sequence[Image]) -> None:
         """Find the positions of images, and choose places to show."""
@@ -240,10 +249,27 @@ class Report:
     def _view(self, url: str) -> None:
         """Look at an image, at full resolution where the first one of its place did."""
         place = self._sample.place(url)
-        self._views[url] = view = try_view(url, self._focus.get(place), self._later)
+        view = try_view(url, self._focus.get(place), self._is_later)
+        self._views[url] = view
+        if isinstance(view, View):
+            view.old = {
+                mark for mark in view.marks if self._is_old(view.folder_of(mark))
+            } - {"pixels"}
         if isinstance(view, View) and view.channels[0].sharp:
             top, left, bottom, right = view.channels[0].sharp.place
             self._focus.setdefault(place, ((top + bottom) / 2, (left + right) / 2))
+
+    def _is_later(self, folder: Path) -> bool:
+        """Return whether a label or table is of a later step, and not shown yet."""
+        step = self._records.step_of(folder) or 0
+        return str(folder) in self._later or step > len(self.sections)
+
+    def _is_old(self, folder: Path) -> bool:
+        """Return whether a label or table was there before, and not of this step."""
+        if str(folder) in self._reused:
+            return False
+        is_own = self._records.step_of(folder) == len(self.sections)
+        return not is_own and self._records.is_older(folder)
 
     def _row(self, url: str) -> tuple[str, str]:
         """Place and acquisition of an image: a row of the table of wells."""
@@ -316,9 +342,12 @@ class Report:
 
     def _measure(self, section: Section) -> None:
         """Plot the tables that a step has written."""
-        now = read_states(self._holders(section.done.after), self._later)
+        now = read_states(self._holders(section.done.after), self._is_later)
         new = [
-            table for table, state in now.items() if self._tables.get(table) != state
+            table
+            for table, state in now.items()
+            if self._tables.get(table) != state
+            and (table in self._tables or not self._is_old(table))
         ]
         self._tables = now
         conditions = self._conditions.read(now, self._where)

@@ -5,7 +5,7 @@ Views are taken right after a step, since a later one may overwrite the image.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from .pixels import (
     read_small,
     resize,
 )
+from .records import written_at
 
 LONGER = 512  # pixels of the longer side of a picture
 MAX_CHANNELS = 4
@@ -83,6 +84,8 @@ class View:
             the image; shape (n, 2).
         remarks: Sentences about what cannot be shown.
         marks: Digests of the pixels, and of each label image, ROI table and table of points.
+        written: When the metadata of each of these were written.
+        old: Labels and tables that were there before the run, and are of no step so far.
     """
 
     url: str
@@ -96,12 +99,21 @@ class View:
     points: dict[str, Array] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    old: set[str] = field(default_factory=set)
 
     @property
     def frame(self) -> tuple[int, int]:
         """Height and width of the picture."""
         height, width = self.channels[0].pixels.shape
         return height, width
+
+    def folder_of(self, mark: str) -> Path:
+        """Folder of what a mark is of: of the image for its pixels."""
+        kind, _, name = mark.partition(" ")
+        if kind == "pixels":
+            return Path(self.url)
+        return Path(self.url, "labels" if kind == "label" else "tables", name)
 
 
 def take_view(
@@ -110,7 +122,7 @@ def take_view(
     *,
     only_pixels: bool = False,
     focus: tuple[float, float] | None = None,
-    hidden: Collection[str] = (),
+    hidden: Callable[[Path], bool] | None = None,
 ) -> View:
     """Look at an image.
 
@@ -120,7 +132,7 @@ def take_view(
         only_pixels: Leave labels, regions and full resolution out.
         focus: Middle of the piece at full resolution, in y and x, as parts of the image;
             by default where the picture has most contrast.
-        hidden: Folders of labels and tables to leave out.
+        hidden: Whether to leave out a label or table, by its folder.
 
     Raises:
         Exception: Of any kind: the image cannot be read.
@@ -169,6 +181,7 @@ def take_view(
         look_at_labels(image, view, labels)
         look_at_regions(image, view, tables)
         look_at_points(image, view, tables)
+        view.written = {mark: written_at(view.folder_of(mark)) for mark in view.marks}
     return view
 
 
@@ -193,10 +206,14 @@ def most_contrast(pixels: Array, place: Place) -> tuple[float, float]:
 
 
 def _shown(
-    image: Image, folder: str, names: Iterable[str], hidden: Collection[str]
+    image: Image,
+    folder: str,
+    names: Iterable[str],
+    hidden: Callable[[Path], bool] | None,
 ) -> list[str]:
     """Names of the labels or tables of an image that are not hidden."""
-    return [name for name in names if str(image.path / folder / name) not in hidden]
+    paths = [image.path / folder / name for name in names]
+    return [path.name for path in paths if hidden is None or not hidden(path)]
 
 
 def look_at_labels(image: Image, view: View, names: Sequence[str]) -> None:
@@ -337,7 +354,7 @@ Taken = View | str
 def try_view(
     url: str,
     focus: tuple[float, float] | None = None,
-    hidden: Collection[str] = (),
+    hidden: Callable[[Path], bool] | None = None,
 ) -> Taken:
     """Look at an image; if that fails, return the reason."""
     try:
