@@ -301,6 +301,9 @@ def of_even_sizes(image):
 def masked(image):
     return np.ma.masked_less(image, 150)
 
+def one_object(image, low: float = 100.0):
+    return ndimage.label(image > low, np.ones((3,) * image.ndim))[0]
+
 def many(*images):
     return images[0]
 
@@ -443,6 +446,7 @@ WRONG = {
     "divides": "warns: RuntimeWarning: .*divi.*function that calls it",
     "of_even_sizes": "fails on a plane.*cannot reshape",
     "masked": r"masked array.*\.filled\(0\)",
+    "one_object": "one object .*labels and a mask look alike.*This works.*--set low=5000",
     "many": "its arguments have no names.*Write a function",
     "last": "its arguments have no names.*Write a function",
     "second_by_position": "needs sigma, .* no name for a caller",

@@ -212,7 +212,7 @@ def test_a_file_that_some_programs_invert_is_rejected(tmp_path, dtype):
     for number, photometric in (("01", "minisblack"), ("02", "miniswhite")):
         path = tmp_path / f"A{number}.tif"
         tifffile.imwrite(path, PLANE.astype(dtype), photometric=photometric)
-    with pytest.raises(ValueError, match="tiff_dir: .*A02.tif.* 0 is white"):
+    with pytest.raises(ValueError, match=r"tiff_dir: .*A02.tif.* 0 is white"):
         convert(tmp_path)
 
 

@@ -298,6 +298,25 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
                 changes(given),
                 "Give other arguments by --set NAME=VALUE.",
             )
+    of_pixels = {"image": {"image"}, "label": {"label", "mask"}}
+    if part.makes in of_pixels.get(given.makes or "", ()) and all(
+        is_one_object(pick(result, number)) for result in results
+    ):
+        raise Needed(
+            f"{given.name} finds one object in a plane with four (30 000 on 200), so that "
+            "labels and a mask look alike.",
+            changes(given),
+            "Give other arguments by --set NAME=VALUE. If it returns a mask, return it as "
+            f"`mask > 0`; or write a function that does so, {OWN}.",
+        )
+
+
+def is_one_object(result: Any) -> bool:
+    """Whether a result is a single object whose pixels are 1: labels, or a mask."""
+    if not isinstance(result, np.ndarray) or result.dtype.kind not in "iuf":
+        return False
+    diagonal = np.ones((3,) * result.ndim)
+    return bool(result.max() == 1 and ndimage.label(result, diagonal)[1] == 1)
 
 
 def samples(given: Function, function: Call, axes: str) -> list[Any]:
