@@ -188,6 +188,8 @@ def test_labels_are_measured_whole_or_block_by_block(tmp_path, axes):
     fails(lambda *_: {"n": [1]}, "function: it must return columns of one length")
     fails(lambda *_: {"label": [1], "n": [1, 2]}, "columns of one length")
     fails(lambda *_: {"label": [1, 1]}, "has a label in several rows")
+    fails(lambda *_: {"label": [0, 1]}, "column 'label' has 0, which is no label")
+    fails(lambda *_: {"label": [1, 9999]}, "has 9999, which is no label")
     fails(lambda *_: {"label": [1.5]}, "is of float64, not of integers")
     fails(lambda *_: {"label": [1], "region": [1]}, "a column region of its own")
     fails(measure, "combine: high is no column", combine={"high": np.maximum})

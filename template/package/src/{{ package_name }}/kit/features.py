@@ -146,6 +146,12 @@ def _whole_tables(
         table = _checked(function(labels, *(_drop_time(p, axes) for p in pixels)))
         if len(np.unique(table["label"])) < len(table["label"]):
             raise ValueError("function: its column 'label' has a label in several rows")
+        known = np.isin(table["label"], labels) & (table["label"] != 0)
+        if not known.all():
+            raise ValueError(
+                f"function: its column 'label' has {table['label'][~known][0]}, which is no "
+                "label of the pixels that it got: return the numbers of the labels there"
+            )
         tables.append(table | {"time_point": _times(table, region, axes)})
     return tables
 
