@@ -195,6 +195,8 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         takes = [f"By default, {', '.join(named)}: choose others in the workflow"]
     takes += [f"{function.labels} takes the labels"] if function.labels else []
     part = "plane" if function.whole == "yx" else "volume, or plane of a 2D image"
+    if (makes, function.whole) == ("features", "yx"):
+        part = "image of one plane, and takes no others"
     if function.table:
         takes = [f"{function.table} takes the feature table of an image or a well"]
         part = "image or well"

@@ -18,6 +18,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,15 +32,12 @@ from .names import Needed, Rejected
 
 ARRAYS = ["image", "img", "input", "pixels", "array", "arr", "data", "volume", "stack"]
 ARRAYS += ["im", "x", "a", "intensity_image", "intensity", "intensities"]
-LABELS = [
-    "label_image",
-    "labels",
-    "label",
-    "label_img",
-    "labeled_image",
-    "mask",
-    "masks",
-]
+# Names of arguments that take labels, such as `nuclei_labels`, `label_img` or `lbl`.
+LABELS = re.compile(
+    r"(\w+_)?(labels?|labell?ed|lbls?|masks?|seg|segmentation)(_(image|img|im|array|arr|map))?",
+    re.IGNORECASE,
+)
+TABLES = ("df", "dataframe", "data_frame", "table", "features", "feature_table")
 # What functions call the number of their threads.
 THREADS = {
     "max_workers",
@@ -101,6 +99,7 @@ class Argument:
         default: As source code; None if it has to be given.
         value: What a test gives, if it has to be given.
         is_tuple: Whether the function takes a tuple, which is a list in the task.
+        choices: The `Enum` that the function takes, of which the task has the values.
         is_fixed: Whether the task always gives the default, and has no such argument.
     """
 
@@ -111,11 +110,22 @@ class Argument:
     default: str | None
     value: Any = None
     is_tuple: bool = False
+    choices: type[Enum] | None = None
     is_fixed: bool = False
 
     def given(self, text: str) -> str:
         """The argument of the call, as source code."""
+        if self.choices:
+            return f"{self.choices.__name__}({text})"
         return f"tuple({text})" if self.is_tuple else text
+
+    @property
+    def tried(self) -> Any:
+        """What the function gets when it is tried."""
+        value = self.value if self.default is None else ast.literal_eval(self.default)
+        if self.choices:
+            return self.choices(value)
+        return tuple(value) if self.is_tuple else value
 
     @property
     def line(self) -> str:
@@ -201,7 +211,9 @@ class Function:
     @property
     def imported(self) -> str:
         """Imports of the task."""
-        return f"{self.name} as {self.alias}" if self.alias else self.name
+        own = f"{self.name} as {self.alias}" if self.alias else self.name
+        choices = {one.choices.__name__ for one in self.arguments if one.choices}
+        return ", ".join([own, *sorted(choices)])
 
     @property
     def call(self) -> str:
@@ -352,6 +364,12 @@ class Function:
     def test_axes(self) -> list[str]:
         """Axes of the images of the test."""
         return ["cyx", "czyx"] if self.channels else ["yx", "cyx", "czyx"]
+
+    @property
+    def feature_axes(self) -> list[str]:
+        """Axes of the images of the test of features, which takes any that the task does."""
+        in_time = "tczyx" if self.whole == "zyx" else "tcyx"
+        return [in_time] if self.channels else ["yx", in_time]
 
     @property
     def test_columns(self) -> tuple[str, ...]:
@@ -541,9 +559,7 @@ def read(
     table = "" if named else find_table(parameters, hints, types)
     pixels, labels = "", None
     if not table:
-        pixels, labels = find_arrays(
-            name, parameters, hints, numbers, (*named, "")[0], texts
-        )
+        pixels, labels = find_arrays(name, parameters, hints, numbers, named, texts)
     labels = None if labels in named else labels
     if not named and not labels and pixels in described:
         check_values(name, module, pixels, texts[pixels])
@@ -564,6 +580,10 @@ def read(
         hint = hints.get(key)
         type_name = (documented and documented.type_name) or ""
         default = settings.get(key, parameter.default)
+        choices = enum_of(hint, default, inner)
+        if choices:
+            hint = Literal[tuple(one.value for one in choices)]
+            default = default.value if isinstance(default, Enum) else default
         kind, left_out = form_type(hint, type_name, default)
         if kind is float and type(default) is int and hint is None:
             kind = kind if "float" in type_name else int
@@ -655,6 +675,7 @@ def read(
                 default=None if required else repr(default),
                 value=value,
                 is_tuple=is_tuple and typing.get_origin(kind) is list,
+                choices=choices,
             )
         )
     for number, key in enumerate(named if len(named) > 1 else []):
@@ -738,7 +759,7 @@ def find_arrays(
     parameters: Mapping[str, inspect.Parameter],
     hints: Mapping[str, Any],
     numbers: Sequence[str],
-    array: str,
+    arrays: Sequence[str],
     texts: Mapping[str, str],
 ) -> tuple[str, str | None]:
     """Return the arguments that take pixels, and labels.
@@ -748,12 +769,13 @@ def find_arrays(
         parameters: Its arguments.
         hints: Their annotations.
         numbers: Those that are no arrays, by the docstring.
-        array: The one that takes pixels, if it is known.
+        arrays: Those that take pixels, if they are known.
         texts: Their types and descriptions in the docstring.
 
     Raises:
         Rejected: It is not clear which one takes pixels.
     """
+    array = [*arrays, ""][0]
     needed = [
         key
         for key, parameter in parameters.items()
@@ -766,14 +788,20 @@ def find_arrays(
     # What has another type is no array, whatever its name.
     free = [key for key in needed if key in annotated or may_be_simple(hints.get(key))]
     free = [key for key in free if key in annotated or source(hints.get(key)) is None]
-    labels = next((key for key in needed if key in LABELS), None)
+    named_so = [key for key in free if LABELS.fullmatch(key) and key != array]
+    labels = next(iter(named_so), None)
     # `label_image` of skimage.measure.label is an image to label; `labels` are what they are.
     if labels not in ("labels", "masks", None) and not OF_MASKS.search(
         texts.get(labels) or "labels"
     ):
         labels = None
-    if array == labels:
-        labels = None
+    others = [key for key in named_so if key not in (labels, *arrays)]
+    if labels and others and len(arrays) < 2:
+        raise Rejected(
+            f"{name} takes labels as {labels} and as {others[0]}, and such a task has one "
+            "label image. Begin with --makes label or --makes features, and read the other "
+            "one there: `open_label(open_image(zarr_url), name).read()`."
+        )
     rest = [key for key in free if key != labels]
     array_name = (
         array
@@ -816,7 +844,7 @@ def find_table(
         hint = hints.get(name)
         is_frame = "DataFrame" in (getattr(hint, "__name__", ""), str(hint))
         is_told = hint is None and "DataFrame" in types.get(name, "")
-        is_named = hint is None and name in ("df", "dataframe", "data_frame")
+        is_named = hint is None and name in TABLES
         is_needed = parameter.default is parameter.empty
         if is_needed and (is_frame or is_told or is_named):
             return name
@@ -906,6 +934,15 @@ def source(kind: Any) -> str | None:
         shown = source(inner[0])
         return shown and f"list[{shown}]"
     return None
+
+
+def enum_of(hint: Any, default: Any, function: Callable[..., Any]) -> type[Enum] | None:
+    """Return the enumeration of an argument, if a task can import it with the function."""
+    kind = hint if hint is not None else type(default)
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        return None
+    is_beside = getattr(function, "__globals__", {}).get(kind.__name__) is kind
+    return kind if is_beside else None
 
 
 def form_type(hint: Any, text: str, default: Any) -> tuple[Any, str]:

@@ -5,7 +5,6 @@ an image, labels, features, measurements or points. It has to return the same wh
 called again, on arrays that it cannot write into, after other images, and without a warning.
 """
 
-import ast
 import contextlib
 import inspect
 import io
@@ -121,13 +120,7 @@ def call(
             arrays[key] = array[...]
     named: dict[str, Any] = dict(arrays)
     positional = [named.pop(key) for key in given.positional]
-    for argument in given.arguments:
-        default = (
-            argument.value
-            if argument.default is None
-            else ast.literal_eval(argument.default)
-        )
-        named[argument.name] = tuple(default) if argument.is_tuple else default
+    named |= {argument.name: argument.tried for argument in given.arguments}
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")

@@ -1,6 +1,5 @@
 """Functions of the feature table of an image, as a DataFrame."""
 
-import ast
 import importlib
 import importlib.util
 import warnings
@@ -70,12 +69,7 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
     Raises:
         Rejected: It fails, warns, or writes into the table.
     """
-    named = {
-        argument.name: argument.value
-        if argument.default is None
-        else ast.literal_eval(argument.default)
-        for argument in given.arguments
-    }
+    named = {argument.name: argument.tried for argument in given.arguments}
     asked = ""
     while True:
         frame = sample(given.table_columns, seed)
