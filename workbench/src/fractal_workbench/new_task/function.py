@@ -119,12 +119,11 @@ class Argument:
             return f"{self.choices.__name__}({text})"
         return f"tuple({text})" if self.is_tuple else text
 
-    @property
-    def tried(self) -> Any:
+    def tried(self, function: Callable[..., Any]) -> Any:
         """What the function gets when it is tried."""
         value = self.value if self.default is None else ast.literal_eval(self.default)
-        if self.choices:
-            return self.choices(value)
+        if self.choices:  # that of its own module, which may have been imported again
+            return source_of(function).__globals__[self.choices.__name__](value)
         return tuple(value) if self.is_tuple else value
 
     @property

@@ -120,7 +120,7 @@ def call(
             arrays[key] = array[...]
     named: dict[str, Any] = dict(arrays)
     positional = [named.pop(key) for key in given.positional]
-    named |= {argument.name: argument.tried for argument in given.arguments}
+    named |= {argument.name: argument.tried(function) for argument in given.arguments}
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")

@@ -69,7 +69,7 @@ def call(given: Function, function: Callable[..., Any], seed: int) -> Any:
     Raises:
         Rejected: It fails, warns, or writes into the table.
     """
-    named = {argument.name: argument.tried for argument in given.arguments}
+    named = {argument.name: argument.tried(function) for argument in given.arguments}
     asked = ""
     while True:
         frame = sample(given.table_columns, seed)
