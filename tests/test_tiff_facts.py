@@ -794,3 +794,37 @@ def test_an_acquisition_that_was_aborted_is_rejected_or_filled(tmp_path):
     image = convert(tmp_path, missing="fill")["A01"]
     expected = [[[1, 3, 5], [2, 4, 0]], [[0, 0, 0], [0, 0, 0]]]
     assert np.asarray(image.levels[0])[..., 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("moved", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("fields", [(2, 4), (4,)])
+def test_fields_lie_at_the_same_place_in_each_acquisition(
+    tmp_path, caplog, fields, moved
+):
+    """A later acquisition has some of the fields only; the stage is off by a little."""
+    for acquisition, numbers in ((0, (1, 2, 3, 4)), (1, fields)):
+        for number in numbers:
+            row, column = divmod(number - 1, 2)
+            place = planes(
+                "PositionX", [1000 + 15 * column + moved * acquisition], "µm"
+            )
+            place["Plane"] |= planes("PositionY", [500 + 10 * row], "µm")["Plane"]
+            path = tmp_path / f"A01_a{acquisition}_f{number}.ome.tif"
+            write_ome(path, STACK[0] + number, "YX", **place)
+    convert(tmp_path)
+    images = [
+        open_image(tmp_path / "plate.zarr" / "A" / "01" / name) for name in ("0", "1")
+    ]
+    first, second = (
+        {roi.name: roi.region[-2:] for roi in read_rois(image, "FOV_ROI_table")}
+        for image in images
+    )
+    assert images[0].shape == images[1].shape
+    offset = 0 if moved == 100 else round(moved / 0.5)
+    for name, (rows, columns) in second.items():
+        pixels = images[1].read((slice(0, 1), rows, columns))[0]
+        assert (pixels == STACK[0] + int(name[-1])).all()
+        if moved < 100:
+            start = first[name][1].start + offset
+            assert (rows, columns.start) == (first[name][0], start)
+    assert ("two images begin at different places" in caplog.text) == (moved == 100)

@@ -232,9 +232,59 @@ def find_places(
             _reject_moved(images[key], sizes[key])
     logger.info("Fields lie by the positions of the %s", arrangement)
     return {
-        key: _placed(key, known[key], images[key].field_size, sizes[key], how, argument)
+        key: _placed(
+            key,
+            known[key],
+            _elsewhere(key, known, images, sizes),
+            images[key].field_size,
+            sizes[key],
+            how,
+            argument,
+        )
         for key in images
     }
+
+
+def _elsewhere(
+    key: Key,
+    known: Mapping[Key, Known],
+    images: Mapping[Key, Group],
+    sizes: Mapping[Key, Sizes],
+) -> dict[int, Position]:
+    """Positions of fields that other acquisitions of a well have, and this one lacks.
+
+    With them, the images of all acquisitions begin at the same place.
+    """
+    own, more = _positions(known[key]), dict[int, Position]()
+    limits = [
+        JITTER * n * (sizes[key][axis] or 0.0)
+        for axis, n in zip(("pixel_y", "pixel_x"), images[key].field_size, strict=True)
+    ]
+    for other in known:
+        places = _positions(known[other])
+        if other[:2] != key[:2] or not places.keys() - own.keys():
+            continue
+        shared = own.keys() & places.keys()
+        if shared and all(
+            abs(here - there) <= limit
+            for number in shared
+            for here, there, limit in zip(
+                own[number], places[number], limits, strict=True
+            )
+        ):
+            more = places | more
+        else:
+            logger.warning(
+                "Acquisition %d of well %s lacks fields of acquisition %d, and fields of one "
+                "number do not lie at one place: the two images begin at different places",
+                *(key.acquisition, key.well, other.acquisition),
+            )
+    return {number: more[number] for number in more.keys() - own.keys()}
+
+
+def _positions(known: Known) -> dict[int, Position]:
+    """Positions that are known."""
+    return {n: place for n, place in known.items() if isinstance(place, tuple)}
 
 
 def _in_files(files: Sequence[Source]) -> Known:
@@ -281,12 +331,22 @@ def _reject_moved(group: Group, sizes: Sizes) -> None:
 def _placed(
     key: Key,
     known: Known,
+    more: Mapping[int, Position],
     size: tuple[int, int],
     sizes: Sizes,
     how: Fields,
     argument: str,
 ) -> Places:
     """Corners of the fields of an image by their positions.
+
+    Args:
+        key: The image.
+        known: Positions of its fields.
+        more: Those of fields that it lacks.
+        size: Height and width of a field, in pixels.
+        sizes: Size of a pixel.
+        how: Which way the axes run.
+        argument: Argument that says where the fields lie, for the error messages.
 
     Raises:
         ValueError: A position is unknown, or two are at one place, or they are too far
@@ -305,10 +365,11 @@ def _placed(
         raise ValueError(
             f"{argument}: no position of field {unknown[0]} in well {key.well}"
         )
-    if len(known) < 2:
+    if len(known) + len(more) < 2:
         return dict.fromkeys(known, (0, 0))
     pixel = sizes["pixel_y"], sizes["pixel_x"]
-    corners = by_position(places, (pixel[0] or 1.0, pixel[1] or 1.0), how)
+    corners = by_position({**more, **places}, (pixel[0] or 1.0, pixel[1] or 1.0), how)
+    corners = {number: corners[number] for number in places}
     same = len({*places.values()}) < len(places) or None not in pixel
     if same and (pair := at_one_place(corners, size)):
         raise ValueError(
