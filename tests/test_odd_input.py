@@ -535,6 +535,23 @@ def test_features_in_pixels_and_in_micrometers_are_not_aggregated(tmp_path):
         aggregate_tables(zarr_urls=[*map(str, images)], zarr_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize("rows", ["objects", "wells"])
+def test_an_image_and_one_made_of_it_do_not_count_twice(tmp_path, rows):
+    plate = tmp_path / "plate.zarr"
+    images = write_plate(plate, {"A/01": [0, 1]}, axes="yx")
+    gaussian_blur(zarr_url=str(images[0]))
+    images.append(images[0].with_name(f"{images[0].name}blurred"))
+    for path in images:
+        write_table(open_image(path), "features", {"label": [1], "area": [1.5]})
+    options = {"zarr_dir": str(tmp_path), "rows": rows, "table_name": "t"}
+    expected = pytest.raises(ValueError, match=r"0blurred was made of .*leave one")
+    with nullcontext() if rows == "objects" else expected:
+        aggregate_tables(zarr_urls=[*map(str, images)], **options)
+    urls = [*map(str, images[1:])]
+    aggregate_tables(zarr_urls=urls, overwrite=True, **options)
+    assert read_any_table(plate, "t").columns["acquisition"].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("acquisitions", [(0, 0), (0, 1)])
 def test_features_of_different_labels_are_not_aggregated(tmp_path, acquisitions):
     plate = tmp_path / "plate.zarr"

@@ -1,6 +1,7 @@
 """Make one table of a plate from the tables of its images, in one call."""
 
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from .columns import join_columns, kind_of, make_column
 from .fractal import task_output
 from .image import open_image
 from .multiscale import coordinates, unit_size
-from .ngff import ome_metadata, open_group
+from .ngff import MADE_BY, ome_metadata, open_group
 from .plate import PlateImage, find_in_plate
 from .provenance import current_step, is_made
 from .publish import check_name, suggest
@@ -141,6 +142,8 @@ def plate_table(
         )
     for images in plates.values():
         _check_units(images)
+        if per == "well":
+            _check_origins(images)
     for plate, images in plates.items():
         files = [
             file
@@ -196,6 +199,30 @@ def _check_units(images: Sequence[Source]) -> None:
             "their features do not fit into one table: write both in one unit, and measure "
             "them again"
         )
+
+
+def _check_origins(images: Sequence[Source]) -> None:
+    """Reject an image and one that was made of it: each object would count twice.
+
+    Raises:
+        ValueError: Both are in one row.
+    """
+    places = {str(image.path): image.place for image in images}
+    for image in images:
+        made: Any = open_group(image.path).attrs.get(MADE_BY)
+        sources = made.get("sources") if isinstance(made, dict) else None
+        for source in sources if isinstance(sources, dict) else ():
+            path = os.path.normpath(image.path / source)
+            is_origin = image.path.name.startswith(Path(path).name)
+            if (
+                is_origin
+                and str(image.path) != path
+                and places.get(path) == image.place
+            ):
+                raise ValueError(
+                    f"zarr_urls: {image.path} was made of {path}, and the objects of both "
+                    "would count in one row of their well: leave one of them out"
+                )
 
 
 def _read_parts(
