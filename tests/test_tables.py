@@ -544,15 +544,16 @@ def test_conditions_are_those_of_the_well(tmp_path, name, value, is_valid):
         aggregate_tables(zarr_urls=[str(path)], zarr_dir=str(tmp_path))
 
 
-def test_a_column_of_numbers_that_becomes_text_is_named(tmp_path, caplog):
+@pytest.mark.parametrize(("odd", "kind"), [("n/a", "texts"), (True, "booleans")])
+def test_a_column_of_numbers_that_becomes_text_is_named(tmp_path, caplog, odd, kind):
     paths = write_plate(tmp_path / "plate.zarr", {"A/01": [0], "A/02": [0]})
-    for path, value in zip(paths, (1.5, "n/a"), strict=True):
+    for path, value in zip(paths, (1.5, odd), strict=True):
         columns = {"area": [2.5], "quality": [value], "name": ["x"]}
         write_table(open_image(path), "features", columns)
     urls = [str(path) for path in paths]
     aggregate_tables(zarr_urls=urls, zarr_dir=str(tmp_path), rows="wells")
     (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
-    assert "the column 'quality' has texts in" in record.getMessage()
+    assert f"'quality' has numbers in {paths[0]}, and {kind} in" in record.getMessage()
     columns = read_table(tmp_path / "plate.zarr", "features").columns
     assert "area_mean" in columns
     assert "quality_mean" not in columns

@@ -278,20 +278,23 @@ def _read_parts(
 
 
 def _read_all(paths: Sequence[Path], name: str, argument: str) -> list[Table]:
-    """Read a table of several images; warn about a column of numbers that becomes text."""
+    """Read a table of several images; warn about a column that becomes text."""
     tables = [read_cells(path, name, argument) for path in paths]
-    first: dict[str, dict[bool, Path]] = {}
+    first: dict[str, dict[str, Path]] = {}
     for path, table in zip(paths, tables, strict=True):
         columns: dict[str, Any] = {**table.columns}
         for key, values in columns.items():
             # Cells of which it is not known decide on the whole column.
             if not isinstance(values, list) and (kind := kind_of(values)):
-                first.setdefault(key, {}).setdefault(kind == "str", path)
+                kind = {"str": "texts", "bool": "booleans"}.get(kind, "numbers")
+                first.setdefault(key, {}).setdefault(kind, path)
     for key, kinds in first.items():
         if len(kinds) > 1:
             logger.warning(
-                "%s: the column %r has texts in %s, and none in %s: all of it becomes text",
-                *(argument, key, kinds[True], kinds[False]),
+                "%s: the column %r has %s: all of it becomes text",
+                argument,
+                key,
+                ", and ".join(f"{kind} in {path}" for kind, path in kinds.items()),
             )
     return unify_tables(tables)
 
