@@ -213,10 +213,13 @@ def reject_turned(file: tifffile.TiffFile) -> None:
 def reject_inverted(file: tifffile.TiffFile) -> None:
     """Reject a file in which 0 is white: some programs turn its grey values round.
 
+    Not masks of one bit, which tifffile writes in this way.
+
     Raises:
         ValueError: Its tag says so.
     """
-    if file.pages.first.photometric == 0:
+    page = file.pages.first
+    if page.photometric == 0 and page.bitspersample > 1:
         raise ValueError(
             "its tag PhotometricInterpretation is 0, by which 0 is white, and some programs "
             "invert it: write the file again with 0 as black"
