@@ -4,6 +4,7 @@
 import os
 from collections import namedtuple
 from dataclasses import dataclass
+from enum import Enum
 from typing import Dict, List, Literal, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -278,3 +279,57 @@ def doubled_in_place(df):
 def guess(df):
     """Mean of some objects."""
     return float(df["area"].sample(3).mean())
+
+
+class Method(Enum):
+    OTSU = "otsu"
+    LI = "li"
+
+
+def by_method(image: np.ndarray, method: Method = Method.OTSU) -> np.ndarray:
+    """Label what is brighter than a threshold by a method."""
+    assert isinstance(method, Method)
+    find = {Method.OTSU: filters.threshold_otsu, Method.LI: filters.threshold_li}
+    return measure.label(image > find[method](image))
+
+
+def very_bright(image, floor: int = 60000):
+    """Label pixels that are brighter than those of any test."""
+    return measure.label(image > floor)
+
+
+def small_spots(image, n_sigma: float = 9.0):
+    """Find small spots.
+
+    :return: list of (x, y)
+    """
+    log = -ndi.gaussian_laplace(image.astype(float), 1.5)
+    peaks = feature.peak_local_max(log, threshold_abs=log.mean() + n_sigma * log.std())
+    return [(int(x), int(y)) for y, x in peaks]
+
+
+def flat_shapes(label_image, image):
+    """Measure what only planes have."""
+    names = ("label", "area", "eccentricity", "mean_intensity")
+    return pd.DataFrame(measure.regionprops_table(label_image, image, properties=names))
+
+
+def sum_of_three(dapi, gfp, rfp):
+    """Add three channels."""
+    return dapi.astype(float) + gfp + rfp
+
+
+def without_small(lbl, min_size=30):
+    """Remove small labels."""
+    sizes = np.bincount(lbl.ravel())
+    return np.where(sizes[lbl] < min_size, 0, lbl)
+
+
+def cytoplasm(cell_labels, nuclei_labels):
+    """Remove nuclei from cells."""
+    return np.where(nuclei_labels > 0, 0, cell_labels)
+
+
+def number_of_rows(table):
+    """Count objects."""
+    return {"n": len(table), "largest": table["area"].max()}

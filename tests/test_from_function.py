@@ -51,6 +51,7 @@ ACCEPTED = {
     "laboratory.py:ratio --array donor,acceptor": "image",
     "laboratory.py:clean": "image",
     "laboratory.py:cells_and_background --returns 1": "image",
+    "laboratory.py:sum_of_three --array dapi,gfp,rfp": "image",
     # --- of labels ---
     "skimage.segmentation:watershed": "label",
     "skimage.segmentation:felzenszwalb": "label",
@@ -64,6 +65,8 @@ ACCEPTED = {
     "laboratory.py:cells_and_background --returns 0": "label",
     "laboratory.py:cells_of_two --array nuclei,membranes": "label",
     "laboratory.py:otsu_mask": "label",
+    "laboratory.py:by_method": "label",
+    "laboratory.py:very_bright": "label",
     # --- of points ---
     "skimage.feature:peak_local_max": "points",
     "skimage.measure:centroid": "points",
@@ -72,6 +75,7 @@ ACCEPTED = {
     "laboratory.py:find_spots": "points",
     "laboratory.py:local_maxima_list": "points",
     "laboratory.py:spots_xy": "points",
+    "laboratory.py:small_spots": "points",
     # --- of measurements ---
     "skimage.filters:threshold_otsu": "measurements",
     "skimage.measure:shannon_entropy": "measurements",
@@ -93,10 +97,12 @@ ACCEPTED = {
     "laboratory.py:intensity_per_cell": "features",
     "laboratory.py:marker_per_nucleus": "features",
     "laboratory.py:two_intensities --array gfp,rfp": "features",
+    "laboratory.py:flat_shapes": "features",
     # --- of tables ---
     "laboratory.py:large_objects": "table",
     "laboratory.py:summary_of_objects": "table",
     "laboratory.py:by_size": "table",
+    "laboratory.py:number_of_rows": "table",
 }
 # What the message says; of commands, what begins after the name of the task.
 REJECTED = {
@@ -129,6 +135,8 @@ REJECTED = {
     "numpy:argwhere": "no positions",
     "numpy.fft:fft2": "complex128.*write a function",
     "laboratory.py:binary_to_labels": "takes a mask or labels",
+    "laboratory.py:without_small": "lbl takes labels.*--makes label",
+    "laboratory.py:cytoplasm": "as cell_labels and as nuclei_labels.*open_label",
     "laboratory.py:trained": "trained needs model",
     "laboratory.py:save_plot": "returns nothing.*write a function",
     "laboratory.py:projected": "shape \\(64,\\).*write a function",
@@ -147,6 +155,11 @@ OFTEN = {
     "laboratory.py:undescribed_marker",
     "laboratory.py:two_intensities --array gfp,rfp",
     "laboratory.py:otsu_mask",
+    "laboratory.py:by_method",
+    "laboratory.py:very_bright",
+    "laboratory.py:without_small",
+    "laboratory.py:cytoplasm",
+    "laboratory.py:number_of_rows",
     "laboratory.py:summary_of_objects",
     "scipy.ndimage:rotate --set angle=10",
     "numpy:percentile",
@@ -533,6 +546,11 @@ TASKS = {
     "Two Intensities": "lab.py:two_intensities --array gfp,rfp",
     "Limits": "lab.py:limits",
     "Large Objects": "lab.py:large_objects",
+    "By Method": "lab.py:by_method",
+    "Very Bright": "lab.py:very_bright",
+    "Small Spots": "lab.py:small_spots",
+    "Flat Shapes": "lab.py:flat_shapes",
+    "Sum Of Three": "lab.py:sum_of_three --array dapi,gfp,rfp",
     "Bands": "lab.py:profile --axes yx",
     "Blobs By Plane": "names.py:label_image --axes yx",
     "Two By Plane": "lab.py:cells_of_two --array nuclei,membranes --axes yx",

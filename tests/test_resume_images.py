@@ -536,7 +536,7 @@ def test_a_result_that_is_made_again_is_shown_though_it_is_the_same(
     assert "objects" in pictures
 
 
-def test_what_was_there_before_a_run_is_of_no_step(recorded_job: Job) -> None:
+def test_older_labels_are_of_no_step(recorded_job: Job) -> None:
     job = recorded_job
     job.run(resume=False)
     blurred = job.folder / "a_blurred.zarr"

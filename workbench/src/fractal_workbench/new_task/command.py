@@ -206,7 +206,10 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     print(f"{', '.join(takes)}.{change}")
     sees_volumes = function.whole == "zyx" and not (given.axes or function.table)
     change = " If it is for planes, use --axes yx." if sees_volumes else ""
-    print(f"{function.name} makes {MADE[makes]} of each {part}.{change}")
+    columns = f", with the columns {', '.join(function.columns)}" * bool(
+        function.columns
+    )
+    print(f"{function.name} makes {MADE[makes]} of each {part}{columns}.{change}")
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(
@@ -217,6 +220,12 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         print(f"Its output, by the docstring of {function.name}: {function.returned}")
     for key, kinds in function.narrowed.items():
         print(f"{key}: {kinds}.")
+    for argument in function.arguments:
+        if argument.value is not None and argument.default is not None:
+            print(
+                f"{function.name} finds nothing in the images of its test with "
+                f"{argument.name} = {argument.default}: the test gives {argument.value}."
+            )
     for argument in (*function.arguments, *function.channels):
         if argument.task_name != argument.name and not argument.is_fixed:
             print(
@@ -269,14 +278,17 @@ def analyse(
     def again() -> Callable[..., Any]:
         return functions.find(given.function)[0]
 
-    def attempt(options: SimpleNamespace) -> "Function":
-        function = functions.read(
+    def read(options: SimpleNamespace) -> "Function":
+        return functions.read(
             called,
             options.function.rpartition(":")[2],
             module,
             array=options.array,
             settings=dict(map(setting, options.set)),
         )
+
+    def attempt(options: SimpleNamespace) -> "Function":
+        function = read(options)
         function.makes, function.axes = options.makes or "", options.axes or ""
         function.returns = options.returns
         look(function, called, again)
@@ -288,9 +300,26 @@ def analyse(
         ways = [*find_ways(error, given, attempt, time.monotonic() + SEARCH)]
         if not ways:
             raise
+        if error.is_of_test and vars(ways[0]) == vars(given) | {"set": ways[0].set}:
+            return of_test(attempt(ways[0]), read(given))
         commands = "\n".join(f"  {command_of(way)}" for way in ways)
         several = "These work" if len(ways) > 1 else "This works"
         raise Rejected(f"{error.problem}\n{several}:\n{commands}") from error
+
+
+def of_test(tried: "Function", given: "Function") -> "Function":
+    """Return a function that finds something in the test, with the defaults of its owner.
+
+    Args:
+        tried: The function with defaults that find something.
+        given: The function as its owner wants it.
+    """
+    defaults = {argument.name: argument.default for argument in given.arguments}
+    for argument in tried.arguments:
+        if argument.default != defaults.get(argument.name):
+            argument.value = ast.literal_eval(str(argument.default))
+            argument.default = defaults.get(argument.name)
+    return tried
 
 
 def find_ways(
@@ -663,6 +692,10 @@ def write(files: Mapping[Path, str | None]) -> None:
         lines.append(f"{verb(path):7} {[*of_kit, name][0]}")
     lines = [*dict.fromkeys(lines)]  # of the kit one, since it comes as a whole
     print(*lines, sep="\n")
+    if project().pyproject in new:
+        print(
+            "The dependencies changed. To import the package outside of nox, install it again."
+        )
 
 
 def add(arguments: SimpleNamespace) -> None:

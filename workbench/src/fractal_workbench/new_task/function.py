@@ -97,9 +97,9 @@ class Argument:
         type: Its type, as source code.
         description: One paragraph.
         default: As source code; None if it has to be given.
-        value: What a test gives, if it has to be given.
+        value: What a test gives, if it has to be given, or if the default finds nothing.
         is_tuple: Whether the function takes a tuple, which is a list in the task.
-        choices: The `Enum` that the function takes, of which the task has the values.
+        choices: Name of the `Enum` that the function takes, and the task the values of.
         is_fixed: Whether the task always gives the default, and has no such argument.
     """
 
@@ -110,20 +110,22 @@ class Argument:
     default: str | None
     value: Any = None
     is_tuple: bool = False
-    choices: type[Enum] | None = None
+    choices: str = ""
     is_fixed: bool = False
 
     def given(self, text: str) -> str:
         """The argument of the call, as source code."""
         if self.choices:
-            return f"{self.choices.__name__}({text})"
+            return f"{self.choices}({text})"
         return f"tuple({text})" if self.is_tuple else text
 
     def tried(self, function: Callable[..., Any]) -> Any:
-        """What the function gets when it is tried."""
-        value = self.value if self.default is None else ast.literal_eval(self.default)
+        """Value of the argument when the function is tried."""
+        value = self.value
+        if value is None and self.default is not None:
+            value = ast.literal_eval(self.default)
         if self.choices:  # that of its own module, which may have been imported again
-            return source_of(function).__globals__[self.choices.__name__](value)
+            return source_of(function).__globals__[self.choices](value)
         return tuple(value) if self.is_tuple else value
 
     @property
@@ -211,7 +213,7 @@ class Function:
     def imported(self) -> str:
         """Imports of the task."""
         own = f"{self.name} as {self.alias}" if self.alias else self.name
-        choices = {one.choices.__name__ for one in self.arguments if one.choices}
+        choices = {one.choices for one in self.arguments if one.choices}
         return ", ".join([own, *sorted(choices)])
 
     @property
@@ -236,8 +238,10 @@ class Function:
         """Call of the function with the arguments of the test, and all defaults."""
         return self._call(
             {
-                argument.name: argument.given(argument.default or repr(argument.value))
-                for argument in self.arguments
+                one.name: one.given(
+                    one.default or "" if one.value is None else repr(one.value)
+                )
+                for one in self.arguments
             }
         )
 
@@ -356,8 +360,8 @@ class Function:
 
     @property
     def test_arguments(self) -> dict[str, Any]:
-        """Arguments of the task that have to be given, with their values in the test."""
-        return {a.task_name: a.value for a in self.arguments if a.default is None}
+        """Arguments of the task in the test, with their values."""
+        return {a.task_name: a.value for a in self.arguments if a.value is not None}
 
     @property
     def test_axes(self) -> list[str]:
@@ -424,7 +428,8 @@ def find(place: str) -> tuple[Callable[..., Any], str, Path | None]:
         if file and (beside := file.with_name(f"{module_of}.py")).exists():
             raise Rejected(
                 f"--from {place}: {file.name} imports {beside.name}, which lies beside it. "
-                f"Move {beside.name} into {project().root.name}, and write "
+                f"Move {beside.name} into {project().root.name}, begin it with the lines "
+                "`# ruff: noqa` and `# mypy: ignore-errors`, and write "
                 f"`from {project().root.name}.{module_of} import ...` in {file.name}."
             ) from error
         model = ""
@@ -580,7 +585,7 @@ def read(
         type_name = (documented and documented.type_name) or ""
         default = settings.get(key, parameter.default)
         choices = enum_of(hint, default, inner)
-        if choices:
+        if choices is not None:
             hint = Literal[tuple(one.value for one in choices)]
             default = default.value if isinstance(default, Enum) else default
         kind, left_out = form_type(hint, type_name, default)
@@ -674,7 +679,7 @@ def read(
                 default=None if required else repr(default),
                 value=value,
                 is_tuple=is_tuple and typing.get_origin(kind) is list,
-                choices=choices,
+                choices=choices.__name__ if choices else "",
             )
         )
     for number, key in enumerate(named if len(named) > 1 else []):

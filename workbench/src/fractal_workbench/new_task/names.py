@@ -32,6 +32,7 @@ class Needed(Rejected):
         changes: Options that may help, most likely ones first; what is no option that
             begins with `--` is a NAME=VALUE of `--set`.
         is_choice: Whether all changes that help are to be shown.
+        is_of_test: Whether the function only finds nothing in the images of the test.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Needed(Rejected):
         way: str,
         *,
         is_choice: bool = False,
+        is_of_test: bool = False,
     ) -> None:
         """Say the problem, and the general way out of it."""
         super().__init__(f"{problem}\n{way}".strip())
         self.problem = problem
         self.changes = changes
         self.is_choice = is_choice
+        self.is_of_test = is_of_test
 
 
 def scaffold(makes: str | None, task_type: str | None, *, model: bool = False) -> str:

@@ -52,7 +52,8 @@ class Part(NamedTuple):
     """A part of a result that a task can write.
 
     Attributes:
-        makes: `image`, `label`, `mask`, `features`, `measurements` or `points`.
+        makes: `image`, `label`, `mask`, `features`, `measurements` or `points`; `nothing`
+            if all pixels are 0.
         code: How the part becomes what the task writes: `{}` stands for it.
         columns: Of an array of points.
     """
@@ -290,10 +291,13 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
                 f"{given.name} finds nothing in a plane with bright objects (30 000 on 200).",
                 changes(given),
                 "Give other arguments by --set NAME=VALUE.",
+                is_of_test=True,
             )
     of_pixels = {"image": {"image"}, "label": {"label", "mask"}}
-    if part.makes in of_pixels.get(given.makes or "", ()) and all(
-        is_one_object(pick(result, number)) for result in results
+    if (
+        part.makes in of_pixels.get(given.makes, ())
+        and not OF_LABELS.search(given.returns_text)
+        and all(is_one_object(pick(result, number)) for result in results)
     ):
         raise Needed(
             f"{given.name} finds one object in a plane with four (30 000 on 200), so that "
@@ -504,6 +508,16 @@ def classify(given: Function, results: Sequence[Any], axes: str) -> Part:
         Rejected: No task writes such a thing, or the results are of two kinds.
     """
     parts = [classify_one(given, result, axes) for result in results]
+    if any(part.makes == "nothing" for part in parts):
+        parts = [part for part in parts if part.makes != "nothing"]
+        if not parts:
+            raise Needed(
+                f"{given.name} returns zeros for planes with bright objects (30 000 on 200).",
+                changes(given),
+                "Give other arguments by --set NAME=VALUE, or say what it makes: --makes label, "
+                "or --makes image.",
+                is_of_test=True,
+            )
     kinds = [part.makes for part in parts]
     if {*kinds} == {"label", "mask"}:
         parts.reverse() if kinds[0] == "mask" else None
@@ -585,6 +599,8 @@ def of_pixels(given: Function, result: np.ndarray) -> Part:
     is_integral = result.dtype.kind in "iu" or bool(np.all(values == np.rint(values)))
     code = "{}" if result.dtype.kind in "iu" else "np.asarray({}, np.int64)"
     documented = bool(OF_LABELS.search(given.returns_text))
+    if not values.any() and given.makes != "image":
+        return Part("label" if documented else "nothing", code)
     if not is_integral or values[0] < 0:
         return Part("image")
     if len(values) == 2 and values[0] == 0:

@@ -223,6 +223,10 @@ def is_made(path: Path, step: Step | None, *, overwrite: bool = False) -> bool:
     # The version is for who reads it: what it changes for this step, its code says.
     uncounted = {"version": None, WRITTEN: None}
     if made_by | uncounted != expected | uncounted:
+        if made_by.get("task") == step.task:
+            others = [key for key in expected if made_by.get(key) != expected[key]]
+            others = [key for key in others if key not in uncounted]
+            logger.info("%s: made before, of other %s", path, " and ".join(others))
         return False
     if written not in (None, step.written(path, ome_metadata(group))):
         logger.warning("%s: its files were changed or deleted after it was made", path)
