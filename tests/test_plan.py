@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from package_images import PACKAGE
+from package_images import PACKAGE, write_image
 from parity_cases import CRASH, NOTHING, compound, converter_compound, parallel
 from scripted_task import write_package
 from test_fractal_contract import local
@@ -89,6 +89,23 @@ def test_a_plan_says_why_a_task_finds_no_image(
         planned(job, **given)
     with pytest.raises(local.WorkflowError):  # as the run says, later
         local.run_workflow(**job, **given)
+
+
+def test_a_plan_warns_of_missing_images_and_channels(
+    tmp_path: Path, zarr_dir: Path
+) -> None:
+    job = write_package(tmp_path / "my_tasks", [parallel(NOTHING)])
+    channel = {"mode": "label", "identifier": "FITC"}
+    job["workflow"]["task_list"][0]["args_parallel"] = {"nuclei": channel}
+    write_image(zarr_dir / "a.zarr", "cyx")
+    images = [{"zarr_url": str(zarr_dir / name)} for name in ("a.zarr", "b.zarr")]
+    read = rules.read_job(**job, zarr_dir=str(zarr_dir), images=images)
+    lines = [*plan(read, rules.find_tasks(read), count_jobs=True)]
+    warned = [line.split(maxsplit=1)[1] for line in lines if "    warns " in line]
+    assert warned[0].startswith(
+        f"nuclei: {zarr_dir}/a.zarr has no channel with the label"
+    )
+    assert warned[1].endswith(f"there is nothing at {zarr_dir}/b.zarr")
 
 
 def test_a_plan_names_the_package_of_a_task_of_others(

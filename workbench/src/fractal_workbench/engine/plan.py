@@ -5,9 +5,11 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .. import kit
 from ..project import MANIFEST
 from . import dry_run, processes, rules
 from .logs import messages
@@ -16,6 +18,8 @@ from .rules import Image, Job, Package, Planned, Step, Task, count_of
 Types = Mapping[str, bool]
 MAX_WELLS = 8  # that are named
 MAX_MESSAGES = 20  # of a converter
+MAX_OPENED = 200  # images of a step, which are looked at
+MAX_PROBLEMS = 5  # of these, which are shown
 
 
 def plan(
@@ -58,6 +62,9 @@ def plan(
             ]
             where = " where " if conditions else ""
             yield f"    takes    {count}{where}{', '.join(conditions)}"
+            if images is not None and count_jobs:
+                problems = [*islice(_problems(taken[:MAX_OPENED], step), MAX_PROBLEMS)]
+                yield from (f"    warns    {problem}" for problem in problems)
         jobs, said = _units(task), []
         if count_jobs and task.type == "converter_compound" and _is_own(package):
             counted, *said = _count_jobs(step, task, package, job.zarr_dir)
@@ -75,6 +82,23 @@ def plan(
                 yield f"      {key} = {value!r}"
         filters = filters | task.output_types
         images = None
+
+
+def _problems(images: Sequence[Image], step: Step) -> Iterator[str]:
+    """Yield what images lack: themselves, or a channel that an argument names."""
+    given = {**(step.args_non_parallel or {}), **(step.args_parallel or {})}
+    channels = {
+        key: value
+        for key, value in given.items()
+        if isinstance(value, Mapping) and value.keys() == {"mode", "identifier"}
+    }
+    for image in images:
+        try:
+            opened = kit.open_image(image["zarr_url"])
+            for key, value in channels.items():
+                opened.channel_index(kit.Channel(**value), key)
+        except (OSError, ValueError) as error:
+            yield str(error).splitlines()[0]
 
 
 def _units(task: Task) -> str:
