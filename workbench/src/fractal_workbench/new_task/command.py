@@ -210,6 +210,13 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
         function.columns
     )
     print(f"{function.name} makes {MADE[makes]} of each {part}{columns}.{change}")
+    if given.returns is None and (
+        element := re.match(r".*\{\}\[(\d+)\]", function.result)
+    ):
+        print(
+            f"It returns several values, of which the task writes number {element[1]}, counted "
+            "from 0. To choose another one, use --returns."
+        )
     for path in extra:
         is_inside = file and file.resolve().is_relative_to(project().folder)
         print(

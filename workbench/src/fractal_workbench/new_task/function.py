@@ -69,6 +69,12 @@ NUMBERS = (3, 1, 0.5, 2.0, 10, 50, 5000)
 NO_NUMBERS = {"out", "output", "dtype", "where", "axis", "axes", "index", "labels"}
 # Of the name of an argument that takes an array, which may be left out.
 OF_ARRAYS = re.compile("arr|image|img|mask|label|marker|kernel|footprint|weights")
+# Of one that probably takes a channel.
+OF_CHANNELS = re.compile(
+    r"^(b|y)$|^(ch|chan|channel|im|img|image|c)_?\d$|image|img|channel|dapi|hoechst|fitc|gfp|rfp"
+    r"|nucle|cell|membrane|actin|donor|acceptor|reference|signal|background|red|green|blue",
+    re.IGNORECASE,
+)
 # Of an argument that takes labels or a mask, and not grey values.
 OF_MASKS = re.compile(
     r"\blabels\b|\b(binary|boolean|bool|mask)\b|\blabell?ed (image|array|region|object)|\blabel (image|"
@@ -638,6 +644,7 @@ def read(
             ways = by_number * numbered + by_array * may_be_array
             says_array = type_name.startswith(("array", "ndarray", "("))
             # Besides labels, a function mostly needs the image that it measures.
+            says_array = says_array or bool(OF_CHANNELS.search(key))
             if (says_array and "of" not in type_name) or (labels and not pixels):
                 ways.reverse()
             sentences = [
