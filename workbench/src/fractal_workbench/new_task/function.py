@@ -613,7 +613,10 @@ def read(
         if kind is None and is_call:
             reason = "a form has no place for functions"
         elif kind is None and not is_array:
-            reason = "a form cannot show its type"
+            is_said = hint is not None or type_name
+            reason = (
+                "a form cannot show its type" if is_said else "nothing says its type"
+            )
         elif kind and default is None and type(None) not in typing.get_args(kind):
             kind = kind | None
         if kind is not None and source(kind) is None:
