@@ -276,6 +276,18 @@ def test_names_of_channels_in_another_order_are_rejected(tmp_path):
     assert image.channel_names == ["actin", "DAPI"]
 
 
+def test_names_that_are_like_those_of_other_channels_are_rejected(tmp_path, caplog):
+    for channel in ("A594 (50ms)", "Hoechst-33342"):
+        tifffile.imwrite(tmp_path / f"A01~{channel}.tif", PLANE)
+    pattern = {"pattern": "{well}~{channel}"}
+    with pytest.raises(ValueError, match=r"channel_names: 'A594' is at position 1"):
+        convert(tmp_path, channel_names=["DNA", "A594"], **pattern)
+    caplog.set_level("INFO")
+    convert(tmp_path, channel_names=["A594", "DNA"], **pattern)
+    said = "A594 (50ms) becomes A594, Hoechst-33342 becomes DNA: all images"
+    assert f"channel_names: {said}" in caplog.messages
+
+
 def test_names_of_channels_in_ome_xml_are_not_swapped(tmp_path):
     channels = names("DAPI", "FITC")
     write_ome(tmp_path / "A01.ome.tif", [PLANE] * 2, channels, SizeC=2)

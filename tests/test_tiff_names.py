@@ -37,6 +37,8 @@ def test_a_pattern_without_an_ending_fits_all_of_tiffs(
         ("{well}_{field}[.ome].tif", "A01_7.tif"),
         ("{well}_{field}.*", "A01_7.ome.tif"),
         ("{field}-{row}.v1.{column}", "7-A.v1.1.tif"),
+        ("[{well}]_{field}".replace("[", r"\[").replace("]", r"\]"), "[A-01]_7.TIF"),
+        (r"\{raw\} {well} {field}", "{raw} A_1 7.tif"),
     ],
 )
 def test_a_pattern_has_an_ending_of_its_own_or_gets_one(tmp_path, pattern, name):
@@ -51,6 +53,8 @@ MISFITS = [
     ("{well}_{field}.tif", "A01_7.tiff", "A01_7.tif>>f", "its end"),
     ("{well}[_f{field}]_z{z}", "A01_f1.tif", "A01_f1>>.tif", "'_z{z}'"),
     ("{well}[_f{field}]_z{z}", "A01-1.tif", "A01>>-1.tif", "'_z{z}'"),
+    ("{channel}@[{well}]", "C@[A01].tif", "C@>>[A01].tif", "an ending such as .tif"),
+    ("c{channel}_f{z}_{well}", "c1 f1_A01.tif", "c1 f1_>>A01.tif", "'f{z}_{well}'"),
     ("x*_{well}", "y_A01.tif", ">>y_A01.tif", "'x*_{well}'"),
     ("x*_{well}", "x_01.tif", "x_>>01.tif", "'{well}'"),
     ("{well}", "A0001.tif", "A000>>1.tif", "an ending such as .tif"),

@@ -322,6 +322,12 @@ def test_each_extreme_object_has_a_picture_with_its_outline(tmp_path: Path) -> N
         assert crop.keys == [("#ffffff", "this object", "")]
         lines = pixels_of(crop.layers["lines"])
         assert (lines[..., 3] > 0).sum() == 2 * 10 + 2 * 8  # around 10 x 10 pixels
+    counted = {
+        crop.title: int(crop.notes[0 if len(crop.notes) < 3 else 1].split()[0])
+        for crop in figure.crops
+        if crop.title in ("densest", "median", "sparsest")
+    }
+    assert [*counted.values()] == sorted(counted.values(), reverse=True)
     rows = figure.extremes["spots"]
     assert [row["label"] for row in rows] == ["7", "3", "5"]
     for row, sides in zip(rows, (20, 8, 3), strict=True):
@@ -863,6 +869,9 @@ def test_a_column_with_a_text_in_any_image_has_no_distribution(tmp_path: Path) -
     assert sorted(group.features["area"]) == [1, 2, 3]
     assert "batch" in group.not_drawn
     assert not {*group.features} & {*group.not_drawn}
+    where = Position(tmp_path, "A01", "")
+    (group,) = measure(tables, lambda _: where, 60, left_out={"area"})
+    assert "area" in group.not_drawn
 
 
 def test_a_long_label_of_a_plot_has_lines_that_fit() -> None:

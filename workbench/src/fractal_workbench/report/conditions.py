@@ -33,6 +33,13 @@ class Conditions:
     def __init__(self) -> None:
         self._known: dict[Path, tuple[TableState | None, Table | None]] = {}
 
+    @property
+    def columns(self) -> set[str]:
+        """Names of all columns that were read."""
+        return {
+            name for _, table in self._known.values() if table for name in table.columns
+        }
+
     def read(
         self,
         tables: Mapping[Path, TableState],

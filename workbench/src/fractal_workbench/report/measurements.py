@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -189,6 +189,7 @@ def measure(
     tables: Sequence[Path],
     position: Callable[[Path], Position | None],
     seconds: float,
+    left_out: Collection[str] = (),
 ) -> list[TableGroup]:
     """Read tables, those of one name together, within limits of time and size.
 
@@ -196,6 +197,7 @@ def measure(
         tables: Their folders.
         position: The position of an image, by its folder; None for a plate.
         seconds: Time to read tables, and then no more.
+        left_out: Names of columns that are no measurements, such as conditions.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
     for table in tables:
@@ -204,7 +206,8 @@ def measure(
         groups.setdefault((table.name, of), []).append(table)
     end = time.monotonic() + seconds
     read = [
-        collect(TableGroup(*key), paths, position, end) for key, paths in groups.items()
+        collect(TableGroup(*key), paths, position, end, left_out)
+        for key, paths in groups.items()
     ]
     return [
         group for group in read if group.features or group.not_drawn or group.remarks
@@ -224,6 +227,7 @@ def collect(
     paths: list[Path],
     position: Callable[[Path], Position | None],
     end: float,
+    left_out: Collection[str],
 ) -> TableGroup:
     """Read the tables of one name, spread evenly if there is no time for all."""
     group.total = len(paths)
@@ -252,7 +256,11 @@ def collect(
         found_none = n == 0 and group.of == "images"
         if found_none:  # one row without features, whose count is 0
             columns, n = {}, 1
-        features = {k: v for k, v in columns.items() if is_feature(k, v, table.index)}
+        features = {
+            name: values
+            for name, values in columns.items()
+            if name not in left_out and is_feature(name, values, table.index)
+        }
         where = position(holder)
         times = as_texts(columns.get("time_point", np.full(n, "")))
         if group.of == "images":

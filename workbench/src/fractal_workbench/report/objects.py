@@ -209,13 +209,7 @@ def choose_crops(objects: Objects, part: tuple[float, float]) -> list[Crop]:
     centers = objects.centers
     starts = [np.linspace(0, 1 - size, max(round(2 / size) - 1, 1)) for size in part]
     corners = np.array([(y, x) for y in starts[0] for x in starts[1]])
-    counts = np.array(
-        [
-            np.count_nonzero(((centers >= c) & (centers < c + part)).all(axis=1))
-            for c in corners
-        ],
-        dtype=int,
-    )
+    counts = [count_in(objects, place_at(corner, part)) for corner in corners]
     order = np.argsort(counts, kind="stable")
     chosen = {
         "densest": order[-1],

@@ -355,7 +355,8 @@ class Report:
             section.remarks.append(
                 f"Tables are of the first {MAX_TABLES} of {total} images."
             )
-        for group in measure(new, self._where, self._time_left(10)):
+        left_out = self._conditions.columns
+        for group in measure(new, self._where, self._time_left(10), left_out):
             self._find_units(group)
             controls = {condition.control for condition in conditions.values()}
             wells = {*group.wells.tolist()} - {""}

@@ -1,5 +1,6 @@
 """Names and wavelength IDs of the channels of images."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from .images import Extent, Group, Key, first_plane, is_number
 from .sources import Source
+
+logger = logging.getLogger(__name__)
 
 
 def find_channels(
@@ -18,6 +21,7 @@ def find_channels(
         ValueError: Files of an image differ, or names given are not those of channels.
     """
     if given is not None:
+        called = defaultdict[str, list[str]](list)
         for key, group in images.items():
             n_channels = group.extent.sizes["c"]
             if len({*given} - {""}) != n_channels or len(given) > len({*given}):
@@ -25,7 +29,13 @@ def find_channels(
                     f"channel_names: {list(given)}; the number of channels of acquisition "
                     f"{key.acquisition} is {n_channels}: give each another name"
                 )
-            _reject_swapped(given, group)
+            own = _reject_swapped(given, group)
+            pairs = zip(own, given, strict=True)
+            text = ", ".join(f"{old or 'no name'} becomes {new}" for old, new in pairs)
+            called[text].append(f"{key.well}/{key.image}")
+        for text, names in called.items():
+            which = "all images" if len(called) == 1 else ", ".join(names)
+            logger.info("channel_names: %s: %s", text, which)
         return {key: list(given) for key in images}
     known: dict[int, list[str]] = defaultdict(list)
     labels = {}
@@ -39,24 +49,35 @@ def find_channels(
     }
 
 
-def _reject_swapped(given: Sequence[str], group: Group) -> None:
-    """Reject names of channels that are those of the files, in another order.
+def _reject_swapped(given: Sequence[str], group: Group) -> list[str | None]:
+    """Names of channels by the files, unless one of those given is that of another channel.
+
+    A name is alike if one contains the other: `A594` and `A594 (50 ms)`.
 
     Raises:
-        ValueError: They are.
+        ValueError: One is.
     """
     try:
         labels = find_labels([*group.files, *group.absent], group.extent)
     except ValueError:  # files differ, and the argument decides
-        return
-    known = [(label or "").lower() for label in labels]
+        return [None] * len(given)
     for index, name in enumerate(given):
-        if name.lower() in known and known[index] != name.lower():
+        alike = [n for n, label in enumerate(labels) if _are_alike(name, label or "")]
+        if alike and index not in alike:
             listed = ", ".join(label or "one without a name" for label in labels)
             raise ValueError(
                 f"channel_names: {name!r} is at position {index}, and by the files the "
                 f"channels are {listed}, in this order: give the names in it"
             )
+    return labels
+
+
+def _are_alike(name: str, label: str) -> bool:
+    """Return whether the letters and digits of a name are in the other one."""
+    short, long = sorted(
+        ("".join(filter(str.isalnum, text.lower())) for text in (name, label)), key=len
+    )
+    return short == long if len(short) < 3 else short in long
 
 
 def find_wavelengths(

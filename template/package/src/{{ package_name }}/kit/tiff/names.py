@@ -167,7 +167,9 @@ class Naming(NamedTuple):
         if unfit:
             shown = [path.relative_to(self.folder).as_posix() for path in unfit[:5]]
             texts = [show_misfit(name, self.patterns) for name in shown]
-            hint = f"; {BRACKETS}" if any("[" in name for name in shown) else ""
+            parts = {part for one in self.patterns for part in split_pattern(one)}
+            in_names = "[" in parts and any("[" in name for name in shown)
+            hint = f"; {BRACKETS}" if in_names else ""
             raise ValueError(
                 f"pattern: {' or '.join(map(_shown, self.patterns))} does not fit "
                 f"{len(unfit)} of {len(names)} file names: {', '.join(texts)}; the "
@@ -269,7 +271,8 @@ def compile_pattern(
 
     Args:
         pattern: Fields in braces, * for any text, and in [ ] what may be missing. {well} is
-            {row}{column}. A backslash before *, [ or ] makes it a part of the name.
+            {row}{column}, also with a space, - or _ between them. A backslash before *, [,
+            ], { or } makes it a part of the name.
         greedy: Whether each part takes as much of a name as it can, or as little.
         any_channel: Whether the name of a channel may have _ and . in it.
 
@@ -283,7 +286,8 @@ def compile_pattern(
             values = "[^/]+"
         meanings["{" + field + "}"] = f"(?P<{field}>{values}{lazy})"
     expression = ""
-    for part in split_pattern(pattern.replace("{well}", "{row}{column}")):
+    meanings["{well}"] = f"{meanings['{row}']}[ _-]?{meanings['{column}']}"
+    for part in split_pattern(pattern):
         if part[0] == "{" and part not in meanings:
             raise ValueError(f"pattern: {pattern!r}; {ALLOWED}")
         text = part[1:] if len(part) == 2 else part  # without its backslash
@@ -299,7 +303,7 @@ def compile_pattern(
 
 def split_pattern(pattern: str) -> list[str]:
     """Fields, characters with a backslash, and single characters of a pattern."""
-    return re.findall(r"\\[]*[]|\{\w+\}|.", pattern, re.DOTALL)
+    return re.findall(r"\\[]*{}[]|\{\w+\}|.", pattern, re.DOTALL)
 
 
 def fit_pattern(name: str, patterns: Sequence[str]) -> re.Match[str] | None:
@@ -335,11 +339,13 @@ def show_misfit(name: str, patterns: Sequence[str]) -> str:
     for pattern in patterns:
         parts = split_pattern(pattern)
         for n_parts in range(len(parts), 0, -1):
-            if parts[n_parts - 1] == "*":  # which fits everything
+            # Which fit everything; the text behind them is not in the name.
+            if parts[n_parts - 1] in ("*", "{channel}"):
                 continue
             some = parts[:n_parts]
             start = "".join(some) + "]" * (some.count("[") - some.count("]"))
             match = compile_pattern(start).match(name)
+            match = match or compile_pattern(start, any_channel=True).match(name)
             if match and match.end() > farthest:
                 farthest, expected = match.end(), "".join(parts[n_parts:])
     wanted = _shown(expected) if expected != ENDING else "an ending such as .tif"
@@ -350,7 +356,7 @@ def show_misfit(name: str, patterns: Sequence[str]) -> str:
 
 def _shown(pattern: str) -> str:
     """A pattern as it was given."""
-    return repr(pattern.removesuffix(ENDING))
+    return f"'{pattern.removesuffix(ENDING)}'"
 
 
 def row_letters(number: int, name: str) -> str:
