@@ -195,9 +195,12 @@ def test_the_tests_of_a_package_fail_on_a_stale_manifest_and_a_shadowing_module(
 
 def test_the_wheel_runs_a_task_in_an_empty_environment(render, tmp_path):
     package = render(tmp_path / "package", user_name=AUTHOR)
+    earlier = package / "dist" / "my_fractal_tasks-0.0.9-py3-none-any.whl"
+    earlier.parent.mkdir()
+    earlier.touch()
     nox(package, "-s", "build")
-    (wheel,) = (package / "dist").iterdir()
-    assert wheel.name == "my_fractal_tasks-0.1.0-py3-none-any.whl"
+    wheel = earlier.with_name("my_fractal_tasks-0.1.0-py3-none-any.whl")
+    assert {*earlier.parent.iterdir()} == {earlier, wheel}
     python = make_environment(tmp_path / "venv", wheel, python=sys.executable)
     modules = Path(
         run(

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from pathlib import Path
 
 import nox
@@ -257,8 +256,7 @@ def template(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
-    """Build the wheel into `dist`."""
-    shutil.rmtree("dist", ignore_errors=True)
+    """Build the wheel into `dist`, beside those of other versions."""
     session.install("build")
     session.run("python", "-m", "build", "--wheel")
 

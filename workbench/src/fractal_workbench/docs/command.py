@@ -38,7 +38,7 @@ INSTALL = """\
 The tasks run where the package is collected. In Fractal's web interface, go to *Tasks*, *Add task package*:
 
 - *PyPI*, if it is published there: the package `{name}`{version}{extras}.
-- *Local wheel* for the file `dist/*.whl`, which `nox -s build` writes{extras}.
+- *Local* for the file `dist/*.whl`, which `nox -s build` writes{extras}.
 
 The tasks then appear in the list of tasks of a workflow.
 """

@@ -438,9 +438,11 @@ def update() -> None:
     lost |= {path.removesuffix(".rej") for path in rejections() - rejected}
     problems = ""
     if marked:
+        # Without these, no session of nox runs.
+        needed = " and ".join(sorted({"noxfile.py", "pyproject.toml"} & marked))
+        first = f", those in {needed} first" * bool(needed)
         problems = (
-            "The update is written. Resolve its conflicts, which are marked, those in "
-            "noxfile.py and pyproject.toml first, if they have any. Then run "
+            f"The update is written. Resolve its conflicts, which are marked{first}. Then run "
             "`nox -s manifest` and `nox`, and commit all files:\n"
         )
         problems += "\n".join(sorted(marked))
