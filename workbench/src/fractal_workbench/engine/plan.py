@@ -96,7 +96,7 @@ def _problems(images: Sequence[Image], step: Step) -> Iterator[str]:
         try:
             opened = kit.open_image(image["zarr_url"])
             for key, value in channels.items():
-                opened.channel_index(kit.Channel(**value), key)
+                opened.channel_index(kit.Channel.model_validate(value), key)
         except (OSError, ValueError) as error:
             yield str(error).splitlines()[0]
 
