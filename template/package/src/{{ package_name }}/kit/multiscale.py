@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from .pyramid import whole_factor
 from .units import micrometers, seconds
 
 AXES = {f"{t}{c}{z}yx" for t in ("", "t") for c in ("", "c") for z in ("", "z")}
@@ -61,6 +60,12 @@ def coordinates(
                     a + b for a, b in zip(start or [0.0] * n_axes, values, strict=True)
                 ]
     return scale, start
+
+
+def whole_factor(large: int, small: int) -> int:
+    """Factor between two levels along an axis, the last pixel aside; 0 if it is not whole."""
+    factor = max(1, round(large / small))
+    return factor if small in (large // factor, math.ceil(large / factor)) else 0
 
 
 def level_scale(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .multiscale import whole_factor
 from .slices import Array, Region, extents, within
 from .voxels import write_voxels
 
@@ -84,12 +85,6 @@ class Shrink:
             for s, starts in zip(region, self.starts, strict=True)
         ]
         return np.asarray(block[np.ix_(*picked)])
-
-
-def whole_factor(large: int, small: int) -> int:
-    """Factor between two levels along an axis, the last pixel aside; 0 if it is not whole."""
-    factor = max(1, round(large / small))
-    return factor if small in (large // factor, math.ceil(large / factor)) else 0
 
 
 def _nearest(source: int, target: int, ratio: float) -> Array:
