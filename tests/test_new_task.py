@@ -302,7 +302,7 @@ def test_a_new_task_takes_the_result_of_another_new_task(with_made, tmp_path):
 
 
 NO_FUNCTION = {
-    "own.py:add_up": "add_up needs b, .* show its type.*This works.*--set b=3",
+    "own.py:add_up": "add_up needs b, .*nothing says its type.*This works.*--array a,b",
     "skimage.transform:AffineTransform": "not a function",
     "skimage.filters:gausian": "is it gaussian",
     "nothing_here.at_all:f": "No module named.*--with nothing_here",
@@ -316,7 +316,6 @@ NO_FUNCTION = {
     "own.py": "write MODULE:FUNCTION",
     "absent.py:f": "^--from absent.py: there is no such file",
     "broken.py:f": "importing it fails: NameError",
-    "skimage.feature:canny": "finds nothing.*--set",
 }
 
 

@@ -315,7 +315,7 @@ def test_a_failed_unit_comes_with_its_reason_and_then_its_log_as_text(page):
     assert len(page.scripts()) == 1
     text = page.text
     assert text.index("exit code 1") < text.index("<script>alert(1)</script> & the")
-    assert "Step 4 of 4, Break, failed" in " ".join(text.split())
+    assert "Step 4 of 5, Break, failed" in " ".join(text.split())
     assert "✗ 1 failed" in text
     (given,) = re.findall(
         r'<pre id="failed-4-1-arguments"[^>]*>(.*?)</pre>', page.html, re.DOTALL

@@ -58,8 +58,6 @@ def test_read_without_a_region_reads_everything(tmp_path):
         image.read(channel=2)
 
 
-@pytest.mark.parametrize("whole", ["yx", "zyx"])
-@pytest.mark.parametrize("axes", ["yx", "zyx", "tczyx"])
 def joined(planes):
     """Labels of planes, in which an object and its best partner, both ways, are one."""
     offsets = np.cumsum([0] + [plane.max() for plane in planes])
@@ -80,6 +78,8 @@ def joined(planes):
     return np.array(parent)[np.stack(labels)]
 
 
+@pytest.mark.parametrize("whole", ["yx", "zyx"])
+@pytest.mark.parametrize("axes", ["yx", "zyx", "tczyx"])
 @pytest.mark.parametrize("in_regions", [False, True])
 def test_a_function_sees_the_whole_axes_alone(tmp_path, axes, whole, in_regions):
     pixels = write_image(tmp_path / "i.zarr", axes, "0.4", chunks={"y": 16, "x": 16})
