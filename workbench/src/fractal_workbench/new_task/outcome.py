@@ -309,7 +309,7 @@ def decide(given: Function, function: Call, stage: list[str]) -> None:
 
 
 def is_one_object(result: Any) -> bool:
-    """Whether a result is a single object whose pixels are 1: labels, or a mask."""
+    """Return true for a single object whose pixels are 1: labels, or a mask."""
     if not isinstance(result, np.ndarray) or result.dtype.kind not in "iuf":
         return False
     diagonal = np.ones((3,) * result.ndim)
