@@ -88,22 +88,41 @@ def test_an_empty_label_image_has_no_objects(tmp_path: Path, image: kit.Image) -
     assert len(objects.choose_crops(found, (0.5, 0.5))) > 0
 
 
-def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
-    many = [(y, y + 2, x, x + 2) for y in range(0, 20, 4) for x in range(0, 20, 4)]
-    boxes = np.array([*many, (50, 60, 50, 60)]) / 64
-    sizes = np.array([4.0] * len(many) + [100.0])
+def objects_in(boxes: list[tuple[int, int, int, int]]) -> objects.Objects:
+    """Objects that fill boxes in an image of 64 x 64 pixels, half a micrometer wide."""
+    edges = np.array(boxes)
+    sizes = (edges[:, 1] - edges[:, 0]) * (edges[:, 3] - edges[:, 2])
     none = np.zeros(len(sizes), bool)
-    found = objects.Objects(
+    return objects.Objects(
         numbers=np.arange(1, len(sizes) + 1),
-        sizes=sizes,
+        sizes=sizes.astype(float),
         unit="µm²",
-        pixels=4 * sizes,
+        pixels=4.0 * sizes,
         extent=(32.0, 32.0),
-        boxes=boxes,
+        boxes=edges / 64,
         at_border=none,
         touching=none,
         factor=1.0,
     )
+
+
+def test_crops_are_chosen_by_the_number_of_objects_that_they_show() -> None:
+    """Five objects reach into a crop, and have their middles outside of it."""
+    wide = [(y, y + 3, 14, 64) for y in range(33, 63, 6)]
+    small = [(40, 42, 2, 4), (50, 52, 2, 4)]
+    found = objects_in([*wide, *small, (4, 6, 50, 52)])
+    crops = {crop.title: crop.place for crop in objects.choose_crops(found, (0.5, 0.5))}
+    counts = [
+        objects.count_in(found, crops[title])
+        for title in ("densest", "median", "sparsest")
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == len(wide) + len(small)
+
+
+def test_crops_are_where_objects_are_dense_and_around_extreme_ones() -> None:
+    many = [(y, y + 2, x, x + 2) for y in range(0, 20, 4) for x in range(0, 20, 4)]
+    found = objects_in([*many, (50, 60, 50, 60)])
     chosen = objects.choose_crops(found, (0.5, 0.5))
     crops = {crop.title: crop.place for crop in chosen}
     assert [crop.label for crop in chosen if crop.label] == [26, 1]

@@ -206,9 +206,9 @@ def from_function(name: str, given: SimpleNamespace, folder: Path) -> Files:
     print(f"{', '.join(takes)}.{change}")
     sees_volumes = function.whole == "zyx" and not (given.axes or function.table)
     change = " If it is for planes, use --axes yx." if sees_volumes else ""
-    columns = f", with the columns {', '.join(function.columns)}" * bool(
-        function.columns
-    )
+    columns = ""
+    if function.columns:
+        columns = f", with the columns {', '.join(function.columns)}"
     print(f"{function.name} makes {MADE[makes]} of each {part}{columns}.{change}")
     if given.returns is None and (
         element := re.match(r".*\{\}\[(\d+)\]", function.result)

@@ -431,10 +431,10 @@ def renew(fresh: stale.Record, name: str, stem: str, changes: Changes) -> stale.
 
 def is_ambiguous(modules: list[Path], task: Task, names: Names) -> bool:
     """Return true if the old name is also an option of an argument, or a function's."""
+    stem = names.stem[0]
     for path in modules:
         for node in ast.walk(ast.parse(task.texts[path])):
-            has_alias = isinstance(node, ast.alias) and bool(node.asname)
-            if has_alias and getattr(node, "name", "") == names.stem[0]:
+            if isinstance(node, ast.alias) and node.asname and node.name == stem:
                 return True
             if isinstance(node, ast.Subscript) and any(
                 names.replace_data(str(constant.value)) != constant.value

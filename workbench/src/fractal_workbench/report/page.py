@@ -251,11 +251,11 @@ class Report:
         place = self._sample.place(url)
         view = try_view(url, self._focus.get(place), self._is_later)
         self._views[url] = view
-        if isinstance(view, View):
-            view.old = {
-                mark for mark in view.marks if self._is_old(view.folder_of(mark))
-            } - {"pixels"}
-        if isinstance(view, View) and view.channels[0].sharp:
+        if not isinstance(view, View):
+            return
+        marks = view.marks.keys() - {"pixels"}
+        view.old = {mark for mark in marks if self._is_old(view.folder_of(mark))}
+        if view.channels[0].sharp:
             top, left, bottom, right = view.channels[0].sharp.place
             self._focus.setdefault(place, ((top + bottom) / 2, (left + right) / 2))
 

@@ -29,12 +29,10 @@ class Records:
         """Number of the step that makes this, from 1; None if no record says so."""
         written = written_at(folder)
         if (folder, written) not in self._known:
-            record = nodes.made_by(str(folder))
             image = folder.parents[1]
-            if record is None and written <= written_at(
-                image
-            ):  # it came with its image
-                record = nodes.made_by(str(image))
+            record = nodes.made_by(str(folder))
+            if record is None and written <= written_at(image):
+                record = nodes.made_by(str(image))  # it came with its image
             self._known[folder, written] = self._find(record)
         return self._known[folder, written]
 
