@@ -536,6 +536,16 @@ def test_a_result_that_is_made_again_is_shown_though_it_is_the_same(
     assert "objects" in pictures
 
 
+def test_the_same_result_of_a_task_without_records_is_shown_again(job: Job) -> None:
+    """The label is of the image to begin with, and was there before the run."""
+    job.steps = job.steps[1:2]
+    job.steps[0][1]["overwrite"] = True
+    for _ in range(2):
+        job.run(resume=False, with_page=True)
+        ((pictures, _),) = job.shown()
+        assert "objects" in pictures
+
+
 def test_older_labels_are_of_no_step(recorded_job: Job) -> None:
     job = recorded_job
     job.run(resume=False)
